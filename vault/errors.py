@@ -1,7 +1,7 @@
 """The one error type of the vault, and its leaves.
 
 Rules:
-- Every error carries a stable, machine-readable `reason` (the `ErrorInfo.reason` of the API); callers branch on it, people read the message.
+- Every error carries a stable, machine-readable `reason` (`ErrorInfo.reason` on the wire); callers branch on it.
 - The class says which kind of failure it is; `rpc/status.py` turns the kind into a gRPC code, once, at the edge.
 - No message, reason or metadata ever contains a personal value: field names, limits and opaque ids only.
 - Foreign exceptions stop at the module that called the library: `raise CiphertextInvalid(...) from None`.

@@ -1,1 +1,1 @@
-
+"""Root-key providers behind one small protocol: wrap, unwrap, describe, health."""
