@@ -38,6 +38,8 @@ class VaultError(Exception):
         self.field = field
         self.retry_after = retry_after
         self.metadata = metadata
+        # Log and index of the entry that recorded this refusal, once one did: nothing is recorded twice.
+        self.receipt: tuple[str, int] | None = None
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"

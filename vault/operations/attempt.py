@@ -1,0 +1,93 @@
+"""Who is calling, and what is known so far about what they attempt.
+
+An `Attempt` is filled as the flow learns things. When the flow succeeds it becomes the entry of what was done; when the flow raises, the edge
+turns the same attempt into the entry of the refusal (I5). Nothing else writes refusals, so none can be forgotten.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated principal on one call.
+
+    Attributes:
+        principal: SPIFFE id of a service, or `people/{employee}`.
+        kind: `service` or `person`; upkeep jobs are `upkeep`.
+        roles: roles held, from configuration or claims, never from the request.
+        tenants: tenants the principal may touch; None means every tenant.
+        employee_id: for people; two accounts of one person share it (N5).
+        via: the service through which a person acts.
+        auth_method: `mtls`, `mtls+oidc` or `internal`.
+        mfa_time: when a person last proved a second factor.
+        method: full RPC name.
+        trace_id: W3C trace id, 32 hex characters.
+    """
+
+    principal: str
+    kind: str
+    roles: frozenset[str]
+    tenants: frozenset[str] | None
+    method: str
+    trace_id: str
+    auth_method: str
+    employee_id: str = ""
+    via: str = ""
+    mfa_time: datetime | None = None
+
+    def may_touch(self, tenant: str) -> bool:
+        """Whether the tenant is one of the caller's; if not, the answer is NOT_FOUND (I11)."""
+        return self.tenants is None or tenant in self.tenants
+
+
+@dataclass(frozen=True, slots=True)
+class Justification:
+    """Why a call wants what it asks for."""
+
+    purpose: str
+    reference: str = ""
+    reason: str = field(default="", repr=False)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What one call attempts, as far as it is known. Opaque ids, names of rules and field names only; never a value."""
+
+    caller: Caller
+    operation: str = ""
+    tenant: str = ""
+    category: str = ""
+    fields: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    count: int = 0
+    justification: Justification = Justification("")
+    consent_basis: str = ""
+    rule: str = ""
+    resource: str = ""
+
+    def about(
+        self,
+        *,
+        category: str | None = None,
+        records: tuple[str, ...] | None = None,
+        subjects: tuple[str, ...] | None = None,
+        rule: str | None = None,
+    ) -> "Attempt":
+        """A copy about one part of a batch."""
+        return replace(
+            self,
+            category=self.category if category is None else category,
+            records=self.records if records is None else records,
+            subjects=self.subjects if subjects is None else subjects,
+            rule=self.rule if rule is None else rule,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where the audit log recorded something: log and zero-based index."""
+
+    log: str
+    index: int

@@ -1,0 +1,251 @@
+"""Erasing a person: preview, request, approve, certificate.
+
+    (1) block the subject: from the commit on, reads are refused and writes are told to come back (E11)
+    (2) destroy the key: every ciphertext of the subject, backups included, is unreadable from here on (I4, L43)
+    (3) delete rows, index entries and identities
+    (4) sweep: nothing of the subject may be left
+    (5) certify, signed
+
+(1) and (2) are one transaction, (3) to (5) another. A crash between them leaves a RUNNING erasure that `resume` finishes; the order is safe because
+keys die first. A subject has one erasure: the same request by two channels is one (E12).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vault import names
+from vault.audit.checkpoint import sign_note
+from vault.errors import AbortedError, DataLossError, FailedPreconditionError, NotFoundError, PermissionDeniedError
+from vault.names import ChildName, SubjectName
+from vault.operations import idempotency, log
+from vault.operations.attempt import Attempt, Caller, Justification, Receipt
+from vault.operations.core import Vault, active_tenant, page_limit
+from vault.operations.decision import gather
+from vault.operations.idempotency import Answer, RequestKey
+from vault.store import erasures as erasure_store
+from vault.store import records as record_store
+from vault.store import subjects as subject_store
+from vault.store.erasures import ErasureRow
+from vault.store.subjects import SubjectRow
+
+CERTIFICATE_FORMAT = "pii-vault-erasure-certificate/1"
+
+_UPKEEP_JUSTIFICATION = Justification("data-subject-request", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What an erasure would destroy, per category, and the digest a request must repeat."""
+
+    outcomes: Mapping[str, int]
+    digest: str
+
+
+async def preview_erasure(vault: Vault, attempt: Attempt, subject: SubjectName) -> tuple[Preview, Receipt]:
+    """Count what an erasure would destroy; changes nothing.
+
+    Raises:
+        NotFoundError: SUBJECT_NOT_FOUND.
+    """
+    attempt.operation, attempt.subjects = "preview-erasure", (subject.subject,)
+    async with vault.database.write() as connection:
+        tenant, keys = await active_tenant(vault, connection, subject.tenant)
+        await gather(vault, connection, attempt, tenant)
+        await _live_subject(connection, subject)
+        preview = await _preview(connection, subject)
+        attempt.count = sum(preview.outcomes.values())
+        [receipt] = await log.append(vault, connection, keys, [attempt])
+    return preview, receipt
+
+
+async def request_erasure(
+    vault: Vault, attempt: Attempt, subject: SubjectName, *, preview_digest: str, request: RequestKey
+) -> tuple[ErasureRow, Receipt]:
+    """Ask for an erasure on the ground of a preview.
+
+    Raises:
+        AbortedError: PREVIEW_STALE, the subject's records changed since.
+        NotFoundError: SUBJECT_NOT_FOUND.
+    """
+    attempt.operation, attempt.subjects = "request-erasure", (subject.subject,)
+    async with vault.database.write() as connection:
+        tenant, keys = await active_tenant(vault, connection, subject.tenant)
+        await gather(vault, connection, attempt, tenant)
+        existing = await erasure_store.erasure_of_subject(connection, subject.tenant, subject.subject)
+        answer = await idempotency.earlier_answer(connection, keys, request)
+        if answer is not None and existing is not None:
+            return existing, answer.receipt
+        if existing is None:
+            await _live_subject(connection, subject)
+            preview = await _preview(connection, subject)
+            if preview.digest != preview_digest:
+                raise AbortedError("PREVIEW_STALE", "the subject's records changed since the preview")
+            existing = ErasureRow(
+                erasure_id=names.new_id(),
+                subject_id=subject.subject,
+                state="REQUESTED",
+                requester=attempt.caller.principal,
+                approver="",
+                preview_digest=preview_digest,
+                outcomes=preview.outcomes,
+                request_time=vault.clock(),
+                finish_time=None,
+                certificate="",
+            )
+            await erasure_store.insert_erasure(connection, subject.tenant, existing)
+        attempt.resource = str(ChildName(subject.tenant, "erasures", existing.erasure_id))
+        [receipt] = await log.append(vault, connection, keys, [attempt])
+        await idempotency.keep(vault, connection, keys, request, Answer((existing.erasure_id,), receipt))
+    return existing, receipt
+
+
+async def approve_erasure(vault: Vault, attempt: Attempt, name: ChildName) -> tuple[ErasureRow, Receipt]:
+    """Approve an erasure and carry it out.
+
+    Raises:
+        PermissionDeniedError: SEPARATION_OF_DUTIES, the requester approves.
+        AbortedError: PREVIEW_STALE.
+        NotFoundError: ERASURE_NOT_FOUND.
+    """
+    attempt.operation, attempt.resource = "approve-erasure", str(name)
+    async with vault.database.write() as connection:
+        tenant, keys = await active_tenant(vault, connection, name.tenant)
+        await gather(vault, connection, attempt, tenant)
+        row = await _erasure(connection, name, lock=True)
+        attempt.subjects = (row.subject_id,)
+        if row.state != "REQUESTED":
+            raise FailedPreconditionError("ERASURE_NOT_PENDING", "the erasure is not waiting for approval")
+        if attempt.caller.principal == row.requester:
+            raise PermissionDeniedError("SEPARATION_OF_DUTIES", "an erasure is approved by another principal than its requester")
+        subject = SubjectName(name.tenant, row.subject_id)
+        await _live_subject(connection, subject, lock=True)
+        if (await _preview(connection, subject)).digest != row.preview_digest:
+            raise AbortedError("PREVIEW_STALE", "the subject's records changed since the preview")
+        # (1) and (2): from this commit on nothing of the subject can be read, whatever happens next.
+        await subject_store.set_subject_state(connection, name.tenant, row.subject_id, "ERASING")
+        destroyed = await subject_store.destroy_subject_keys(connection, name.tenant, row.subject_id)
+        attempt.count = destroyed
+        await erasure_store.update_erasure(connection, name.tenant, replace(row, state="RUNNING", approver=attempt.caller.principal))
+        [receipt] = await log.append(vault, connection, keys, [attempt])
+    return await finish_erasure(vault, attempt.caller, name), receipt
+
+
+async def finish_erasure(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
+    """Steps (3) to (5) of an approved erasure; done at once, and again by `resume` if a crash came between.
+
+    Raises:
+        DataLossError: ERASURE_INCOMPLETE, the sweep still finds something; the erasure stays RUNNING.
+    """
+    async with vault.database.write() as connection:
+        _, keys = await active_tenant(vault, connection, name.tenant)
+        row = await _erasure(connection, name, lock=True)
+        if row.state != "RUNNING":
+            return row
+        # Keys once more: a restored key store must not bring one back (E10).
+        await subject_store.destroy_subject_keys(connection, name.tenant, row.subject_id)
+        await record_store.delete_subject_parts(connection, name.tenant, row.subject_id)
+        await subject_store.delete_identities(connection, name.tenant, row.subject_id)
+        await subject_store.set_subject_state(connection, name.tenant, row.subject_id, "ERASED")
+        if await record_store.count_traces(connection, name.tenant, row.subject_id):
+            raise DataLossError("ERASURE_INCOMPLETE", "the sweep after the erasure still finds rows of the subject")
+        attempt = Attempt(
+            caller=caller,
+            operation="erase",
+            tenant=name.tenant,
+            subjects=(row.subject_id,),
+            count=sum(row.outcomes.values()),
+            justification=_UPKEEP_JUSTIFICATION,
+            resource=str(name),
+        )
+        [receipt] = await log.append(vault, connection, keys, [attempt])
+        done = replace(row, state="COMPLETE", finish_time=vault.clock())
+        done = replace(done, certificate=_certificate(vault, name, done, receipt))
+        await erasure_store.update_erasure(connection, name.tenant, done)
+    return done
+
+
+async def resume(vault: Vault, caller: Caller) -> int:
+    """Finish every erasure that a crash interrupted. How many there were."""
+    async with vault.database.read() as connection:
+        unfinished = await erasure_store.unfinished_erasures(connection)
+    for tenant, erasure in unfinished:
+        await finish_erasure(vault, caller, ChildName(tenant, "erasures", erasure))
+    return len(unfinished)
+
+
+async def get_erasure(vault: Vault, name: ChildName) -> ErasureRow:
+    """Read an erasure.
+
+    Raises:
+        NotFoundError: ERASURE_NOT_FOUND.
+    """
+    async with vault.database.read() as connection:
+        return await _erasure(connection, name)
+
+
+async def list_erasures(vault: Vault, tenant: str, *, page_size: int, after: str) -> tuple[list[ErasureRow], str]:
+    """Erasures of a tenant, and where the next page starts."""
+    limit = page_limit(vault, page_size)
+    async with vault.database.read() as connection:
+        rows = await erasure_store.list_erasures(connection, tenant, after=after, limit=limit + 1)
+    return rows[:limit], rows[limit - 1].erasure_id if len(rows) > limit else ""
+
+
+async def get_certificate(vault: Vault, name: ChildName) -> str:
+    """The signed certificate of a finished erasure.
+
+    Raises:
+        FailedPreconditionError: ERASURE_NOT_COMPLETE.
+    """
+    row = await get_erasure(vault, name)
+    if row.state != "COMPLETE":
+        raise FailedPreconditionError("ERASURE_NOT_COMPLETE", "the erasure has not finished")
+    return row.certificate
+
+
+async def _live_subject(connection: AsyncConnection, name: SubjectName, *, lock: bool = False) -> SubjectRow:
+    row = await subject_store.get_subject(connection, name.tenant, name.subject, lock=lock)
+    if row is None:
+        raise NotFoundError("SUBJECT_NOT_FOUND", "no such subject")
+    if row.state in {"ERASING", "ERASED"}:
+        raise FailedPreconditionError("SUBJECT_ERASED", "the subject was erased")
+    return row
+
+
+async def _erasure(connection: AsyncConnection, name: ChildName, *, lock: bool = False) -> ErasureRow:
+    row = await erasure_store.get_erasure(connection, name.tenant, name.id, lock=lock)
+    if row is None:
+        raise NotFoundError("ERASURE_NOT_FOUND", "no such erasure")
+    return row
+
+
+async def _preview(connection: AsyncConnection, subject: SubjectName) -> Preview:
+    counts = await subject_store.record_counts(connection, subject.tenant, subject.subject)
+    # Opaque ids and counts only, so a plain digest gives nothing away.
+    content = json.dumps({"subject": str(subject), "outcomes": counts}, sort_keys=True).encode()
+    return Preview(counts, hashlib.sha256(content).hexdigest())
+
+
+def _certificate(vault: Vault, name: ChildName, row: ErasureRow, receipt: Receipt) -> str:
+    """A signed note over canonical JSON; says what was destroyed, how, and where that is logged. No identifier of the person."""
+    body = {
+        "format": CERTIFICATE_FORMAT,
+        "issuer": vault.name,
+        "erasure": str(name),
+        "subject": str(SubjectName(name.tenant, row.subject_id)),
+        "state": "COMPLETE",
+        "requester": row.requester,
+        "approver": row.approver,
+        "request_time": row.request_time.isoformat(),
+        "finish_time": row.finish_time.isoformat() if row.finish_time else "",
+        "method": ["key-destruction", "row-deletion"],
+        "outcomes": {category: {"found": found, "erased": found} for category, found in sorted(row.outcomes.items())},
+        "kept": [],
+        "audit": {"log": receipt.log, "index": receipt.index},
+        "policy_version": vault.catalogue.policy_version,
+    }
+    return sign_note(json.dumps(body, ensure_ascii=False, sort_keys=True, indent=1) + "\n", vault.signer)

@@ -1,0 +1,119 @@
+"""Writing the audit log: the one way an entry comes to be.
+
+Rules:
+- `append` runs in the transaction of what it records; the reply follows the commit (I1, I7).
+- `refuse` runs in a transaction of its own: the refused flow raised, and its transaction rolled back (I5).
+- The head row stays locked from reading the size to the commit, so the order of a log is total under any number of writers.
+- A justification's text is sealed; everything else in an entry is an opaque id or a word of the catalogue.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vault import crypto
+from vault.audit.entry import AuditEntry, encode
+from vault.audit.merkle import Frontier, leaf_hash
+from vault.errors import DataLossError, UnavailableError, VaultError
+from vault.names import SYSTEM_LOG
+from vault.operations.attempt import Attempt, Receipt
+from vault.operations.core import Vault
+from vault.operations.keyring import TenantKeys
+from vault.store import audit as audit_store
+from vault.store import tenants as tenant_store
+
+_COMPONENT = "pii-vault"
+
+
+async def append(
+    vault: Vault, connection: AsyncConnection, keys: TenantKeys, attempts: Sequence[Attempt], *, refused: VaultError | None = None
+) -> list[Receipt]:
+    """Append one entry per attempt to the log of the keys' tenant, in this transaction.
+
+    Args:
+        vault: the vault.
+        connection: an open write transaction.
+        keys: keys of the tenant whose log it is; they seal the justifications.
+        attempts: what was done, in order.
+        refused: why it was not; None for what was allowed.
+    Raises:
+        DataLossError: LOG_CORRUPT, the log has no head.
+    """
+    log = keys.tenant
+    head = await audit_store.locked_head(connection, log)
+    if head is None:
+        raise DataLossError("LOG_CORRUPT", "the audit log has no head")
+    size, frontier = head[0], Frontier.from_bytes(head[1])
+    now = vault.clock()
+    entries = [
+        encode(_entry(vault, keys, attempt, index=size + offset, now=now, refused=refused)) for offset, attempt in enumerate(attempts)
+    ]
+    frontier = frontier.extend([leaf_hash(entry) for entry in entries])
+    await audit_store.append_entries(connection, log, start=size, entries=entries, frontier=frontier.to_bytes())
+    return [Receipt(log, size + offset) for offset in range(len(entries))]
+
+
+async def refuse(vault: Vault, attempts: Sequence[Attempt], error: VaultError) -> list[Receipt]:
+    """Record a refusal in its own transaction: in the tenant's log if the caller may know the tenant, else in the system log.
+
+    Raises:
+        UnavailableError: AUDIT_UNAVAILABLE; the caller must then be told that instead of the refusal.
+    """
+    tenant = attempts[0].tenant
+    async with vault.database.write() as connection:
+        row = await tenant_store.get_tenant(connection, tenant) if tenant and attempts[0].caller.may_touch(tenant) else None
+        if row is None:
+            row = await tenant_store.get_tenant(connection, SYSTEM_LOG)
+        if row is None:
+            raise UnavailableError("AUDIT_UNAVAILABLE", "the system log does not exist")
+        keys = await vault.keyring.of(connection, row.tenant_id, epoch=row.key_epoch)
+        return await append(vault, connection, keys, attempts, refused=error)
+
+
+async def system_keys(vault: Vault, connection: AsyncConnection) -> TenantKeys:
+    """Keys of the system log, for what belongs to no tenant.
+
+    Raises:
+        UnavailableError: AUDIT_UNAVAILABLE, the vault was never started.
+    """
+    row = await tenant_store.get_tenant(connection, SYSTEM_LOG)
+    if row is None:
+        raise UnavailableError("AUDIT_UNAVAILABLE", "the system log does not exist")
+    return await vault.keyring.of(connection, SYSTEM_LOG, epoch=row.key_epoch)
+
+
+def _entry(vault: Vault, keys: TenantKeys, attempt: Attempt, *, index: int, now: datetime, refused: VaultError | None) -> AuditEntry:
+    caller, why = attempt.caller, attempt.justification
+    sealed = b""
+    if why.reason:
+        text = why.reason.encode()
+        sealed = crypto.seal_text(text, under=keys.newest("text"), purpose="audit-text", tenant=keys.tenant, place=caller.trace_id)
+    return AuditEntry(
+        log=keys.tenant,
+        index=index,
+        time=now,
+        actor=caller.principal,
+        actor_kind=caller.kind,
+        on_behalf_of=caller.via,
+        auth_method=caller.auth_method,
+        tenant=attempt.tenant,
+        method=caller.method,
+        component=_COMPONENT,
+        operation=attempt.operation,
+        category=attempt.category,
+        fields=attempt.fields,
+        records=attempt.records,
+        subjects=attempt.subjects,
+        count=attempt.count,
+        purpose=why.purpose,
+        reference=why.reference,
+        justification=sealed,
+        consent_basis=attempt.consent_basis,
+        decision="ALLOWED" if refused is None else "REFUSED",
+        reason="" if refused is None else refused.reason,
+        rule=attempt.rule,
+        policy_version=vault.catalogue.policy_version,
+        trace_id=caller.trace_id,
+        resource=attempt.resource,
+    )

@@ -1,0 +1,191 @@
+"""Tenants, and the requests of their customers."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from vault import names
+from vault.audit.merkle import Frontier
+from vault.errors import AbortedError, AlreadyExistsError, InvalidArgumentError, NotFoundError
+from vault.names import SYSTEM_LOG, ChildName
+from vault.operations import idempotency, log
+from vault.operations.attempt import Attempt, Receipt
+from vault.operations.core import Vault, active_tenant, page_limit
+from vault.operations.idempotency import Answer, RequestKey
+from vault.store import audit as audit_store
+from vault.store import registers
+from vault.store import tenants as tenant_store
+from vault.store.registers import CustomerRequestRow
+from vault.store.tenants import TenantRow
+
+DEFAULT_REFERENCE_PATTERN = r"[A-Z]{2,10}-\d{1,9}"
+_MAX_PATTERN = 200
+_MAX_DISPLAY_NAME = 100
+
+# What staff may be asked to do with a list (P3.2.1-rep): view, change, delete.
+REQUESTABLE = ("reveal", "find", "update", "delete")
+_MAX_REQUEST_DAYS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class TenantChange:
+    """New settings; None leaves one as it is."""
+
+    display_name: str | None
+    reference_pattern: str | None
+    etag: str
+
+
+async def bootstrap(vault: Vault) -> None:
+    """Make sure that the system log exists, with keys of its own; done at every start."""
+    async with vault.database.write() as connection:
+        if await tenant_store.get_tenant(connection, SYSTEM_LOG) is not None:
+            return
+        row = TenantRow(SYSTEM_LOG, "", "ACTIVE", 1, DEFAULT_REFERENCE_PATTERN, vault.clock(), 1)
+        await tenant_store.insert_tenant(connection, row, await vault.keyring.create(SYSTEM_LOG))
+        await audit_store.create_log(connection, SYSTEM_LOG, Frontier.empty().to_bytes())
+
+
+async def create_tenant(
+    vault: Vault, attempt: Attempt, tenant: str, *, display_name: str, request: RequestKey
+) -> tuple[TenantRow, Receipt]:
+    """Create a tenant with its keys and its audit log.
+
+    Raises:
+        InvalidArgumentError: NAME_INVALID, FIELD_INVALID.
+        AlreadyExistsError: TENANT_EXISTS, REQUEST_ID_REUSED.
+    """
+    names.check_tenant_id(tenant)
+    _check_display_name(display_name)
+    attempt.operation, attempt.resource = "create-tenant", f"tenants/{tenant}"
+    async with vault.database.write() as connection:
+        system = await log.system_keys(vault, connection)
+        existing = await tenant_store.get_tenant(connection, tenant)
+        answer = await idempotency.earlier_answer(connection, system, request)
+        if answer is not None and existing is not None:
+            return existing, answer.receipt
+        if existing is not None:
+            raise AlreadyExistsError("TENANT_EXISTS", "there is a tenant of that id", field="tenant_id")
+        row = TenantRow(tenant, display_name, "ACTIVE", 1, DEFAULT_REFERENCE_PATTERN, vault.clock(), 1)
+        await tenant_store.insert_tenant(connection, row, await vault.keyring.create(tenant))
+        await audit_store.create_log(connection, tenant, Frontier.empty().to_bytes())
+        [receipt] = await log.append(vault, connection, system, [attempt])
+        await idempotency.keep(vault, connection, system, request, Answer((tenant,), receipt))
+        return row, receipt
+
+
+async def get_tenant(vault: Vault, tenant: str) -> TenantRow:
+    """Read a tenant.
+
+    Raises:
+        NotFoundError: TENANT_NOT_FOUND.
+    """
+    async with vault.database.read() as connection:
+        row = await tenant_store.get_tenant(connection, tenant)
+    if row is None:
+        raise NotFoundError("TENANT_NOT_FOUND", "no such tenant")
+    return row
+
+
+async def list_tenants(vault: Vault, attempt: Attempt, *, page_size: int, after: str) -> tuple[list[TenantRow], str]:
+    """The tenants that the caller may see, and where the next page starts."""
+    limit = page_limit(vault, page_size)
+    only = None if attempt.caller.tenants is None else sorted(attempt.caller.tenants)
+    async with vault.database.read() as connection:
+        rows = await tenant_store.list_tenants(connection, after=after, limit=limit + 1, only=only)
+    rows = [row for row in rows if row.tenant_id != SYSTEM_LOG]
+    return rows[:limit], rows[limit - 1].tenant_id if len(rows) > limit else ""
+
+
+async def update_tenant(vault: Vault, attempt: Attempt, tenant: str, change: TenantChange) -> tuple[TenantRow, Receipt]:
+    """Change a tenant's settings.
+
+    Raises:
+        AbortedError: ETAG_MISMATCH.
+        InvalidArgumentError: FIELD_INVALID, the pattern is not a usable regular expression.
+    """
+    if change.display_name is not None:
+        _check_display_name(change.display_name)
+    if change.reference_pattern is not None:
+        _check_pattern(change.reference_pattern)
+    attempt.operation, attempt.resource = "update-tenant", f"tenants/{tenant}"
+    attempt.fields = tuple(name for name in ("display_name", "reference_pattern") if getattr(change, name) is not None)
+    async with vault.database.write() as connection:
+        row, keys = await active_tenant(vault, connection, tenant)
+        stored = await tenant_store.update_tenant(
+            connection,
+            tenant,
+            version=int(change.etag) if change.etag.isdecimal() else row.version if not change.etag else -1,
+            display_name=row.display_name if change.display_name is None else change.display_name,
+            reference_pattern=row.reference_pattern if change.reference_pattern is None else change.reference_pattern,
+        )
+        if not stored:
+            raise AbortedError("ETAG_MISMATCH", "the tenant was changed since it was read")
+        [receipt] = await log.append(vault, connection, keys, [attempt])
+        changed, _ = await active_tenant(vault, connection, tenant)
+        return changed, receipt
+
+
+async def open_customer_request(
+    vault: Vault, attempt: Attempt, tenant: str, *, list_id: str, operations: Sequence[str], expire_time: datetime
+) -> tuple[CustomerRequestRow, Receipt]:
+    """Open a customer request: the consent without which staff may not touch a list (P3.2.1-rep).
+
+    Raises:
+        InvalidArgumentError: FIELD_INVALID.
+    """
+    now = vault.clock()
+    if list_id:
+        names.check_list_id(list_id)
+    if unknown := [operation for operation in operations if operation not in REQUESTABLE]:
+        raise InvalidArgumentError("FIELD_INVALID", f"{len(unknown)} operations are not among {', '.join(REQUESTABLE)}", field="operations")
+    if not now < expire_time <= now + timedelta(days=_MAX_REQUEST_DAYS):
+        raise InvalidArgumentError(
+            "FIELD_INVALID", f"expiry is not within the next {_MAX_REQUEST_DAYS} days", field="expire_time", limit=f"{_MAX_REQUEST_DAYS}d"
+        )
+    row = CustomerRequestRow(names.new_id(), list_id, tuple(operations), attempt.caller.principal, now, expire_time, None)
+    attempt.operation = "open-customer-request"
+    attempt.resource = str(ChildName(tenant, "customerRequests", row.request_id))
+    async with vault.database.write() as connection:
+        _, keys = await active_tenant(vault, connection, tenant)
+        await registers.insert_customer_request(connection, tenant, row)
+        [receipt] = await log.append(vault, connection, keys, [attempt])
+    return row, receipt
+
+
+async def close_customer_request(vault: Vault, attempt: Attempt, name: ChildName) -> tuple[CustomerRequestRow, Receipt]:
+    """Close a customer request; staff lose access on the next call.
+
+    Raises:
+        NotFoundError: CUSTOMER_REQUEST_NOT_FOUND.
+    """
+    attempt.operation, attempt.resource = "close-customer-request", str(name)
+    async with vault.database.write() as connection:
+        _, keys = await active_tenant(vault, connection, name.tenant)
+        await registers.close_customer_request(connection, name.tenant, name.id, vault.clock())
+        row = await registers.get_customer_request(connection, name.tenant, name.id)
+        if row is None:
+            raise NotFoundError("CUSTOMER_REQUEST_NOT_FOUND", "no such customer request")
+        [receipt] = await log.append(vault, connection, keys, [attempt])
+    return row, receipt
+
+
+def _check_display_name(display_name: str) -> None:
+    if len(display_name) > _MAX_DISPLAY_NAME or not display_name.isprintable():
+        raise InvalidArgumentError(
+            "FIELD_INVALID",
+            f"display name is not one line of at most {_MAX_DISPLAY_NAME} characters",
+            field="display_name",
+            limit=str(_MAX_DISPLAY_NAME),
+        )
+
+
+def _check_pattern(pattern: str) -> None:
+    """Accept simple patterns only: with nested repetition one reference could keep a worker busy for minutes."""
+    if len(pattern) > _MAX_PATTERN or re.search(r"[)\]}*+?]\s*[*+{]|\(\?|\\\d", pattern):
+        raise InvalidArgumentError("FIELD_INVALID", "reference pattern is too long or repeats a repetition", field="reference_pattern")
+    try:
+        re.compile(pattern)
+    except re.error:
+        raise InvalidArgumentError("FIELD_INVALID", "reference pattern is not a regular expression", field="reference_pattern") from None

@@ -1,0 +1,53 @@
+"""Which roles may call which RPC: the table `access.yaml`, read once.
+
+The table only opens the door to a method; what the caller may then do with which category is `decide`'s. A method that is not in the table is
+refused to everyone (I9), and a test walks the descriptors and fails for a method that is missing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import yaml
+
+from vault.errors import FailedPreconditionError
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One row of the table.
+
+    Attributes:
+        roles: roles that may call the method.
+        person: whether only a person may call it.
+        system: whether the call belongs to no tenant.
+        system_log: roles that may name the system log where a tenant is expected.
+    """
+
+    roles: frozenset[str]
+    person: bool
+    system: bool
+    system_log: frozenset[str]
+
+
+def load(path: Path | None = None) -> Mapping[str, Access]:
+    """The table by full method name, `/package.Service/Method`.
+
+    Raises:
+        FailedPreconditionError: ACCESS_TABLE_INVALID.
+    """
+    text = path.read_text() if path else resources.files("vault.policy").joinpath("access.yaml").read_text()
+    table: dict[str, Access] = {}
+    for service, methods in yaml.safe_load(text).items():
+        for method, row in methods.items():
+            unknown = row.keys() - {"roles", "person", "scope", "system_log"}
+            if unknown or not row.get("roles") or row.get("scope", "system") != "system":
+                raise FailedPreconditionError("ACCESS_TABLE_INVALID", f"row {service}/{method} is not of the known form")
+            table[f"/{service}/{method}"] = Access(
+                roles=frozenset(row["roles"]),
+                person=row.get("person", False),
+                system="scope" in row,
+                system_log=frozenset(row.get("system_log", ())),
+            )
+    return table

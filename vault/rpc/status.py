@@ -1,0 +1,83 @@
+"""From a `VaultError` to a gRPC status, once.
+
+Every error carries one `ErrorInfo` (reason, domain, metadata) and the detail that its kind calls for. No part of it holds personal data: messages
+name fields and rules, metadata holds limits and opaque ids.
+"""
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from vault.errors import (
+    AbortedError,
+    AlreadyExistsError,
+    DataLossError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnimplementedError,
+    VaultError,
+)
+
+DOMAIN = "pii-vault"
+DETAILS_KEY = "grpc-status-details-bin"
+
+_CODES: tuple[tuple[type[VaultError], grpc.StatusCode], ...] = (
+    (UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED),
+    (PermissionDeniedError, grpc.StatusCode.PERMISSION_DENIED),
+    (InvalidArgumentError, grpc.StatusCode.INVALID_ARGUMENT),
+    (NotFoundError, grpc.StatusCode.NOT_FOUND),
+    (FailedPreconditionError, grpc.StatusCode.FAILED_PRECONDITION),
+    (AbortedError, grpc.StatusCode.ABORTED),
+    (AlreadyExistsError, grpc.StatusCode.ALREADY_EXISTS),
+    (ResourceExhaustedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (UnavailableError, grpc.StatusCode.UNAVAILABLE),
+    (DataLossError, grpc.StatusCode.DATA_LOSS),
+    (UnimplementedError, grpc.StatusCode.UNIMPLEMENTED),
+)
+
+
+def code_of(error: VaultError) -> grpc.StatusCode:
+    """gRPC code of an error's kind; an unknown kind is a bug."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+
+
+def status_of(error: VaultError) -> status_pb2.Status:
+    """The whole status with its details."""
+    metadata = dict(error.metadata)
+    if error.receipt is not None:
+        metadata |= {"audit_log": error.receipt[0], "audit_index": str(error.receipt[1])}
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)]
+    if isinstance(error, InvalidArgumentError) and error.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if isinstance(error, FailedPreconditionError):
+        failure = error_details_pb2.PreconditionFailure.Violation(type=error.reason, description=error.message)
+        details.append(error_details_pb2.PreconditionFailure(violations=[failure]))
+    if isinstance(error, ResourceExhaustedError):
+        quota = error_details_pb2.QuotaFailure.Violation(subject=error.reason, description=error.message)
+        details.append(error_details_pb2.QuotaFailure(violations=[quota]))
+    if error.retry_after is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromTimedelta(error.retry_after)
+        details.append(retry)
+    return status_pb2.Status(code=code_of(error).value[0], message=error.message, details=[_packed(detail) for detail in details])
+
+
+def trailers_of(error: VaultError) -> tuple[tuple[str, bytes], ...]:
+    """Trailing metadata that carries the status details.
+
+    With the OpenTelemetry interceptor `abort_with_status` leaves the span without a status; trailing metadata plus `abort` does not.
+    """
+    return ((DETAILS_KEY, status_of(error).SerializeToString()),)
+
+
+def _packed(detail: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    return packed

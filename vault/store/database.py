@@ -1,0 +1,110 @@
+"""One database, SQLite or PostgreSQL, behind two context managers: `read` and `write`.
+
+Rules:
+- What was acknowledged is never lost (I7): SQLite runs WAL with `synchronous=FULL`, PostgreSQL with `synchronous_commit=on`.
+- A write transaction always carries its audit entry, so a failing commit answers AUDIT_UNAVAILABLE and releases nothing (I1).
+- SQLite writers take the write lock at BEGIN: a transaction that reads first and writes later would otherwise fail halfway under load.
+- Driver errors stop here. They are raised without their cause, because the cause quotes statements and parameters.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from vault.errors import AbortedError, UnavailableError
+
+_RETRY = timedelta(seconds=1)
+# serialization_failure and deadlock_detected: the transaction may simply be tried again.
+_PG_RETRYABLE = frozenset({"40001", "40P01"})
+# SQLite waits this long for another process's write lock (a second worker is refused at start; this is for backups and tools).
+_SQLITE_BUSY = timedelta(seconds=5)
+
+
+class Database:
+    """An engine and the way transactions are opened on it.
+
+    Args:
+        url: `sqlite+aiosqlite:///path` or `postgresql+asyncpg://…`.
+        pool_size: connections kept open.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+        self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
+        # hide_parameters: an error text must not quote what was bound, sealed or not.
+        self.engine: AsyncEngine = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_timeout=10, hide_parameters=True)
+        # One writer at a time on SQLite: waiting here is fair and costs nothing, waiting in SQLite polls.
+        self._writer: AbstractAsyncContextManager[Any] = asyncio.Lock() if self.is_sqlite else nullcontext()
+        if self.is_sqlite:
+            event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
+            event.listen(self.engine.sync_engine, "begin", _begin_sqlite)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that commits on leaving and rolls back on an error.
+
+        Raises:
+            UnavailableError: AUDIT_UNAVAILABLE, the database cannot be reached or cannot commit.
+            AbortedError: CONCURRENT_CHANGE, another transaction got there first.
+        """
+        async with self._writer:
+            try:
+                async with self.engine.connect() as connection:
+                    if self.is_sqlite:
+                        await connection.execution_options(write=True)
+                    async with connection.begin():
+                        yield connection
+            except (SQLAlchemyError, OSError, TimeoutError) as error:
+                raise _translated(error, "AUDIT_UNAVAILABLE", "the audit log cannot be written, nothing is released") from None
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that only reads.
+
+        Raises:
+            UnavailableError: STORE_UNAVAILABLE.
+        """
+        try:
+            async with self.engine.connect() as connection, connection.begin():
+                yield connection
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise _translated(error, "STORE_UNAVAILABLE", "the database cannot be reached") from None
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+
+def _translated(error: Exception, reason: str, message: str) -> UnavailableError | AbortedError:
+    if isinstance(error, IntegrityError):
+        return AbortedError("CONCURRENT_CHANGE", "another call changed the same data, try again")
+    sqlstate = getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+    if sqlstate in _PG_RETRYABLE:
+        return AbortedError("CONCURRENT_CHANGE", "another call changed the same data, try again")
+    return UnavailableError(reason, message, retry_after=_RETRY)
+
+
+def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:
+    # The driver's own BEGIN is turned off; `_begin_sqlite` says which kind of transaction it is.
+    dbapi_connection.isolation_level = None
+    cursor = dbapi_connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={int(_SQLITE_BUSY.total_seconds() * 1000)}",
+        "secure_delete=ON",  # a deleted row's bytes are overwritten in the page
+        "temp_store=MEMORY",  # no temporary file ever holds a row (I2)
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("write") else "BEGIN")

@@ -1,0 +1,94 @@
+"""Imports: what was handled so far, and which rows were refused."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vault.store.tables import import_issues, imports
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRow:
+    """Progress of one import."""
+
+    import_id: str
+    row_count: int
+    accepted_count: int
+    duplicate_count: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class IssueRow:
+    """Why one row of the file was refused."""
+
+    line: int
+    reason: str
+    field: str
+
+
+_IMPORT = (imports.c.import_id, imports.c.row_count, imports.c.accepted_count, imports.c.duplicate_count, imports.c.state)
+
+
+async def find_import(connection: AsyncConnection, tenant: str, source_token: bytes) -> ImportRow | None:
+    """The import of a file, or None."""
+    query = select(*_IMPORT).where(imports.c.tenant_id == tenant, imports.c.source_token == source_token)
+    row = (await connection.execute(query)).first()
+    return ImportRow(*row) if row else None
+
+
+async def locked_import(connection: AsyncConnection, tenant: str, import_id: str) -> ImportRow:
+    """Progress of an import; the row stays locked, so that two attempts on one file cannot interleave."""
+    query = select(*_IMPORT).where(imports.c.tenant_id == tenant, imports.c.import_id == import_id).with_for_update()
+    return ImportRow(*(await connection.execute(query)).one())
+
+
+async def insert_import(
+    connection: AsyncConnection, tenant: str, import_id: str, *, source_token: bytes, category: str, list_id: str, now: datetime
+) -> None:
+    """Start an import."""
+    await connection.execute(
+        insert(imports).values(
+            tenant_id=tenant,
+            import_id=import_id,
+            source_token=source_token,
+            category=category,
+            list_id=list_id,
+            row_count=0,
+            accepted_count=0,
+            duplicate_count=0,
+            state="OPEN",
+            create_time=now,
+        )
+    )
+
+
+async def advance_import(connection: AsyncConnection, tenant: str, row: ImportRow, issues: Sequence[IssueRow]) -> None:
+    """Store progress and refusals, in the transaction that stores the rows."""
+    await connection.execute(
+        update(imports)
+        .where(imports.c.tenant_id == tenant, imports.c.import_id == row.import_id)
+        .values(row_count=row.row_count, accepted_count=row.accepted_count, duplicate_count=row.duplicate_count, state=row.state)
+    )
+    if issues:
+        await connection.execute(
+            insert(import_issues),
+            [{"tenant_id": tenant, "import_id": row.import_id, "line": i.line, "reason": i.reason, "field": i.field} for i in issues],
+        )
+
+
+async def issues_of(connection: AsyncConnection, tenant: str, import_id: str, *, limit: int) -> list[IssueRow]:
+    """Refused rows by line."""
+    c = import_issues.c
+    query = select(c.line, c.reason, c.field).where(c.tenant_id == tenant, c.import_id == import_id).order_by(c.line).limit(limit)
+    return [IssueRow(*row) for row in await connection.execute(query)]
+
+
+async def issue_counts(connection: AsyncConnection, tenant: str, import_id: str) -> dict[str, int]:
+    """Number of refused rows by reason."""
+    c = import_issues.c
+    query = select(c.reason, func.count()).where(c.tenant_id == tenant, c.import_id == import_id).group_by(c.reason)
+    return {row[0]: row[1] for row in await connection.execute(query)}

@@ -1,0 +1,355 @@
+"""Records, their sealed parts and their index entries."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BindParameter, Column, bindparam, delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vault.store.tables import index_entries, record_parts, records, subject_keys, subjects
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRow:
+    """One record as stored, without its parts."""
+
+    record_id: str
+    subject_id: str
+    category: str
+    level: str
+    list_id: str
+    import_id: str
+    create_time: datetime
+    occur_time: datetime | None
+    valid_from: datetime | None
+    valid_to: datetime | None
+    expire_time: datetime | None
+    metadata: Mapping[str, str]
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartRow:
+    """One party's sealed fields."""
+
+    record_id: str
+    role: str
+    subject_id: str
+    key_version: int
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """One index entry."""
+
+    kind: str
+    token: bytes
+    record_id: str
+    field: str
+    role: str
+    subject_id: str
+    index_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableRow:
+    """One part with everything that opening it depends on, read in one query (I4)."""
+
+    record_id: str
+    owner: str
+    category: str
+    level: str
+    list_id: str
+    occur_time: datetime | None
+    metadata: Mapping[str, str]
+    role: str
+    subject_id: str
+    key_version: int
+    sealed: bytes
+    subject_state: str
+    wrapped: bytes | None
+    tenant_key_version: int | None
+
+
+# The dataclasses name their columns, in order.
+_RECORD = tuple(records.c[name] for name in RecordRow.__dataclass_fields__)
+_PART = tuple(record_parts.c[name] for name in PartRow.__dataclass_fields__)
+_INDEX = tuple(index_entries.c[name] for name in IndexRow.__dataclass_fields__)
+_IDS: BindParameter[Sequence[str]] = bindparam("ids", expanding=True)
+
+_READABLE_COLUMNS: tuple[Column[Any], ...] = (
+    records.c.record_id,
+    records.c.subject_id,
+    records.c.category,
+    records.c.level,
+    records.c.list_id,
+    records.c.occur_time,
+    records.c.metadata,
+    record_parts.c.role,
+    record_parts.c.subject_id,
+    record_parts.c.key_version,
+    record_parts.c.sealed,
+    subjects.c.state,
+    subject_keys.c.wrapped,
+    subject_keys.c.tenant_key_version,
+)
+
+# The one query of a reveal. Key and subject state come with the ciphertext: a key that was destroyed a moment ago is simply not
+# there (I4).
+_READABLE = (
+    select(*_READABLE_COLUMNS)
+    .join(record_parts, (record_parts.c.tenant_id == records.c.tenant_id) & (record_parts.c.record_id == records.c.record_id))
+    .join(subjects, (subjects.c.tenant_id == record_parts.c.tenant_id) & (subjects.c.subject_id == record_parts.c.subject_id))
+    .outerjoin(
+        subject_keys,
+        (subject_keys.c.tenant_id == record_parts.c.tenant_id)
+        & (subject_keys.c.subject_id == record_parts.c.subject_id)
+        & (subject_keys.c.version == record_parts.c.key_version),
+    )
+    .where(records.c.tenant_id == bindparam("tenant"), records.c.record_id.in_(_IDS))
+)
+
+
+async def readable_parts(connection: AsyncConnection, tenant: str, ids: Sequence[str]) -> list[ReadableRow]:
+    """Every part of the records, with its key.
+
+    The list is padded to a power of two by repeating its last id: the driver then prepares a dozen statements, not a thousand.
+    """
+    if not ids:
+        return []
+    padded = list(ids) + [ids[-1]] * ((1 << (len(ids) - 1).bit_length()) - len(ids))
+    result = await connection.execute(_READABLE, {"tenant": tenant, "ids": padded})
+    return [ReadableRow(*row) for row in result]
+
+
+async def insert_records(
+    connection: AsyncConnection, tenant: str, rows: Sequence[RecordRow], parts: Sequence[PartRow], index: Sequence[IndexRow]
+) -> None:
+    """Store records with their parts and index entries."""
+    if rows:
+        await connection.execute(insert(records), [_record_values(tenant, row) for row in rows])
+    if parts:
+        await connection.execute(insert(record_parts), [_part_values(tenant, part) for part in parts])
+    await insert_index(connection, tenant, index)
+
+
+async def insert_index(connection: AsyncConnection, tenant: str, index: Sequence[IndexRow]) -> None:
+    """Store index entries."""
+    if index:
+        await connection.execute(insert(index_entries), [_index_values(tenant, entry) for entry in index])
+
+
+async def get_record(connection: AsyncConnection, tenant: str, record: str, *, lock: bool = False) -> RecordRow | None:
+    """The record's metadata, or None. `lock` holds the row until the transaction ends."""
+    query = select(*_RECORD).where(records.c.tenant_id == tenant, records.c.record_id == record)
+    row = (await connection.execute(query.with_for_update() if lock else query)).first()
+    return RecordRow(*row) if row else None
+
+
+async def get_records(connection: AsyncConnection, tenant: str, ids: Sequence[str]) -> list[RecordRow]:
+    """Metadata of the records that exist."""
+    if not ids:
+        return []
+    query = select(*_RECORD).where(records.c.tenant_id == tenant, records.c.record_id.in_(ids))
+    return [RecordRow(*row) for row in await connection.execute(query)]
+
+
+async def get_parts(connection: AsyncConnection, tenant: str, ids: Sequence[str]) -> list[PartRow]:
+    """Every part of the records."""
+    if not ids:
+        return []
+    query = select(*_PART).where(record_parts.c.tenant_id == tenant, record_parts.c.record_id.in_(ids)).order_by(record_parts.c.role)
+    return [PartRow(*row) for row in await connection.execute(query)]
+
+
+async def list_records(connection: AsyncConnection, tenant: str, subject: str, *, category: str, after: str, limit: int) -> list[RecordRow]:
+    """Records in which the subject is a party, by record id from `after` on."""
+    query = (
+        select(*_RECORD)
+        .join(record_parts, (record_parts.c.tenant_id == records.c.tenant_id) & (record_parts.c.record_id == records.c.record_id))
+        .where(records.c.tenant_id == tenant, record_parts.c.subject_id == subject, records.c.record_id > after)
+        .order_by(records.c.record_id)
+        .distinct()
+        .limit(limit)
+    )
+    # JSON has no equality on PostgreSQL, so DISTINCT runs on ids and the rows are fetched by them.
+    ids_query = query.with_only_columns(records.c.record_id)
+    if category:
+        ids_query = ids_query.where(records.c.category == category)
+    ids = [row.record_id for row in await connection.execute(ids_query)]
+    return sorted(await get_records(connection, tenant, ids), key=lambda row: row.record_id)
+
+
+async def list_members(
+    connection: AsyncConnection, tenant: str, *, category: str, list_id: str, owners: Sequence[str]
+) -> dict[str, RecordRow]:
+    """For each owner, their record of this category in this list (or outside lists, for an empty list id)."""
+    if not owners:
+        return {}
+    query = select(*_RECORD).where(
+        records.c.tenant_id == tenant, records.c.category == category, records.c.list_id == list_id, records.c.subject_id.in_(owners)
+    )
+    return {row.subject_id: RecordRow(*row) for row in await connection.execute(query)}
+
+
+async def find_by_token(
+    connection: AsyncConnection, tenant: str, *, category: str, kind: str, token: bytes, after: str, limit: int
+) -> list[tuple[IndexRow, RecordRow]]:
+    """Index entries of one token within one category, with their records, by record id from `after` on."""
+    query = (
+        select(
+            *_INDEX,
+            *_RECORD,
+        )
+        .join(records, (records.c.tenant_id == index_entries.c.tenant_id) & (records.c.record_id == index_entries.c.record_id))
+        .where(
+            index_entries.c.tenant_id == tenant,
+            index_entries.c.kind == kind,
+            index_entries.c.token == token,
+            index_entries.c.record_id > after,
+            records.c.category == category,
+        )
+        .order_by(index_entries.c.record_id, index_entries.c.field)
+        .limit(limit)
+    )
+    return [(IndexRow(*row[:7]), RecordRow(*row[7:])) for row in await connection.execute(query)]
+
+
+async def replace_part(connection: AsyncConnection, tenant: str, part: PartRow) -> None:
+    """Store new sealed fields of one part."""
+    await connection.execute(
+        update(record_parts)
+        .where(record_parts.c.tenant_id == tenant, record_parts.c.record_id == part.record_id, record_parts.c.role == part.role)
+        .values(sealed=part.sealed, key_version=part.key_version)
+    )
+
+
+async def replace_parts(connection: AsyncConnection, tenant: str, parts: Sequence[PartRow]) -> None:
+    """Store new sealed fields of several parts."""
+    if not parts:
+        return
+    statement = (
+        update(record_parts)
+        .where(
+            record_parts.c.tenant_id == tenant,
+            record_parts.c.record_id == bindparam("b_record"),
+            record_parts.c.role == bindparam("b_role"),
+        )
+        .values(sealed=bindparam("b_sealed"), key_version=bindparam("b_version"))
+    )
+    await connection.execute(
+        statement,
+        [{"b_record": p.record_id, "b_role": p.role, "b_sealed": p.sealed, "b_version": p.key_version} for p in parts],
+    )
+
+
+async def touch_records(connection: AsyncConnection, tenant: str, rows: Sequence[RecordRow]) -> None:
+    """Store changed metadata, import and version of records."""
+    if not rows:
+        return
+    statement = (
+        update(records)
+        .where(records.c.tenant_id == tenant, records.c.record_id == bindparam("b_record"))
+        .values(
+            metadata=bindparam("b_metadata", type_=records.c.metadata.type),
+            import_id=bindparam("b_import"),
+            occur_time=bindparam("b_occur", type_=records.c.occur_time.type),
+            valid_from=bindparam("b_from", type_=records.c.valid_from.type),
+            valid_to=bindparam("b_to", type_=records.c.valid_to.type),
+            version=bindparam("b_version"),
+        )
+    )
+    await connection.execute(
+        statement,
+        [
+            {
+                "b_record": row.record_id,
+                "b_metadata": dict(row.metadata),
+                "b_import": row.import_id,
+                "b_occur": row.occur_time,
+                "b_from": row.valid_from,
+                "b_to": row.valid_to,
+                "b_version": row.version,
+            }
+            for row in rows
+        ],
+    )
+
+
+async def delete_index_fields(connection: AsyncConnection, tenant: str, record: str, fields: Sequence[str]) -> None:
+    """Remove the index entries of some fields of one record."""
+    await connection.execute(
+        delete(index_entries).where(
+            index_entries.c.tenant_id == tenant, index_entries.c.record_id == record, index_entries.c.field.in_(fields)
+        )
+    )
+
+
+async def delete_record(connection: AsyncConnection, tenant: str, record: str) -> None:
+    """Delete a record; parts and index entries go with it."""
+    await connection.execute(delete(records).where(records.c.tenant_id == tenant, records.c.record_id == record))
+
+
+async def delete_subject_parts(connection: AsyncConnection, tenant: str, subject: str) -> None:
+    """Delete a subject's parts and index entries, and every record that has no other party left."""
+    for table in (index_entries, record_parts):
+        await connection.execute(delete(table).where(table.c.tenant_id == tenant, table.c.subject_id == subject))
+    remaining = select(record_parts.c.record_id).where(
+        record_parts.c.tenant_id == records.c.tenant_id, record_parts.c.record_id == records.c.record_id
+    )
+    await connection.execute(delete(records).where(records.c.tenant_id == tenant, records.c.subject_id == subject, ~remaining.exists()))
+
+
+async def count_traces(connection: AsyncConnection, tenant: str, subject: str) -> int:
+    """Rows that still belong to a subject: what the sweep after an erasure must find to be zero."""
+    total = 0
+    for table in (record_parts, index_entries, subject_keys):
+        query = select(func.count()).select_from(table).where(table.c.tenant_id == tenant, table.c.subject_id == subject)
+        total += (await connection.execute(query)).scalar_one()
+    return total
+
+
+def _record_values(tenant: str, row: RecordRow) -> dict[str, object]:
+    return {
+        "tenant_id": tenant,
+        "record_id": row.record_id,
+        "subject_id": row.subject_id,
+        "category": row.category,
+        "level": row.level,
+        "list_id": row.list_id,
+        "import_id": row.import_id,
+        "create_time": row.create_time,
+        "occur_time": row.occur_time,
+        "valid_from": row.valid_from,
+        "valid_to": row.valid_to,
+        "expire_time": row.expire_time,
+        "metadata": dict(row.metadata),
+        "version": row.version,
+    }
+
+
+def _part_values(tenant: str, part: PartRow) -> dict[str, object]:
+    return {
+        "tenant_id": tenant,
+        "record_id": part.record_id,
+        "role": part.role,
+        "subject_id": part.subject_id,
+        "key_version": part.key_version,
+        "sealed": part.sealed,
+    }
+
+
+def _index_values(tenant: str, entry: IndexRow) -> dict[str, object]:
+    return {
+        "tenant_id": tenant,
+        "kind": entry.kind,
+        "token": entry.token,
+        "record_id": entry.record_id,
+        "field": entry.field,
+        "role": entry.role,
+        "subject_id": entry.subject_id,
+        "index_version": entry.index_version,
+    }

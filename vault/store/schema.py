@@ -1,0 +1,43 @@
+"""Bring a database to the schema this code needs, or say that it is not there."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from vault.errors import FailedPreconditionError
+from vault.store.database import Database
+
+
+def alembic_config() -> Config:
+    """Alembic's configuration, without a file."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+async def migrate(database: Database) -> None:
+    """Upgrade the schema to the newest revision, in one transaction."""
+    async with database.write() as connection:
+        await connection.run_sync(_upgrade)
+
+
+async def check(database: Database) -> None:
+    """Refuse to work on another schema than this code's.
+
+    Raises:
+        FailedPreconditionError: SCHEMA_OUTDATED; `pii-vault migrate` brings the schema up.
+    """
+    async with database.read() as connection:
+        current = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+    if current != ScriptDirectory.from_config(alembic_config()).get_current_head():
+        raise FailedPreconditionError("SCHEMA_OUTDATED", "the database schema is not this version's, run `pii-vault migrate`")
+
+
+def _upgrade(connection: Connection) -> None:
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,358 @@
+"""Every table, once. `tenant_id` leads every primary key, unique constraint, foreign key and index.
+
+Rules:
+- No personal value in any column: what a person could be recognised by is sealed (`sealed`, `wrapped`) or keyed (`token`).
+- Keys never stand beside their ciphertext in one table (design §4).
+- No sequences, no cross-tenant references, so that the schema can be distributed by tenant as it is.
+- What belongs to no tenant has `tenant_id = 'system'`.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+    }
+)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """Aware UTC datetimes on both databases; SQLite keeps no zone, so it is put back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times, store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            msg = "naive datetime"
+            raise ValueError(msg)
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the zone back."""
+        return value.replace(tzinfo=UTC) if value is not None and dialect.name == "sqlite" else value
+
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    # Bumped whenever a key of the tenant dies or changes; a cached key of an older epoch is not used (I4).
+    Column("key_epoch", Integer, nullable=False),
+    Column("reference_pattern", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    Column("version", Integer, nullable=False),
+    PrimaryKeyConstraint("tenant_id"),
+)
+
+tenant_keys = Table(
+    "tenant_keys",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    # data | index | text | legal: see operations/keyring.py.
+    Column("purpose", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "purpose", "version"),
+)
+
+subjects = Table(
+    "subjects",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    # ACTIVE | RESTRICTED | ERASING | ERASED
+    Column("state", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "subject_id"),
+)
+
+subject_keys = Table(
+    "subject_keys",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("tenant_key_version", Integer, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "subject_id", "version"),
+)
+
+# Which subject an identifying token belongs to: makes find-or-create atomic under concurrent writers.
+identities = Table(
+    "identities",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("token", LargeBinary, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "kind", "token"),
+    Index(None, "tenant_id", "subject_id"),
+)
+
+records = Table(
+    "records",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("record_id", Text, nullable=False),
+    # The owner, under whom the record is named.
+    Column("subject_id", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("level", Text, nullable=False),
+    Column("list_id", Text, nullable=False),
+    # Import that last wrote the record: lineage, and what makes a duplicate row of one file a duplicate.
+    Column("import_id", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    Column("occur_time", UtcTime, nullable=True),
+    Column("valid_from", UtcTime, nullable=True),
+    Column("valid_to", UtcTime, nullable=True),
+    Column("expire_time", UtcTime, nullable=True),
+    Column("metadata", JSON, nullable=False),
+    Column("version", Integer, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "record_id"),
+    Index(None, "tenant_id", "subject_id", "category"),
+    Index(None, "tenant_id", "list_id", "category"),
+)
+
+record_parts = Table(
+    "record_parts",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("record_id", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("key_version", Integer, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "record_id", "role"),
+    ForeignKeyConstraint(["tenant_id", "record_id"], ["records.tenant_id", "records.record_id"], ondelete="CASCADE"),
+    Index(None, "tenant_id", "subject_id"),
+)
+
+index_entries = Table(
+    "index_entries",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("token", LargeBinary, nullable=False),
+    Column("record_id", Text, nullable=False),
+    Column("field", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("index_version", Integer, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "kind", "token", "record_id", "field"),
+    ForeignKeyConstraint(["tenant_id", "record_id"], ["records.tenant_id", "records.record_id"], ondelete="CASCADE"),
+    Index(None, "tenant_id", "record_id"),
+    Index(None, "tenant_id", "subject_id"),
+)
+
+idempotent_requests = Table(
+    "idempotent_requests",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    # HMAC of the body: it holds personal data, so no plain digest of it may exist (I2).
+    Column("body_token", LargeBinary, nullable=False),
+    Column("response", LargeBinary, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "request_id"),
+)
+
+imports = Table(
+    "imports",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("import_id", Text, nullable=False),
+    # HMAC of file digest, category, list and repeat: recognises the file without keeping a digest of personal data.
+    Column("source_token", LargeBinary, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("list_id", Text, nullable=False),
+    # Rows handled so far; a resumed import skips as many.
+    Column("row_count", BigInteger, nullable=False),
+    Column("accepted_count", BigInteger, nullable=False),
+    Column("duplicate_count", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "import_id"),
+    UniqueConstraint("tenant_id", "source_token"),
+)
+
+import_issues = Table(
+    "import_issues",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("import_id", Text, nullable=False),
+    Column("line", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("field", Text, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "import_id", "line"),
+)
+
+customer_requests = Table(
+    "customer_requests",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("list_id", Text, nullable=False),
+    Column("operations", JSON, nullable=False),
+    Column("opened_by", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    Column("expire_time", UtcTime, nullable=False),
+    Column("close_time", UtcTime, nullable=True),
+    PrimaryKeyConstraint("tenant_id", "request_id"),
+)
+
+ndas = Table(
+    "ndas",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("document_sha256", LargeBinary, nullable=False),
+    Column("sign_time", UtcTime, nullable=False),
+    Column("expire_time", UtcTime, nullable=False),
+    Column("registered_by", Text, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "person"),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("erasure_id", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    # REQUESTED | RUNNING | COMPLETE
+    Column("state", Text, nullable=False),
+    Column("requester", Text, nullable=False),
+    Column("approver", Text, nullable=False),
+    Column("preview_digest", Text, nullable=False),
+    # Parts found per category when it was asked for.
+    Column("outcomes", JSON, nullable=False),
+    Column("request_time", UtcTime, nullable=False),
+    Column("finish_time", UtcTime, nullable=True),
+    Column("certificate", Text, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "erasure_id"),
+    # One erasure per subject: the same request by two channels is one erasure (E12).
+    UniqueConstraint("tenant_id", "subject_id"),
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("order_id", Text, nullable=False),
+    # SCOPED | APPROVED | FULFILLED | REJECTED
+    Column("state", Text, nullable=False),
+    Column("instrument_type", Text, nullable=False),
+    # Instrument, scope, recipient and salt as canonical JSON, sealed under the tenant's legal key.
+    Column("sealed", LargeBinary, nullable=False),
+    Column("document_token", LargeBinary, nullable=False),
+    Column("scope_digest", Text, nullable=False),
+    Column("registrant", Text, nullable=False),
+    Column("categories", JSON, nullable=False),
+    Column("target_count", Integer, nullable=False),
+    Column("expire_time", UtcTime, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "order_id"),
+    UniqueConstraint("tenant_id", "document_token"),
+)
+
+order_approvals = Table(
+    "order_approvals",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("order_id", Text, nullable=False),
+    # Employee, not account: two accounts of one person are one person (N5).
+    Column("employee_id", Text, nullable=False),
+    Column("approver", Text, nullable=False),
+    # legal-officer | legal-approver
+    Column("role", Text, nullable=False),
+    Column("scope_digest", Text, nullable=False),
+    Column("approve_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "order_id", "employee_id"),
+    ForeignKeyConstraint(["tenant_id", "order_id"], ["orders.tenant_id", "orders.order_id"]),
+)
+
+exports = Table(
+    "exports",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("export_id", Text, nullable=False),
+    Column("order_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("record_counts", JSON, nullable=False),
+    Column("withheld_counts", JSON, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "export_id"),
+    # One export per order for now: a repeated call gets the same package (N15).
+    UniqueConstraint("tenant_id", "order_id"),
+)
+
+export_chunks = Table(
+    "export_chunks",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("export_id", Text, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    # Sealed to the recipient; the vault keeps no key to it.
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "export_id", "sequence"),
+    ForeignKeyConstraint(["tenant_id", "export_id"], ["exports.tenant_id", "exports.export_id"]),
+)
+
+audit_heads = Table(
+    "audit_heads",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("frontier", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_id"),
+)
+
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("entry_index", BigInteger, nullable=False),
+    Column("entry", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "entry_index"),
+)
+
+audit_checkpoints = Table(
+    "audit_checkpoints",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "size"),
+)
