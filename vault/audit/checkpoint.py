@@ -1,0 +1,170 @@
+"""Signed notes and, in them, the checkpoints of a log.
+
+Sources: C2SP signed-note (Ed25519, algorithm byte 0x01) and C2SP tlog-checkpoint. A note is text: the body, an empty line, and one line per
+signature, `— <name> <base64(key id ‖ signature)>`. A hash chain alone misses a log whose tail was cut off; the signed size does not.
+"""
+
+import base64
+import binascii
+import hashlib
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+from vault.errors import DataLossError, InvalidArgumentError
+
+_ED25519 = b"\x01"
+_KEY_ID_BYTES = 4
+_ROOT_BYTES = 32
+_LINES = 3
+_DASH = "— "
+
+
+@dataclass(frozen=True, slots=True)
+class NoteSigner:
+    """Name and private key that sign notes."""
+
+    name: str
+    key: Ed25519PrivateKey = field(repr=False)
+
+    def verifier(self) -> "NoteVerifier":
+        """What a stranger needs to check the notes."""
+        return NoteVerifier(self.name, self.key.public_key())
+
+
+@dataclass(frozen=True, slots=True)
+class NoteVerifier:
+    """Name and public key that notes are checked against."""
+
+    name: str
+    key: Ed25519PublicKey
+
+    @property
+    def key_id(self) -> bytes:
+        """First four bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ public key)."""
+        return hashlib.sha256(self.name.encode() + b"\n" + _ED25519 + self.key.public_bytes_raw()).digest()[:_KEY_ID_BYTES]
+
+    def text(self) -> str:
+        """The verifier key as text: `name+hex(key id)+base64(0x01 ‖ public key)`."""
+        return f"{self.name}+{self.key_id.hex()}+{base64.b64encode(_ED25519 + self.key.public_bytes_raw()).decode()}"
+
+    def pem(self) -> bytes:
+        """The public key alone, for tools that know nothing of notes."""
+        return self.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+    @staticmethod
+    def parse(text: str) -> "NoteVerifier":
+        """Inverse of `text`.
+
+        Raises:
+            InvalidArgumentError: VERIFIER_KEY_INVALID.
+        """
+        try:
+            name, key_id, encoded = text.strip().split("+", 2)
+            material = base64.b64decode(encoded, validate=True)
+            verifier = NoteVerifier(name, Ed25519PublicKey.from_public_bytes(material[1:]))
+            sound = material[:1] == _ED25519 and verifier.key_id.hex() == key_id and _is_name(name)
+        except (ValueError, binascii.Error):
+            sound = False
+        if not sound:
+            raise InvalidArgumentError("VERIFIER_KEY_INVALID", "the verifier key is not of the form name+id+key")
+        return verifier
+
+    @staticmethod
+    def from_pem(name: str, pem: bytes) -> "NoteVerifier":
+        """A verifier from a plain public key and the name it is expected to sign as.
+
+        Raises:
+            InvalidArgumentError: VERIFIER_KEY_INVALID.
+        """
+        try:
+            key = load_pem_public_key(pem)
+        except ValueError:
+            key = None
+        if not isinstance(key, Ed25519PublicKey):
+            raise InvalidArgumentError("VERIFIER_KEY_INVALID", "the file is not an Ed25519 public key in PEM form")
+        return NoteVerifier(name, key)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Size and root hash of one log, named by its origin."""
+
+    origin: str
+    size: int
+    root: bytes
+
+    def body(self) -> str:
+        """Origin, decimal size and base64 root, a line each."""
+        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
+
+
+def origin_of(vault_name: str, log: str) -> str:
+    """Origin of one log of one vault: pins which log a checkpoint is about."""
+    return f"{vault_name}/{log}"
+
+
+def sign_note(body: str, signer: NoteSigner) -> str:
+    """Sign a text; it must end with a line break and hold no empty line.
+
+    Raises:
+        InvalidArgumentError: NOTE_INVALID.
+    """
+    if not body.endswith("\n") or "\n\n" in body or not _is_name(signer.name):
+        raise InvalidArgumentError("NOTE_INVALID", "a note's body ends with one line break and holds no empty line")
+    signature = signer.key.sign(body.encode())
+    return f"{body}\n{_DASH}{signer.name} {base64.b64encode(signer.verifier().key_id + signature).decode()}\n"
+
+
+def open_note(text: str, verifier: NoteVerifier) -> str:
+    """The body of a note, if the verifier's key signed exactly it. Signatures by other keys are ignored.
+
+    Raises:
+        DataLossError: NOTE_INVALID.
+    """
+    body, separator, signatures = text.rpartition("\n\n")
+    body += "\n"
+    is_text = not any("\ud800" <= character <= "\udfff" for character in text)
+    if not is_text or not separator or "\n\n" in body or not signatures.endswith("\n"):
+        raise DataLossError("NOTE_INVALID", "the text is not a signed note")
+    for line in signatures[:-1].split("\n"):
+        name, _, encoded = line.removeprefix(_DASH).partition(" ")
+        try:
+            signed = base64.b64decode(encoded, validate=True)
+        except (binascii.Error, ValueError):
+            raise DataLossError("NOTE_INVALID", "a signature line of the note is damaged") from None
+        if line.startswith(_DASH) and name == verifier.name and signed[:_KEY_ID_BYTES] == verifier.key_id:
+            try:
+                verifier.key.verify(signed[_KEY_ID_BYTES:], body.encode())
+            except InvalidSignature:
+                raise DataLossError("NOTE_INVALID", "the signature of the note is wrong") from None
+            return body
+    raise DataLossError("NOTE_INVALID", "the note is not signed by this key")
+
+
+def sign_checkpoint(checkpoint: Checkpoint, signer: NoteSigner) -> str:
+    """The checkpoint as a signed note."""
+    return sign_note(checkpoint.body(), signer)
+
+
+def open_checkpoint(text: str, verifier: NoteVerifier) -> Checkpoint:
+    """The checkpoint in a note, if the verifier's key signed it.
+
+    Raises:
+        DataLossError: NOTE_INVALID or CHECKPOINT_INVALID.
+    """
+    lines = open_note(text, verifier).split("\n")
+    try:
+        origin, size, root = lines[0], lines[1], base64.b64decode(lines[2], validate=True)
+    except (IndexError, binascii.Error, ValueError):
+        raise DataLossError("CHECKPOINT_INVALID", "the note is not a checkpoint") from None
+    if len(lines) != _LINES + 1 or not size.isascii() or not size.isdecimal() or str(int(size)) != size or len(root) != _ROOT_BYTES:
+        raise DataLossError("CHECKPOINT_INVALID", "the note is not a checkpoint")
+    return Checkpoint(origin, int(size), root)
+
+
+def _is_name(name: str) -> bool:
+    """A key name is one word without plus (C2SP signed-note)."""
+    return bool(name) and "+" not in name and not any(c.isspace() for c in name)
