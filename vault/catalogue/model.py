@@ -1,0 +1,285 @@
+"""What the catalogue says, as values: categories, parties, grants, purposes, roles.
+
+Rules:
+- Read once, never changed: a new catalogue is a new `Catalogue` with another version.
+- A name that is not listed does not exist; a name of what must never be stored is refused for that reason (C00).
+
+No I/O; files are read by `loader.py`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vault.catalogue import check
+from vault.catalogue.check import Value
+from vault.catalogue.fields import Description, Field, FieldType, NeverStored, Sensitivity, Storage
+from vault.catalogue.words import ConsentBasis, ContractEnd, CourtClass, Erasure, Operation, Recipient, Responsibility, RetentionEvent, View
+from vault.errors import InvalidArgumentError
+
+__all__ = [
+    "Catalogue",
+    "Category",
+    "ConsentBasis",
+    "ContractEnd",
+    "CourtClass",
+    "Description",
+    "Entity",
+    "Erasure",
+    "Field",
+    "FieldType",
+    "Grant",
+    "Level",
+    "NeverStored",
+    "Operation",
+    "Party",
+    "Purpose",
+    "Recipient",
+    "Responsibility",
+    "Retention",
+    "RetentionEvent",
+    "Role",
+    "Sensitivity",
+    "Storage",
+    "Value",
+    "View",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long something is kept.
+
+    Attributes:
+        days: days from the event to the end of ordinary use.
+        restricted_days: days from the event until the record is erased, restricted since `days`; 0 if it is erased at once.
+        ceiling_days: most that `days` may be; 0 if the policy gives no ceiling.
+        text: the same, for people.
+        reason: where the number comes from.
+    """
+
+    days: int
+    restricted_days: int
+    ceiling_days: int
+    event: RetentionEvent
+    text: Description
+    reason: Description
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One content level of a category.
+
+    Attributes:
+        retained: whether content is stored at this level (P3.2-lvl-rep, P3.2-lvl-files-on).
+    """
+
+    name: str
+    retained: bool
+    retention: Retention
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """One person whom a record concerns; each party's fields are sealed under that party's key.
+
+    Attributes:
+        identified_by: fields by which the party is found or created, in this order; empty if only the caller can name the subject.
+    """
+
+    name: str
+    identified_by: tuple[str, ...]
+    description: Description
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One permission: any of the roles may do any of the operations for any of the purposes.
+
+    Attributes:
+        number: place in the file, from 1.
+        levels: content levels it covers; empty exactly if the category has none.
+        view: the most that is shown.
+        recipients: who may receive it.
+    """
+
+    number: int
+    operations: frozenset[Operation]
+    roles: frozenset[str]
+    purposes: frozenset[str]
+    levels: frozenset[str]
+    view: View
+    recipients: frozenset[Recipient]
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a caller may hold.
+
+    Attributes:
+        on_request: whether it touches lists only at the customer's request (P3.2.1-rep).
+        other_entity: whether it belongs to the affiliate, another legal entity (A2).
+    """
+
+    name: str
+    code: str
+    on_request: bool
+    other_entity: bool
+    description: Description
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What data may be used for.
+
+    Attributes:
+        contract_levels: content levels at which the contract is basis enough (A3).
+        requirement: where the policy speaks of it.
+    """
+
+    name: str
+    code: str
+    basis: ConsentBasis
+    contract_levels: frozenset[str]
+    requirement: str
+    description: Description
+
+    def basis_at(self, level: str) -> ConsentBasis:
+        """The basis that a use at this content level needs."""
+        return ConsentBasis.CONTRACT if level in self.contract_levels else self.basis
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A legal entity: id and name."""
+
+    id: str
+    name: Description
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """One kind of record.
+
+    Attributes:
+        operating_entity: id of the legal entity that answers for it (A27).
+        parties: the first owns the record.
+        fields: by name, in the order of the file.
+        occur_field: timestamp field that says when it happened.
+        valid_from_field: timestamp field at which validity begins, inclusive.
+        valid_to_field: timestamp field at which it ends, exclusive.
+        requires_as_of: whether a look-up must say which moment it means, because numbers are recycled (A29).
+        levels: content levels by name; empty if none apply.
+        retention: how long; None if the levels say so.
+        is_list: whether it is part of a customer's distribution list (P3.2.1-rep).
+        affiliate: whether it may be released to the affiliate (P3.6-aff).
+    """
+
+    name: str
+    code: str
+    description: Description
+    data_subject: Description
+    products: frozenset[str]
+    operating_entity: str
+    responsibility: Responsibility
+    parties: tuple[Party, ...]
+    fields: Mapping[str, Field]
+    occur_field: str | None
+    valid_from_field: str | None
+    valid_to_field: str | None
+    requires_as_of: bool
+    levels: Mapping[str, Level]
+    retention: Retention | None
+    grants: tuple[Grant, ...]
+    court_class: CourtClass
+    affiliate: bool
+    is_list: bool
+    on_erasure: Erasure
+    on_contract_end: ContractEnd
+    requirements: tuple[str, ...]
+    never_stored: NeverStored
+
+    def retention_at(self, level: str) -> Retention:
+        """How long a record of this content level is kept; `level` is empty where none apply.
+
+        Raises:
+            InvalidArgumentError: LEVEL_INVALID.
+        """
+        found = self.levels[level].retention if level in self.levels else self.retention if not level else None
+        if found is None:
+            raise InvalidArgumentError("LEVEL_INVALID", f"category '{self.name}' has no such content level", field="level")
+        return found
+
+    def check_fields(self, values: Mapping[str, Value], *, partial: bool = False) -> dict[str, Value]:
+        """Check the values of one record and bring them into normal form.
+
+        Args:
+            values: values by field name.
+            partial: whether they are only some of the record's, as in an update.
+        Raises:
+            InvalidArgumentError: SAD_FORBIDDEN, CATEGORY_NOT_COLLECTED, UNKNOWN_FIELD, FIELD_REQUIRED, FIELD_INVALID, NO_USABLE_IDENTIFIER.
+        """
+        normal = check.check_values(self.fields, self.never_stored, values, partial=partial)
+        for party in self.parties if not partial else ():
+            check.check_one_of(party.identified_by, normal)
+        if self.valid_from_field and self.valid_to_field:
+            check.check_interval(self.valid_from_field, self.valid_to_field, normal)
+        return normal
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Everything that may be stored, and for what.
+
+    Attributes:
+        version: given by people, e.g. `2026.1`.
+        digest: SHA-256 over the files, 64 hex characters.
+        guards_sha256: digest of the guards this catalogue was reviewed with; a policy with others refuses to start.
+    """
+
+    version: str
+    digest: str
+    guards_sha256: str
+    operator: Entity
+    affiliate: Entity
+    products: Mapping[str, Description]
+    roles: Mapping[str, Role]
+    purposes: Mapping[str, Purpose]
+    categories: Mapping[str, Category]
+    never_stored: NeverStored
+
+    @property
+    def policy_version(self) -> str:
+        """What every decision and audit entry names: version and content."""
+        return f"{self.version}+{self.digest[:12]}"
+
+    def category(self, name: str) -> Category:
+        """The category of this name.
+
+        Raises:
+            InvalidArgumentError: CATEGORY_NOT_COLLECTED, UNKNOWN_CATEGORY.
+        """
+        if found := self.categories.get(name):
+            return found
+        if self.never_stored.is_reserved(name):
+            raise InvalidArgumentError("CATEGORY_NOT_COLLECTED", "data of this kind is never stored", field="category")
+        raise InvalidArgumentError("UNKNOWN_CATEGORY", "the catalogue has no such category", field="category")
+
+    def purpose(self, name: str) -> Purpose:
+        """The purpose of this name.
+
+        Raises:
+            InvalidArgumentError: UNKNOWN_PURPOSE.
+        """
+        if found := self.purposes.get(name):
+            return found
+        raise InvalidArgumentError("UNKNOWN_PURPOSE", "the catalogue has no such purpose", field="justification.purpose")
+
+    def role(self, name: str) -> Role:
+        """The role of this name.
+
+        Raises:
+            InvalidArgumentError: UNKNOWN_ROLE.
+        """
+        if found := self.roles.get(name):
+            return found
+        raise InvalidArgumentError("UNKNOWN_ROLE", "the catalogue has no such role", field="role")

@@ -1,0 +1,105 @@
+"""The closed sets of words that the catalogue is written in.
+
+A word that is not listed here is refused by the loader; what a deployment may add (categories, purposes, roles) is in its files.
+"""
+
+from enum import StrEnum
+
+
+class Operation(StrEnum):
+    """What can be done with records of a category."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    REVEAL = "reveal"
+    FIND = "find"
+    RESOLVE = "resolve"
+    LIST = "list"
+    EXPORT = "export"
+    ERASE = "erase"
+
+
+class View(StrEnum):
+    """How much of a value is shown. A grant of the full view includes the masked one."""
+
+    MASKED = "masked"
+    FULL = "full"
+
+
+class Recipient(StrEnum):
+    """Who receives what is released (P1.7-no3p)."""
+
+    INTERNAL = "internal"
+    TENANT = "tenant"
+    AFFILIATE = "affiliate"
+    DATA_SUBJECT = "data-subject"
+    AUTHORITY = "authority"
+    THIRD_PARTY = "third-party"
+
+
+class ConsentBasis(StrEnum):
+    """On what ground a purpose rests (P1.6c-consent, A3)."""
+
+    CONTRACT = "contract"
+    """Standing consent of the customer."""
+    LAW = "law"
+    """A standing legal duty."""
+    TICKET = "ticket"
+    TICKET_OR_INCIDENT = "ticket-or-incident"
+    CUSTOMER_REQUEST = "customer-request"
+    INCIDENT = "incident"
+    ORDER = "order"
+    SUBJECT_REQUEST = "subject-request"
+    PREFERENCE = "preference"
+    """The person's own recorded choice. Nothing a caller can refer to meets it."""
+
+    @property
+    def is_standing(self) -> bool:
+        """Whether it holds without a reference."""
+        return self in {ConsentBasis.CONTRACT, ConsentBasis.LAW}
+
+
+class Responsibility(StrEnum):
+    """Whether the operator decides about the data or processes it for a customer (P1.8-role)."""
+
+    CONTROLLER = "controller"
+    PROCESSOR = "processor"
+
+
+class CourtClass(StrEnum):
+    """Which kind of order can cover the category (§5.2)."""
+
+    SUBSCRIBER = "S"
+    TRAFFIC = "T"
+    CONTENT = "C"
+
+
+class Erasure(StrEnum):
+    """What a verified request of the subject leads to (A4)."""
+
+    ERASED = "erased"
+    FORWARDED = "forwarded"
+    TOKENISED = "tokenised"
+    RESTRICTED = "restricted"
+
+
+class ContractEnd(StrEnum):
+    """What the end of the customer's contract leads to (P3.8)."""
+
+    ERASED = "erased"
+    EXPIRES = "expires"
+    KEPT = "kept"
+    CONVERTED = "converted"
+    """Becomes a former customer's contact and a billing record; the rest goes."""
+
+
+class RetentionEvent(StrEnum):
+    """From when retention counts."""
+
+    CREATED = "created"
+    OCCURRED = "occurred"
+    UNLISTED = "unlisted"
+    """The contact left the last list that named it."""
+    VALIDITY_ENDED = "validity-ended"
+    CONTRACT_ENDED = "contract-ended"

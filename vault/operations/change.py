@@ -1,0 +1,174 @@
+"""Changing and deleting one record: rectification (L14), list upkeep (P3.2.1-owner), delivery of what is transient (P3.4-rec)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vault import crypto
+from vault.catalogue.fields import Storage
+from vault.catalogue.model import Category, Value
+from vault.crypto import DataKey, Place
+from vault.errors import AbortedError, FailedPreconditionError, InvalidArgumentError, NotFoundError
+from vault.identifiers import IdentifierKind
+from vault.names import RecordName
+from vault.operations import log
+from vault.operations.attempt import Attempt, Receipt
+from vault.operations.core import Vault, active_tenant
+from vault.operations.decision import gather, require
+from vault.operations.keyring import TenantKeys
+from vault.operations.metadata import RecordView, load_view
+from vault.operations.preparing import EXTRA, Identifier, encoded, prepare_values
+from vault.operations.reveal import open_part
+from vault.operations.subjects import token_of
+from vault.policy.decide import Operation
+from vault.store import records as record_store
+from vault.store import subjects as subject_store
+from vault.store.records import IndexRow, PartRow, ReadableRow, RecordRow
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """New values of the fields that the mask names; a named field without a value is removed."""
+
+    mask: frozenset[str]
+    fields: Mapping[str, str | bytes] = field(repr=False)
+    extra: Mapping[str, str] = field(repr=False)
+    etag: str
+
+
+async def update_record(vault: Vault, attempt: Attempt, name: RecordName, update: Update) -> tuple[RecordView, Receipt]:
+    """Replace fields of one record; old index tokens go, new ones come, in the same transaction (L14).
+
+    Raises:
+        NotFoundError: RECORD_NOT_FOUND.
+        AbortedError: ETAG_MISMATCH.
+        InvalidArgumentError: UNKNOWN_FIELD, FIELD_REQUIRED, FIELD_INVALID, FIELD_MASK_REQUIRED and what storing refuses.
+    """
+    async with vault.database.write() as connection:
+        row, keys, parts = await _changeable(vault, connection, attempt, name, Operation.UPDATE, update.etag)
+        category = vault.catalogue.category(row.category)
+        normal = _new_values(vault, category, update)
+        removed = update.mask - normal.keys()
+        for part in parts:
+            await _reseal(connection, keys, category, part, normal, update.mask)
+        metadata = {key: value for key, value in row.metadata.items() if key not in removed}
+        metadata |= {key: str(value) for key, value in normal.items() if category.fields[key].storage is Storage.CLEAR}
+        await record_store.touch_records(connection, name.tenant, [replace(row, metadata=metadata, version=row.version + 1)])
+        attempt.fields = tuple(sorted(update.mask))
+        [receipt] = await log.append(vault, connection, keys, [attempt])
+        return await load_view(connection, name), receipt
+
+
+async def delete_record(vault: Vault, attempt: Attempt, name: RecordName, *, etag: str) -> Receipt:
+    """Delete one record with its parts and index entries.
+
+    Raises:
+        NotFoundError: RECORD_NOT_FOUND.
+        AbortedError: ETAG_MISMATCH.
+    """
+    async with vault.database.write() as connection:
+        _, keys, _ = await _changeable(vault, connection, attempt, name, Operation.DELETE, etag)
+        await record_store.delete_record(connection, name.tenant, name.record)
+        [receipt] = await log.append(vault, connection, keys, [attempt])
+    return receipt
+
+
+async def confirm_delivery(vault: Vault, attempt: Attempt, name: RecordName) -> Receipt:
+    """Destroy a transient record that was delivered (P3.4-rec).
+
+    Raises:
+        NotFoundError: RECORD_NOT_FOUND.
+        FailedPreconditionError: NOT_TRANSIENT, the record's category is kept after delivery.
+    """
+    attempt.operation = "confirm-delivery"
+    attempt.records, attempt.subjects = (name.record,), (name.subject,)
+    async with vault.database.write() as connection:
+        _, keys = await active_tenant(vault, connection, name.tenant)
+        view = await load_view(connection, name)
+        attempt.category = view.row.category
+        if not vault.catalogue.category(view.row.category).is_transient:
+            raise FailedPreconditionError("NOT_TRANSIENT", "records of this category are not destroyed on delivery")
+        await record_store.delete_record(connection, name.tenant, name.record)
+        [receipt] = await log.append(vault, connection, keys, [attempt])
+    return receipt
+
+
+async def _changeable(
+    vault: Vault, connection: AsyncConnection, attempt: Attempt, name: RecordName, operation: Operation, etag: str
+) -> tuple[RecordRow, TenantKeys, list[ReadableRow]]:
+    """The locked record, once the caller may change it and read the newest version."""
+    attempt.operation, attempt.records, attempt.subjects, attempt.count = operation.value, (name.record,), (name.subject,), 1
+    tenant, keys = await active_tenant(vault, connection, name.tenant)
+    facts = await gather(vault, connection, attempt, tenant)
+    row = await record_store.get_record(connection, name.tenant, name.record, lock=True)
+    parts = await record_store.readable_parts(connection, name.tenant, [name.record])
+    if row is None or name.subject not in {part.subject_id for part in parts}:
+        raise NotFoundError("RECORD_NOT_FOUND", "no such record")
+    restricted = any(part.subject_state == "RESTRICTED" for part in parts)
+    require(
+        vault,
+        attempt,
+        facts,
+        operation=operation,
+        category=row.category,
+        level=row.level,
+        list_id=row.list_id,
+        restricted=restricted,
+    )
+    if etag and etag != str(row.version):
+        raise AbortedError("ETAG_MISMATCH", "the record was changed since it was read")
+    return row, keys, parts
+
+
+def _new_values(vault: Vault, category: Category, update: Update) -> dict[str, Value]:
+    given = set(update.fields) | ({EXTRA} if update.extra else set())
+    if not update.mask or given - update.mask:
+        raise InvalidArgumentError("FIELD_MASK_REQUIRED", "the mask names every field that is changed", field="update_mask")
+    unknown = update.mask - category.fields.keys()
+    if unknown:
+        raise InvalidArgumentError("UNKNOWN_FIELD", f"category '{category.name}' has no such field", field="update_mask")
+    times = {category.occur_field, category.valid_from_field, category.valid_to_field} & update.mask
+    if times:
+        raise InvalidArgumentError("FIELD_INVALID", "when something happened is not changed but recorded anew", field="update_mask")
+    missing = sorted(name for name in update.mask - given if category.fields[name].required)
+    if missing:
+        raise InvalidArgumentError("FIELD_REQUIRED", f"field '{missing[0]}' is required", field=missing[0])
+    return prepare_values(vault, category, update.fields, update.extra, partial=True)
+
+
+async def _reseal(
+    connection: AsyncConnection,
+    keys: TenantKeys,
+    category: Category,
+    part: ReadableRow,
+    normal: Mapping[str, Value],
+    mask: frozenset[str],
+) -> None:
+    """Seal one party's part anew, with its index entries, if the mask touches it."""
+    touched = frozenset(name for name in mask if category.fields[name].party == part.role)
+    if not touched:
+        return
+    key = await _subject_key(connection, keys, part)
+    fields = {name: value for name, value in open_part(keys, part, None).items() if name not in touched}
+    fields |= {name: encoded(normal[name]) for name in category.fields if name in touched and name in normal}
+    content = crypto.seal_fields(fields, under=key, at=Place(keys.tenant, part.subject_id, part.record_id))
+    await record_store.replace_part(connection, keys.tenant, PartRow(part.record_id, part.role, part.subject_id, key.version, content))
+    await record_store.delete_index_fields(connection, keys.tenant, part.record_id, sorted(touched))
+    entries = []
+    for name in sorted(touched & normal.keys()):
+        kind, value = category.fields[name].index, normal[name]
+        if kind is not None and isinstance(value, str):
+            token = token_of(keys, Identifier(IdentifierKind(kind), value, name))
+            entries.append(IndexRow(token.kind, token.token, part.record_id, name, part.role, part.subject_id, keys.index_version))
+    await record_store.insert_index(connection, keys.tenant, entries)
+
+
+async def _subject_key(connection: AsyncConnection, keys: TenantKeys, part: ReadableRow) -> DataKey:
+    rows = await subject_store.active_subject_keys(connection, keys.tenant, [part.subject_id])
+    row = rows.get(part.subject_id)
+    if row is None:
+        raise AbortedError("RETRY_AFTER_ERASURE", "the subject is being erased or was erased")
+    return crypto.unwrap_subject_key(
+        row.wrapped, version=row.version, under=keys.version("data", row.tenant_key_version), tenant=keys.tenant, subject=row.subject_id
+    )

@@ -1,0 +1,129 @@
+"""Finding people and records by an identifier, exactly, within one tenant and category. Releases nothing but names.
+
+An identifier that nobody has and one that the category does not index answer alike: no match. Every search is recorded, whatever it finds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vault import crypto
+from vault.catalogue.model import Category
+from vault.errors import InvalidArgumentError, NotFoundError
+from vault.identifiers import IdentifierKind, normalise
+from vault.names import RecordName
+from vault.operations import log
+from vault.operations.attempt import Attempt, Receipt
+from vault.operations.core import Vault, active_tenant, page_limit
+from vault.operations.decision import gather, require
+from vault.operations.keyring import TenantKeys
+from vault.policy.decide import Operation
+from vault.store import records as record_store
+from vault.store.records import IndexRow, RecordRow
+
+_IDS_PER_ENTRY = 700
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is looked for.
+
+    Attributes:
+        as_of: moment at which a record with an interval must be valid; where numbers are recycled it is compulsory (A29).
+        after: record id after which the page starts.
+    """
+
+    category: str
+    kind: str
+    value: str = field(repr=False)
+    as_of: datetime | None
+    page_size: int
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A subject, its role, and the record that matched."""
+
+    name: RecordName
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of matches and where the next one starts."""
+
+    matches: tuple[Match, ...]
+    next_after: str
+    receipt: Receipt
+
+
+async def find_subjects(vault: Vault, attempt: Attempt, tenant: str, search: Search) -> Found:
+    """Find the subjects of an identifier.
+
+    Raises:
+        InvalidArgumentError: UNKNOWN_CATEGORY, UNKNOWN_IDENTIFIER_KIND, IDENTIFIER_INVALID, AS_OF_REQUIRED.
+        PermissionDeniedError, FailedPreconditionError: as the policy says.
+    """
+    category = vault.catalogue.category(search.category)
+    limit = page_limit(vault, search.page_size)
+    async with vault.database.write() as connection:
+        row, keys = await active_tenant(vault, connection, tenant)
+        facts = await gather(vault, connection, attempt, row)
+        require(vault, attempt, facts, operation=Operation.FIND, category=category.name, level=_any_level(category))
+        token = search_token(vault, keys, category, search.kind, search.value, search.as_of)
+        rows = await record_store.find_by_token(
+            connection, tenant, category=category.name, kind=search.kind, token=token, after=search.after, limit=limit + 1
+        )
+        page = [(entry, record) for entry, record in rows[:limit] if is_valid(record, search.as_of)]
+        matches = tuple(Match(RecordName(tenant, entry.subject_id, entry.record_id), entry.role) for entry, _ in page)
+        attempt.records = tuple(match.name.record for match in matches)[:_IDS_PER_ENTRY]
+        attempt.subjects = tuple(dict.fromkeys(match.name.subject for match in matches))[:_IDS_PER_ENTRY]
+        attempt.count = len(matches)
+        [receipt] = await log.append(vault, connection, keys, [attempt])
+    return Found(matches, rows[limit - 1][0].record_id if len(rows) > limit else "", receipt)
+
+
+async def record_as_of(vault: Vault, connection: AsyncConnection, keys: TenantKeys, category: Category, search: Search) -> RecordName:
+    """The one record that an identifier belonged to at a moment.
+
+    Raises:
+        NotFoundError: RECORD_NOT_FOUND, there is none, or more than one.
+    """
+    token = search_token(vault, keys, category, search.kind, search.value, search.as_of)
+    rows: Sequence[tuple[IndexRow, RecordRow]] = await record_store.find_by_token(
+        connection, keys.tenant, category=category.name, kind=search.kind, token=token, after="", limit=vault.limits.page_size
+    )
+    valid = {entry.record_id: entry for entry, record in rows if is_valid(record, search.as_of)}
+    if len(valid) != 1:
+        raise NotFoundError("RECORD_NOT_FOUND", "no single record of that identifier at that moment")
+    [entry] = valid.values()
+    return RecordName(keys.tenant, entry.subject_id, entry.record_id)
+
+
+def search_token(vault: Vault, keys: TenantKeys, category: Category, kind: str, value: str, as_of: datetime | None) -> bytes:
+    """Token of what is looked for.
+
+    Raises:
+        InvalidArgumentError: UNKNOWN_IDENTIFIER_KIND, IDENTIFIER_INVALID, AS_OF_REQUIRED.
+    """
+    if kind not in {spec.index for spec in category.fields.values() if spec.index}:
+        raise InvalidArgumentError("UNKNOWN_IDENTIFIER_KIND", "the category is not searched by that kind of identifier", field="kind")
+    if category.requires_as_of and as_of is None:
+        raise InvalidArgumentError("AS_OF_REQUIRED", "numbers of this category are recycled, say which moment is meant", field="as_of")
+    normalised = normalise(IdentifierKind(kind), value, region=vault.region)
+    return crypto.index_token(keys.index_key(kind), normalised)
+
+
+def is_valid(record: RecordRow, as_of: datetime | None) -> bool:
+    """Whether a record with an interval [from, to) is valid at the moment; one without always is."""
+    if as_of is None or record.valid_from is None:
+        return True
+    return record.valid_from <= as_of and (record.valid_to is None or as_of < record.valid_to)
+
+
+def _any_level(category: Category) -> str:
+    """Level to decide a search at: the first that is kept, where the category has levels; releasing is decided per record."""
+    return next((level.name for level in category.levels.values() if level.retained), "")

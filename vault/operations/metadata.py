@@ -1,0 +1,133 @@
+"""Reading what is known about subjects and records without any value: state, categories, times, names of fields."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vault import crypto
+from vault.errors import NotFoundError
+from vault.names import RecordName, SubjectName
+from vault.operations import log
+from vault.operations.attempt import Attempt, Receipt
+from vault.operations.core import Vault, active_tenant, page_limit
+from vault.operations.idempotency import Answer, RequestKey, earlier_answer, keep
+from vault.operations.subjects import new_subject
+from vault.store import records as record_store
+from vault.store import subjects as subject_store
+from vault.store.records import RecordRow
+from vault.store.subjects import SubjectRow
+
+
+@dataclass(frozen=True, slots=True)
+class PartView:
+    """One party of a record: role, subject, names of the sealed fields."""
+
+    role: str
+    subject: str
+    field_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordView:
+    """A record without its values."""
+
+    row: RecordRow
+    parts: tuple[PartView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectView:
+    """A subject and its record counts by category."""
+
+    row: SubjectRow
+    counts: Mapping[str, int]
+
+
+async def create_subject(vault: Vault, attempt: Attempt, tenant: str, request: RequestKey) -> tuple[SubjectView, Receipt]:
+    """Create a subject that no identifier is known of yet."""
+    attempt.operation = "create-subject"
+    async with vault.database.write() as connection:
+        _, keys = await active_tenant(vault, connection, tenant)
+        if (answer := await earlier_answer(connection, keys, request)) is not None:
+            return await _subject(connection, SubjectName(tenant, answer.ids[0])), answer.receipt
+        subject = await new_subject(vault, connection, keys)
+        attempt.subjects, attempt.count = (subject,), 1
+        [receipt] = await log.append(vault, connection, keys, [attempt])
+        await keep(vault, connection, keys, request, Answer((subject,), receipt))
+        return await _subject(connection, SubjectName(tenant, subject)), receipt
+
+
+async def get_subject(vault: Vault, name: SubjectName) -> SubjectView:
+    """Read a subject.
+
+    Raises:
+        NotFoundError: SUBJECT_NOT_FOUND.
+    """
+    async with vault.database.read() as connection:
+        await active_tenant(vault, connection, name.tenant)
+        return await _subject(connection, name)
+
+
+async def get_record(vault: Vault, name: RecordName) -> RecordView:
+    """Read a record's metadata.
+
+    Raises:
+        NotFoundError: RECORD_NOT_FOUND.
+    """
+    async with vault.database.read() as connection:
+        await active_tenant(vault, connection, name.tenant)
+        return await load_view(connection, name)
+
+
+async def list_records(vault: Vault, name: SubjectName, *, category: str, page_size: int, after: str) -> tuple[list[RecordView], str]:
+    """Metadata of a subject's records, and where the next page starts.
+
+    Raises:
+        NotFoundError: SUBJECT_NOT_FOUND.
+        InvalidArgumentError: UNKNOWN_CATEGORY.
+    """
+    if category:
+        vault.catalogue.category(category)
+    limit = page_limit(vault, page_size)
+    async with vault.database.read() as connection:
+        await active_tenant(vault, connection, name.tenant)
+        await _subject(connection, name)
+        rows = await record_store.list_records(connection, name.tenant, name.subject, category=category, after=after, limit=limit + 1)
+        views = await views_of(connection, name.tenant, rows[:limit])
+    return views, rows[limit - 1].record_id if len(rows) > limit else ""
+
+
+async def load_view(connection: AsyncConnection, name: RecordName) -> RecordView:
+    """A record's metadata, if the named subject is a party of it.
+
+    Raises:
+        NotFoundError: RECORD_NOT_FOUND.
+    """
+    row = await record_store.get_record(connection, name.tenant, name.record)
+    [view] = await views_of(connection, name.tenant, [row]) if row else [None]
+    if view is None or name.subject not in {part.subject for part in view.parts}:
+        raise NotFoundError("RECORD_NOT_FOUND", "no such record")
+    return view
+
+
+async def record_views(vault: Vault, tenant: str, ids: list[str]) -> dict[str, RecordView]:
+    """Metadata of records just stored, by id."""
+    async with vault.database.read() as connection:
+        rows = await record_store.get_records(connection, tenant, ids)
+        return {view.row.record_id: view for view in await views_of(connection, tenant, rows)}
+
+
+async def views_of(connection: AsyncConnection, tenant: str, rows: list[RecordRow]) -> list[RecordView]:
+    """Records with the names of their sealed fields; nothing is opened."""
+    parts: dict[str, list[PartView]] = {row.record_id: [] for row in rows}
+    for part in await record_store.get_parts(connection, tenant, list(parts)):
+        parts[part.record_id].append(PartView(part.role, part.subject_id, tuple(crypto.field_names(part.sealed))))
+    return [RecordView(row, tuple(parts[row.record_id])) for row in rows]
+
+
+async def _subject(connection: AsyncConnection, name: SubjectName) -> SubjectView:
+    row = await subject_store.get_subject(connection, name.tenant, name.subject)
+    if row is None:
+        raise NotFoundError("SUBJECT_NOT_FOUND", "no such subject")
+    return SubjectView(row, await subject_store.record_counts(connection, name.tenant, name.subject))

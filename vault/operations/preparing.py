@@ -1,0 +1,193 @@
+"""From what a caller sent to what can be stored: checked, normalised, split by party. Pure: no database, no keys.
+
+One record becomes one `Prepared`: plaintext fields per party, identifying and searchable identifiers per party, clear metadata, times. Everything
+that can be wrong with an input is found here, before any transaction opens.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from vault import names
+from vault.catalogue.fields import Field, Storage
+from vault.catalogue.model import Category, RetentionEvent, Value
+from vault.errors import FailedPreconditionError, InvalidArgumentError, ResourceExhaustedError
+from vault.identifiers import IdentifierKind, normalise
+from vault.operations.core import Vault
+from vault.scan import refuse_card_data
+
+EXTRA = "extra"
+_OVERHEAD_BYTES = 64  # framing and tag of one sealed field
+
+
+@dataclass(frozen=True, slots=True)
+class RecordInput:
+    """A record as a caller sends it."""
+
+    category: str
+    fields: Mapping[str, str | bytes] = field(repr=False)
+    extra: Mapping[str, str] = field(default_factory=dict, repr=False)
+    subject: str = ""
+    level: str = ""
+    list_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Identifier:
+    """A normalised identifier and the field it came from."""
+
+    kind: IdentifierKind
+    value: str = field(repr=False)
+    field: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPart:
+    """One party's share of a record.
+
+    Attributes:
+        role: name of the party.
+        fields: plaintext by field name, to be sealed under the party's key.
+        identities: identifiers of the party, best first: by the first the party is found or created, the others then lead to it too.
+        searchable: every indexed identifier of the part.
+    """
+
+    role: str
+    fields: Mapping[str, bytes] = field(repr=False)
+    identities: tuple[Identifier, ...]
+    searchable: tuple[Identifier, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One record, ready to be sealed."""
+
+    category: Category
+    level: str
+    list_id: str
+    subject: str
+    parts: tuple[PreparedPart, ...]
+    metadata: Mapping[str, str]
+    occur_time: datetime | None
+    valid_from: datetime | None
+    valid_to: datetime | None
+
+
+def prepare(vault: Vault, record: RecordInput) -> Prepared:
+    """Check one record against its category and split it by party.
+
+    Raises:
+        InvalidArgumentError: UNKNOWN_CATEGORY, CATEGORY_NOT_COLLECTED, UNKNOWN_FIELD, FIELD_REQUIRED, FIELD_INVALID, SAD_FORBIDDEN,
+            PAN_IN_FREE_FIELD, IDENTIFIER_INVALID, NO_USABLE_IDENTIFIER, LEVEL_INVALID, NAME_INVALID.
+        FailedPreconditionError: CONTENT_NOT_RETAINED, the tenant keeps no content at that level.
+        ResourceExhaustedError: RECORD_TOO_LARGE.
+    """
+    category = vault.catalogue.category(record.category)
+    _check_level(category, record.level)
+    if record.list_id:
+        names.check_list_id(record.list_id)
+    normal = prepare_values(vault, category, record.fields, record.extra)
+    parts = []
+    for party in category.parties:
+        fields = {name: encoded(value) for name, value in normal.items() if category.fields[name].party == party.name}
+        searchable = tuple(_searchable(category, party.name, normal))
+        identities = tuple(item for name in party.identified_by for item in searchable if item.field == name)
+        is_owner = party is category.parties[0]
+        if fields or (is_owner and record.subject):
+            parts.append(PreparedPart(party.name, fields, identities, searchable))
+    _check_owner(category, parts, record)
+    return Prepared(
+        category=category,
+        level=record.level,
+        list_id=record.list_id,
+        subject=names.parse_subject(record.subject, field="record.subject").subject if record.subject else "",
+        parts=tuple(parts),
+        metadata={name: str(value) for name, value in normal.items() if category.fields[name].storage is Storage.CLEAR},
+        occur_time=_time(normal, category.occur_field),
+        valid_from=_time(normal, category.valid_from_field),
+        valid_to=_time(normal, category.valid_to_field),
+    )
+
+
+def prepare_values(
+    vault: Vault, category: Category, fields: Mapping[str, str | bytes], extra: Mapping[str, str], *, partial: bool = False
+) -> dict[str, Value]:
+    """Check values and bring them into normal form: catalogue first, then identifiers, card data and size.
+
+    Raises:
+        InvalidArgumentError, ResourceExhaustedError: as `prepare`.
+    """
+    values: dict[str, Value] = dict(fields)
+    if extra:
+        values[EXTRA] = extra
+    normal = category.check_fields(values, partial=partial)
+    for name, value in normal.items():
+        spec = category.fields[name]
+        if spec.index is not None and isinstance(value, str):
+            normal[name] = _normalised(vault, spec, value)
+        elif isinstance(value, Mapping):
+            for text in value.values():
+                refuse_card_data(text, field=name)
+        elif spec.free and isinstance(value, str):
+            refuse_card_data(value, field=name)
+    size = sum(len(encoded(value)) + _OVERHEAD_BYTES for value in normal.values())
+    if size > vault.limits.record_bytes:
+        raise ResourceExhaustedError("RECORD_TOO_LARGE", "a record is larger than its limit", limit=str(vault.limits.record_bytes))
+    return normal
+
+
+def encoded(value: Value) -> bytes:
+    """Bytes of a value as they are sealed: text as UTF-8, a map as JSON."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return value.encode()
+    return json.dumps(dict(value), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def expiry(category: Category, level: str, *, created: datetime, occurred: datetime | None) -> datetime | None:
+    """When retention ends, where it counts from a moment that is known when the record is stored."""
+    retention = category.retention_at(level)
+    match retention.event:
+        case RetentionEvent.CREATED:
+            return created + timedelta(days=retention.days)
+        case RetentionEvent.OCCURRED:
+            return (occurred or created) + timedelta(days=retention.days)
+        case _:
+            return None
+
+
+def _check_level(category: Category, level: str) -> None:
+    category.retention_at(level)
+    if level and not category.levels[level].retained:
+        raise FailedPreconditionError("CONTENT_NOT_RETAINED", f"content of '{category.name}' is not kept at this level")
+
+
+def _check_owner(category: Category, parts: list[PreparedPart], record: RecordInput) -> None:
+    owner = category.parties[0]
+    named = [part for part in parts if part.role == owner.name]
+    if not record.subject and not (named and named[0].identities):
+        raise InvalidArgumentError("NO_USABLE_IDENTIFIER", "the record names neither its subject nor an identifier of it", field="record")
+
+
+def _normalised(vault: Vault, spec: Field, value: str) -> str:
+    assert spec.index is not None  # noqa: S101 - the caller looked
+    try:
+        return normalise(spec.index, value, region=vault.region)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(error.reason, error.message, field=spec.name, kind=spec.index.value) from None
+
+
+def _searchable(category: Category, party: str, normal: Mapping[str, Value]) -> list[Identifier]:
+    found = []
+    for name, value in normal.items():
+        spec = category.fields[name]
+        if spec.index is not None and spec.party == party and isinstance(value, str):
+            found.append(Identifier(spec.index, value, name))
+    return found
+
+
+def _time(normal: Mapping[str, Value], name: str | None) -> datetime | None:
+    value = normal.get(name) if name else None
+    return datetime.fromisoformat(value).astimezone(UTC) if isinstance(value, str) else None

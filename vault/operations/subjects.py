@@ -1,0 +1,121 @@
+"""Finding or creating the subjects of a batch of records, and the keys to seal under.
+
+Find-or-create is atomic: tokens are claimed first (the database lets one writer win), read back, and only winners become subjects. A subject that is
+being erased refuses the write (E11).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vault import crypto, names
+from vault.crypto import DataKey
+from vault.errors import AbortedError, NotFoundError
+from vault.operations.core import Vault
+from vault.operations.keyring import TenantKeys
+from vault.operations.preparing import Identifier, Prepared, PreparedPart
+from vault.store import subjects as subject_store
+from vault.store.subjects import SubjectKeyRow, Token
+
+
+class PartKey(NamedTuple):
+    """A part of a prepared record: position of the record in its batch, role of the party."""
+
+    position: int
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Whose each part is, and the key to seal it under."""
+
+    subjects: Mapping[PartKey, str]
+    keys: Mapping[str, DataKey]
+    created: frozenset[str]
+
+
+def token_of(keys: TenantKeys, identifier: Identifier) -> Token:
+    """The index token of an identifier."""
+    return Token(identifier.kind.value, crypto.index_token(keys.index_key(identifier.kind.value), identifier.value))
+
+
+async def resolve_subjects(vault: Vault, connection: AsyncConnection, keys: TenantKeys, records: Sequence[Prepared]) -> Resolved:
+    """Find or create the subject of every part.
+
+    Raises:
+        NotFoundError: SUBJECT_NOT_FOUND, a record names a subject that does not exist.
+        AbortedError: RETRY_AFTER_ERASURE, a subject is being erased.
+    """
+    wanted = {PartKey(position, part.role): (record, part) for position, record in enumerate(records) for part in record.parts}
+    tokens = {key: token_of(keys, part.identities[0]) for key, (_, part) in wanted.items() if part.identities}
+    bound = await subject_store.subjects_of_tokens(connection, keys.tenant, tokens.values())
+    claims = _claims(wanted, tokens, bound)
+    if claims:
+        await subject_store.claim_identities(connection, keys.tenant, list(claims.items()))
+        bound |= await subject_store.subjects_of_tokens(connection, keys.tenant, claims)
+    subjects = {
+        key: record.subject if record.subject and _is_owner(record, part) else bound[tokens[key]] for key, (record, part) in wanted.items()
+    }
+    also = {token_of(keys, identifier): subjects[key] for key, (_, part) in wanted.items() for identifier in part.identities[1:]}
+    await subject_store.claim_identities(connection, keys.tenant, list(also.items()))
+    named = {record.subject for record in records if record.subject}
+    won = {subject for token, subject in claims.items() if bound[token] == subject} - named
+    fresh = _fresh_keys(keys, won)
+    await subject_store.insert_subjects(connection, keys.tenant, [row for row, _ in fresh.values()], vault.clock())
+    known = await _known_keys(connection, keys, {*subjects.values()} - won)
+    return Resolved(subjects, known | {subject: key for subject, (_, key) in fresh.items()}, frozenset(won))
+
+
+def _claims(
+    wanted: Mapping[PartKey, tuple[Prepared, PreparedPart]], tokens: Mapping[PartKey, Token], bound: Mapping[Token, str]
+) -> dict[Token, str]:
+    """A subject for every token that has none: the one the caller named, or a new one."""
+    claims: dict[Token, str] = {}
+    for key, token in tokens.items():
+        record, part = wanted[key]
+        if token not in bound and token not in claims:
+            claims[token] = record.subject if record.subject and _is_owner(record, part) else names.new_id()
+    return claims
+
+
+def _is_owner(record: Prepared, part: PreparedPart) -> bool:
+    return part.role == record.category.parties[0].name
+
+
+def _fresh_keys(keys: TenantKeys, subjects: Iterable[str]) -> dict[str, tuple[SubjectKeyRow, DataKey]]:
+    under = keys.newest("data")
+    fresh = {}
+    for subject in sorted(subjects):
+        key = DataKey(1, crypto.new_key_material())
+        wrapped = crypto.wrap_subject_key(key, under=under, tenant=keys.tenant, subject=subject)
+        fresh[subject] = (SubjectKeyRow(subject, key.version, under.version, wrapped), key)
+    return fresh
+
+
+async def new_subject(vault: Vault, connection: AsyncConnection, keys: TenantKeys) -> str:
+    """A subject that no identifier is known of yet."""
+    [(subject, (row, _))] = _fresh_keys(keys, [names.new_id()]).items()
+    await subject_store.insert_subjects(connection, keys.tenant, [row], vault.clock())
+    return subject
+
+
+async def _known_keys(connection: AsyncConnection, keys: TenantKeys, subjects: Iterable[str]) -> dict[str, DataKey]:
+    wanted = sorted(subjects)
+    rows = await subject_store.active_subject_keys(connection, keys.tenant, wanted)
+    for subject in wanted:
+        if subject not in rows:
+            if await subject_store.get_subject(connection, keys.tenant, subject) is None:
+                raise NotFoundError("SUBJECT_NOT_FOUND", "no such subject")
+            raise AbortedError("RETRY_AFTER_ERASURE", "the subject is being erased or was erased")
+    return {
+        subject: crypto.unwrap_subject_key(
+            row.wrapped,
+            version=row.version,
+            under=keys.version("data", row.tenant_key_version),
+            tenant=keys.tenant,
+            subject=subject,
+        )
+        for subject, row in rows.items()
+    }

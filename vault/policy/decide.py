@@ -1,0 +1,208 @@
+"""May this caller do this, for this purpose, now? A decision is a value with a reason, so that a refusal can be recorded before it is raised.
+
+Rules:
+- Deny by default: only a grant of the catalogue allows, and any guard refuses. Cedar decides; nothing here can turn its no into a yes.
+- The order of checks is fixed: role, product, level, purpose, view, recipient, justification, confidentiality agreement, consent basis,
+  restriction, content level switched on. When several refuse, the earliest speaks, so a later check never leaks past an earlier one.
+- The answer depends on the question and on the catalogue alone, so it is remembered per question; a new catalogue is a new `Policy`, and the
+  memory goes with the old one.
+
+Not here: gathering the facts of a question, recording the answer, per-principal budgets. No I/O after construction.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import cedarpy
+
+from vault.catalogue.document import CatalogueError
+from vault.catalogue.model import Catalogue, Category, ConsentBasis, Grant, Operation, View
+from vault.errors import FailedPreconditionError, InvalidArgumentError, PermissionDeniedError, VaultError
+from vault.policy.compiled import GUARDS_FILE, PolicySource, RefusalKind, compile_policies, packaged_source
+
+__all__ = ["Allowed", "Operation", "Policy", "Question", "Reference", "RefusalKind", "Refused", "View"]
+
+# Distinct questions are few (roles × categories × purposes in use); the bound only stops a caller who invents them.
+_MEMORY = 8192
+
+
+class Reference(StrEnum):
+    """What kind of thing a justification refers to."""
+
+    NONE = "none"
+    TICKET = "ticket"
+    CUSTOMER_REQUEST = "customer-request"
+    INCIDENT = "incident"
+    ORDER = "order"
+    SUBJECT_REQUEST = "subject-request"
+    JOB = "job"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Everything that an answer depends on.
+
+    Attributes:
+        roles: roles of the caller, from configuration or claims.
+        actor_kind: `service`, `person` or `upkeep`; whatever is unknown counts as a person.
+        level: content level of the record; empty where the category has none.
+        product: product the caller acts for; empty if it does not say.
+        recipient: class of the recipient.
+        reference: kind of the reference that was given.
+        reference_live: whether it resolves and is in force.
+        reference_covers: whether the customer request includes this list and action, or the order this record.
+        nda_valid: whether a person's confidentiality agreement is in force.
+        restricted: whether a party of the record is restricted.
+        justified: whether a justification was given and is sound.
+    """
+
+    operation: Operation
+    category: str
+    roles: frozenset[str]
+    actor_kind: str
+    purpose: str
+    level: str = ""
+    product: str = ""
+    view: View = View.MASKED
+    recipient: str = "internal"
+    reference: Reference = Reference.NONE
+    reference_live: bool = False
+    reference_covers: bool = False
+    nda_valid: bool = False
+    restricted: bool = False
+    justified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Yes, and by which grant, on which basis, up to which view."""
+
+    rule: str
+    consent_basis: str
+    policy_version: str
+    view: View
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No, and why: the reason of the earliest check that failed."""
+
+    reason: str
+    kind: RefusalKind
+    rule: str
+    message: str
+    policy_version: str
+
+    def error(self) -> VaultError:
+        """The refusal as the error to raise, once it is recorded."""
+        leaf: type[VaultError]
+        match self.kind:
+            case RefusalKind.PERMISSION_DENIED:
+                leaf = PermissionDeniedError
+            case RefusalKind.FAILED_PRECONDITION:
+                leaf = FailedPreconditionError
+            case RefusalKind.INVALID_ARGUMENT:
+                leaf = InvalidArgumentError
+        field = "justification.reason" if self.reason == "JUSTIFICATION_REQUIRED" else None
+        return leaf(self.reason, self.message, field=field, rule=self.rule, policy_version=self.policy_version)
+
+
+class Policy:
+    """The decision function of one catalogue.
+
+    Args:
+        catalogue: grants, purposes, roles.
+        source: guards and schema; the packaged ones unless told.
+    Raises:
+        CatalogueError: CATALOGUE_INVALID.
+    """
+
+    def __init__(self, catalogue: Catalogue, source: PolicySource | None = None) -> None:
+        self._catalogue = catalogue
+        self._version = catalogue.policy_version
+        self._compiled = compile_policies(catalogue, source or packaged_source())
+        self._places = {name: place for place, name in enumerate(self._compiled.grants)}
+        self.decide: Callable[[Question], Allowed | Refused] = functools.lru_cache(_MEMORY)(self.evaluate)
+
+    def evaluate(self, question: Question) -> Allowed | Refused:
+        """Answer a question afresh; `decide` is the same with a memory.
+
+        Raises:
+            CatalogueError: CATALOGUE_INVALID, a policy failed while it was evaluated; nothing is allowed then.
+        """
+        category = self._catalogue.categories.get(question.category)
+        if category is None:
+            return self._refused(_STEPS[0])
+        result = cedarpy.is_authorized(self._request(question), self._compiled.policies, self._entities(question, category))
+        if result.diagnostics.errors:
+            raise CatalogueError("cedar-evaluation", "a policy could not be evaluated", file=GUARDS_FILE)
+        rules: Iterable[str] = result.diagnostics.id_annotations_by_reason.values()
+        if result.allowed:
+            return Allowed(
+                rule=min(rules, key=self._places.__getitem__),
+                consent_basis=self._consent_basis(question, category),
+                policy_version=self._version,
+                view=question.view,
+            )
+        return self._refused(*(self._compiled.guards[rule] for rule in rules), _missing_grant(category.grants, question))
+
+    def _request(self, question: Question) -> dict[str, object]:
+        return {
+            "principal": {"type": "Caller", "id": "caller"},
+            "action": {"type": "Action", "id": question.operation.value},
+            "resource": {"type": "Category", "id": question.category},
+            "context": {
+                "purpose": question.purpose,
+                "basis": self._basis(question),
+                "level": question.level,
+                "product": question.product,
+                "view": question.view.value,
+                "recipient": question.recipient,
+                "reference": question.reference.value,
+                "reference_live": question.reference_live,
+                "reference_covers": question.reference_covers,
+                "justified": question.justified,
+                "restricted": question.restricted,
+            },
+        }
+
+    def _entities(self, question: Question, category: Category) -> list[dict[str, object]]:
+        held = [self._catalogue.roles[name] for name in sorted(question.roles) if name in self._catalogue.roles]
+        caller = {
+            "kind": question.actor_kind,
+            "nda_valid": question.nda_valid,
+            "on_request": any(role.on_request for role in held),
+            "other_entity": any(role.other_entity for role in held),
+        }
+        about = {
+            "is_list": category.is_list,
+            "affiliate": category.affiliate,
+            "products": sorted(category.products),
+            "unretained": sorted(level.name for level in category.levels.values() if not level.retained),
+        }
+        return [
+            {
+                "uid": {"type": "Caller", "id": "caller"},
+                "attrs": caller,
+                "parents": [{"type": "Role", "id": role.name} for role in held],
+            },
+            {"uid": {"type": "Category", "id": category.name}, "attrs": about, "parents": []},
+        ]
+
+    def _basis(self, question: Question) -> str:
+        purpose = self._catalogue.purposes.get(question.purpose)
+        return purpose.basis_at(question.level).value if purpose else ""
+
+    def _consent_basis(self, question: Question, category: Category) -> str:
+        """The basis that an allowed question rests on: what stands by itself, or the kind of reference that the guards required."""
+        asked_for = category.is_list and any(self._catalogue.roles[name].on_request for name in question.roles & self._catalogue.roles.keys())
+        basis = self._basis(question)
+        return basis if ConsentBasis(basis).is_standing and not asked_for else question.reference.value
+
+    def _refused(self, *refusals: "_Refusal | None") -> Refused:
+        """The earliest refusal. None at all would mean that Cedar and the explanation disagree: then the first step answers, never a yes."""
+        first = min((refusal for refusal in refusals if refusal), key=lambda refusal: refusal.order, default=_STEPS[0])
+        return Refused(first.reason, first.kind, first.id, first.message, self._version)
