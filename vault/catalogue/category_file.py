@@ -36,11 +36,10 @@ from vault.masking import MaskStyle
 
 CONTENT_LEVELS = ("system-log", "report", "system-file")
 
-_REQUIRED = (
-    "name code description data_subject products operating_entity role parties fields grants court_class affiliate on_erasure on_contract_end "
-    "requirements"
-).split()
-_OPTIONAL = "occur_field valid_from_field valid_to_field requires_as_of levels retention is_list".split()
+_ABOUT = ("name", "code", "description", "data_subject", "products", "operating_entity", "role", "requirements")
+_CONTENT = ("parties", "fields", "grants")
+_OUTCOMES = ("court_class", "affiliate", "on_erasure", "on_contract_end")
+_OPTIONAL = ("occur_field", "valid_from_field", "valid_to_field", "requires_as_of", "levels", "retention", "is_list")
 
 # Longest value in bytes where the type settles it; every other sealed type says so itself.
 # RFC 5321 §4.5.3.1 for mail: 64 + 1 + 255; E.164 is 15 digits, and people add blanks, dashes and direction marks.
@@ -82,7 +81,7 @@ def read_category(node: Node, known: Known) -> Category:
     Raises:
         CatalogueError: CATALOGUE_INVALID.
     """
-    record = node.record(_REQUIRED, _OPTIONAL)
+    record = node.record((*_ABOUT, *_CONTENT, *_OUTCOMES), _OPTIONAL)
     parties = _parties(record["parties"])
     fields = _fields(record["fields"], [party.name for party in parties], known.never_stored)
     _check_parties(record["parties"], parties, fields)
@@ -163,7 +162,7 @@ def _check_parties(node: Node, parties: tuple[Party, ...], fields: Mapping[str, 
 
 def _fields(node: Node, parties: list[str], never_stored: NeverStored) -> dict[str, Field]:
     found: dict[str, Field] = {}
-    for name, entry in node.entries().items():
+    for name, entry in node.named_entries().items():
         if never_stored.is_card_secret(name) or never_stored.is_reserved(name):
             entry.fail("never-stored", f"field '{name}' must never be stored")
         found[name] = _field(name, entry, parties)
@@ -235,7 +234,7 @@ def _timestamp_field(node: Node | None, fields: Mapping[str, Field]) -> str | No
 
 def _levels(node: Node) -> dict[str, Level]:
     found: dict[str, Level] = {}
-    for name, entry in node.entries().items():
+    for name, entry in node.named_entries().items():
         if name not in CONTENT_LEVELS:
             entry.fail("unknown-level", f"'{name}' is not a content level")
         record = entry.record(["retained", "retention"])

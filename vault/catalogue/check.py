@@ -90,7 +90,9 @@ def _check_name(name: str, fields: Mapping[str, Field], never_stored: NeverStore
 def _check_not_forbidden(name: str, never_stored: NeverStored, *, field: str | None) -> None:
     """Refuse names of what must not be collected; those are words of the catalogue and can be repeated."""
     if never_stored.is_card_secret(name):
-        raise InvalidArgumentError("SAD_FORBIDDEN", "card numbers, verification codes, tracks and pins are never stored", field=field or "fields")
+        raise InvalidArgumentError(
+            "SAD_FORBIDDEN", "card numbers, verification codes, tracks and pins are never stored", field=field or "fields"
+        )
     if never_stored.is_reserved(name):
         raise InvalidArgumentError("CATEGORY_NOT_COLLECTED", "data of this kind is never stored", field=field or "fields")
 
@@ -168,5 +170,7 @@ _NORMAL_FORMS: Mapping[FieldType, Callable[[Field, str], str]] = {
 
 
 def _invalid(field: Field, rule: str, *, limit: int | None = None) -> InvalidArgumentError:
-    metadata = {} if limit is None else {"limit": str(limit)}
-    return InvalidArgumentError("FIELD_INVALID", f"field '{field.name}' {rule}", field=field.name, **metadata)
+    message = f"field '{field.name}' {rule}"
+    if limit is None:
+        return InvalidArgumentError("FIELD_INVALID", message, field=field.name)
+    return InvalidArgumentError("FIELD_INVALID", message, field=field.name, limit=str(limit))

@@ -19,6 +19,7 @@ from vault.errors import FailedPreconditionError
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
+_NAME_RULE = "a name is lower-case letters and digits, parted by '-' or '_'"
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
 
 
@@ -64,6 +65,14 @@ class Node:
             found[key] = Node(value_node, self.file)
         return found
 
+    def named_entries(self) -> dict[str, "Node"]:
+        """The node as a mapping whose keys are lower-case names, in order."""
+        found = self.entries()
+        for key, value in found.items():
+            if not _NAME.fullmatch(key):
+                value.fail("name", _NAME_RULE)
+        return found
+
     def record(self, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, "Node"]:
         """The node as a mapping with exactly these keys."""
         found, needed = self.entries(), list(required)
@@ -95,7 +104,7 @@ class Node:
         """The node as a lower-case name in kebab-case or snake_case."""
         text = self.text()
         if not _NAME.fullmatch(text):
-            self.fail("name", "a name is lower-case letters and digits, parted by '-' or '_'")
+            self.fail("name", _NAME_RULE)
         return text
 
     def number(self, *, least: int = 0) -> int:
@@ -167,5 +176,5 @@ def _check_plain(event: yaml.Event, file: str) -> None:
         return
     tagged = isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag is not None
     if isinstance(event, yaml.AliasEvent) or event.anchor is not None or tagged:
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 0
         raise CatalogueError("alias", "anchors, aliases and tags are not used here", file=file, line=line)

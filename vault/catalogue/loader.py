@@ -44,7 +44,7 @@ def load(path: Path | None = None) -> Catalogue:
     if operator.id == affiliate.id:
         head["affiliate"].fail("duplicate-name", "operator and affiliate are two entities")
     known = Known(
-        products={name: read_description(node) for name, node in head["products"].entries().items()},
+        products={name: read_description(node) for name, node in head["products"].named_entries().items()},
         roles=_roles(nodes["roles.yaml"]),
         purposes=_purposes(nodes["purposes.yaml"]),
         entities=frozenset({operator.id, affiliate.id}),
@@ -107,7 +107,7 @@ def _entity(node: Node) -> Entity:
 def _roles(node: Node) -> Mapping[str, Role]:
     found: dict[str, Role] = {}
     codes: set[str] = set()
-    for name, entry in node.entries().items():
+    for name, entry in node.named_entries().items():
         record = entry.record(["code", "description"], ["on_request", "other_entity"])
         found[name] = Role(
             name=name,
@@ -122,7 +122,7 @@ def _roles(node: Node) -> Mapping[str, Role]:
 def _purposes(node: Node) -> Mapping[str, Purpose]:
     found: dict[str, Purpose] = {}
     codes: set[str] = set()
-    for name, entry in node.entries().items():
+    for name, entry in node.named_entries().items():
         record = entry.record(["code", "basis", "requirement", "description"], ["contract_levels"])
         found[name] = Purpose(
             name=name,
@@ -137,7 +137,7 @@ def _purposes(node: Node) -> Mapping[str, Purpose]:
 
 def _never_stored(node: Node) -> NeverStored:
     record = node.record(["names", "card_fields"])
-    names: dict[str, Description] = {name: read_description(text) for name, text in record["names"].entries().items()}
+    names: dict[str, Description] = {name: read_description(text) for name, text in record["names"].named_entries().items()}
     for item in record["card_fields"].items():
         if not item.text().isalnum():
             item.fail("name", "a card field is written in letters and digits only")

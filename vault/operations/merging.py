@@ -1,6 +1,6 @@
 """One record per person and list: rows about someone who has a record already are merged into it.
 
-Of two values for one field the later one stands; a field that the later row leaves out keeps its value; extra fields are merged key by key. A row is a
+Of two values for one field the later one stands; a field that the later row leaves out keeps its value; extra fields are merged by key. A row is a
 duplicate if the same import wrote the person's record before.
 """
 

@@ -307,3 +307,9 @@ def _split(attempt: Attempt) -> list[Attempt]:
             count=len(attempt.records) - half,
         ),
     ]
+
+
+async def record_refusal(vault: Vault, attempt: Attempt, error: VaultError) -> None:
+    """Record one refused item of a stream that never reached a batch; sets the error's receipt."""
+    [receipt] = await log.refuse(vault, [attempt], error)
+    error.receipt = (receipt.log, receipt.index)

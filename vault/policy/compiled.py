@@ -33,8 +33,8 @@ class RefusalKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
-    """One hand-written guard: what it answers with, and when it speaks."""
+class Check:
+    """One step in the order of checks: what it answers with when it refuses, and when it speaks."""
 
     id: str
     order: int
@@ -61,7 +61,7 @@ class CompiledPolicies:
     """Policies ready to be asked: the parsed set, the guards by id, and every permit's id in the order of the catalogue."""
 
     policies: cedarpy.PolicySet
-    guards: Mapping[str, Guard]
+    guards: Mapping[str, Check]
     grants: tuple[str, ...]
 
 
@@ -80,7 +80,9 @@ def compile_policies(catalogue: Catalogue, source: PolicySource) -> CompiledPoli
     """
     if source.sha256 != catalogue.guards_sha256:
         raise CatalogueError("guards-digest", f"guards and schema have the digest {source.sha256}, not the catalogue's", file=GUARDS_FILE)
-    granted = {grant_id(category, grant): _permit(category, grant) for category in catalogue.categories.values() for grant in category.grants}
+    granted = {
+        grant_id(category, grant): _permit(category, grant) for category in catalogue.categories.values() for grant in category.grants
+    }
     text = "\n".join([source.guards, *granted.values()])
     try:
         schema = cedarpy.Schema.from_str(source.schema)
@@ -126,14 +128,14 @@ def _annotations(guards: str) -> list[tuple[str, Mapping[str, str]]]:
     return [(policy["effect"], policy.get("annotations", {})) for policy in policies.values()]
 
 
-def _guards(annotations: Iterable[tuple[str, Mapping[str, str]]]) -> Mapping[str, Guard]:
-    found: dict[str, Guard] = {}
+def _guards(annotations: Iterable[tuple[str, Mapping[str, str]]]) -> Mapping[str, Check]:
+    found: dict[str, Check] = {}
     for effect, notes in annotations:
         name = notes.get("id", "")
         if effect != "forbid" or not name.startswith("guard:"):
             raise CatalogueError("guard", "a guard is a forbid with an id that starts with 'guard:'", file=GUARDS_FILE)
         try:
-            guard = Guard(name, int(notes["order"]), notes["reason"], RefusalKind(notes["kind"]), notes["message"])
+            guard = Check(name, int(notes["order"]), notes["reason"], RefusalKind(notes["kind"]), notes["message"])
         except (KeyError, ValueError):
             raise CatalogueError("guard", f"'{name}' lacks an order, a reason, a known kind or a message", file=GUARDS_FILE) from None
         if name in found or guard.order in {other.order for other in found.values()}:

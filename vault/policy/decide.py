@@ -11,7 +11,6 @@ Not here: gathering the facts of a question, recording the answer, per-principal
 """
 
 import functools
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,7 +20,7 @@ import cedarpy
 from vault.catalogue.document import CatalogueError
 from vault.catalogue.model import Catalogue, Category, ConsentBasis, Grant, Operation, View
 from vault.errors import FailedPreconditionError, InvalidArgumentError, PermissionDeniedError, VaultError
-from vault.policy.compiled import GUARDS_FILE, PolicySource, RefusalKind, compile_policies, packaged_source
+from vault.policy.compiled import GUARDS_FILE, Check, PolicySource, RefusalKind, compile_policies, packaged_source
 
 __all__ = ["Allowed", "Operation", "Policy", "Question", "Reference", "RefusalKind", "Refused", "View"]
 
@@ -125,17 +124,20 @@ class Policy:
         self._version = catalogue.policy_version
         self._compiled = compile_policies(catalogue, source or packaged_source())
         self._places = {name: place for place, name in enumerate(self._compiled.grants)}
-        self.decide: Callable[[Question], Allowed | Refused] = functools.lru_cache(_MEMORY)(self.evaluate)
+        self._remembered = functools.lru_cache(_MEMORY)(self._evaluate)
 
-    def evaluate(self, question: Question) -> Allowed | Refused:
-        """Answer a question afresh; `decide` is the same with a memory.
+    def decide(self, question: Question) -> Allowed | Refused:
+        """Answer a question.
 
         Raises:
             CatalogueError: CATALOGUE_INVALID, a policy failed while it was evaluated; nothing is allowed then.
         """
+        return self._remembered(question)
+
+    def _evaluate(self, question: Question) -> Allowed | Refused:
         category = self._catalogue.categories.get(question.category)
         if category is None:
-            return self._refused(_STEPS[0])
+            return self._refused(_ROLE)
         result = cedarpy.is_authorized(self._request(question), self._compiled.policies, self._entities(question, category))
         if result.diagnostics.errors:
             raise CatalogueError("cedar-evaluation", "a policy could not be evaluated", file=GUARDS_FILE)
@@ -198,11 +200,52 @@ class Policy:
 
     def _consent_basis(self, question: Question, category: Category) -> str:
         """The basis that an allowed question rests on: what stands by itself, or the kind of reference that the guards required."""
-        asked_for = category.is_list and any(self._catalogue.roles[name].on_request for name in question.roles & self._catalogue.roles.keys())
+        asked_for = category.is_list and any(
+            self._catalogue.roles[name].on_request for name in question.roles & self._catalogue.roles.keys()
+        )
         basis = self._basis(question)
         return basis if ConsentBasis(basis).is_standing and not asked_for else question.reference.value
 
-    def _refused(self, *refusals: "_Refusal | None") -> Refused:
-        """The earliest refusal. None at all would mean that Cedar and the explanation disagree: then the first step answers, never a yes."""
-        first = min((refusal for refusal in refusals if refusal), key=lambda refusal: refusal.order, default=_STEPS[0])
+    def _refused(self, *checks: Check | None) -> Refused:
+        """The earliest check speaks. None at all would mean that Cedar and the explanation disagree: still a no."""
+        first = min((check for check in checks if check), key=lambda check: check.order, default=_ROLE)
         return Refused(first.reason, first.kind, first.id, first.message, self._version)
+
+
+def _missing_grant(grants: Iterable[Grant], question: Question) -> Check | None:
+    """What the grants lack to allow a question: Cedar's default no, explained.
+
+    The grants are narrowed step by step; the step that leaves none is the answer. This only words a refusal that Cedar has given already.
+    """
+    left = [grant for grant in grants if question.operation in grant.operations]
+    for check, admits in _STEPS:
+        left = [grant for grant in left if admits(grant, question)]
+        if not left:
+            return check
+    return None
+
+
+def _denied(step: str, order: int, reason: str, message: str) -> Check:
+    return Check(f"default-deny:{step}", order, reason, RefusalKind.PERMISSION_DENIED, message)
+
+
+_ROLE = _denied("role", 10, "ROLE_NOT_ALLOWED", "no role of the caller may do this with the category")
+_STEPS: tuple[tuple[Check, Callable[[Grant, Question], bool]], ...] = (
+    (_ROLE, lambda grant, question: bool(grant.roles & question.roles)),
+    (
+        _denied("level", 20, "LEVEL_NOT_ALLOWED", "the role may not do this at that content level"),
+        lambda grant, question: question.level in (grant.levels or {""}),
+    ),
+    (
+        _denied("purpose", 30, "PURPOSE_NOT_ALLOWED", "the role may not do this for that purpose"),
+        lambda grant, question: question.purpose in grant.purposes,
+    ),
+    (
+        _denied("view", 40, "VIEW_NOT_ALLOWED", "the full view is not granted"),
+        lambda grant, question: grant.view is View.FULL or question.view is View.MASKED,
+    ),
+    (
+        _denied("recipient", 60, "RECIPIENT_NOT_ALLOWED", "what is granted may not go to that recipient"),
+        lambda grant, question: question.recipient in grant.recipients,
+    ),
+)

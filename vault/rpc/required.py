@@ -52,7 +52,9 @@ def _check(message: Message, path: str) -> None:
 
 
 def _missing(where: str) -> InvalidArgumentError:
-    reason = "JUSTIFICATION_REQUIRED" if where.split(".")[0] == "justification" or ".justification" in where else "FIELD_REQUIRED"
+    reason = (
+        "JUSTIFICATION_REQUIRED" if where.split(".", maxsplit=1)[0] == "justification" or ".justification" in where else "FIELD_REQUIRED"
+    )
     return InvalidArgumentError(reason, f"field '{where}' is empty", field=where)
 
 

@@ -43,7 +43,7 @@ _CODES: tuple[tuple[type[VaultError], grpc.StatusCode], ...] = (
 
 
 def code_of(error: VaultError) -> grpc.StatusCode:
-    """gRPC code of an error's kind; an unknown kind is a bug."""
+    """GRPC code of an error's kind; an unknown kind is a bug."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
 
 

@@ -1,0 +1,363 @@
+"""The cells of requirements §2B, transcribed: who may reveal what, for which purpose, at which level. Everything else is refused."""
+
+from dataclasses import replace
+
+import pytest
+
+from vault.catalogue.model import Catalogue
+from vault.policy.decide import Allowed, Operation, Policy, Question, Reference, RefusalKind, Refused, View
+
+# "purpose role" by category and content level. §2B, column "allowed purposes · roles"; rows marked + come from §1.
+REVEAL: dict[tuple[str, str], set[tuple[str, str]]] = {
+    ("end-customer-contact", ""): {  # C01
+        ("service-delivery", "messaging-engine"),
+        ("service-delivery", "tenant-app"),
+        ("customer-report", "reporting"),
+        ("customer-report", "tenant-admin"),
+        ("customer-request", "account-manager"),
+        ("customer-request", "support"),
+        ("data-subject-request", "privacy-officer"),
+        ("court-order", "legal-officer"),
+    },
+    ("list-membership", ""): {  # C02, as C01
+        ("service-delivery", "messaging-engine"),
+        ("service-delivery", "tenant-app"),
+        ("customer-report", "reporting"),
+        ("customer-report", "tenant-admin"),
+        ("customer-request", "account-manager"),
+        ("customer-request", "support"),
+        ("data-subject-request", "privacy-officer"),
+        ("court-order", "legal-officer"),
+    },
+    ("list-profile", ""): {  # C03
+        ("service-delivery", "messaging-engine"),
+        ("customer-report", "reporting"),
+        ("customer-report", "tenant-admin"),
+        ("customer-request", "account-manager"),
+        ("customer-request", "support"),
+    },
+    ("outgoing-message", "system-log"): {("technical-fault", "support")},  # C06 LOG
+    ("outgoing-message", "report"): {("customer-report", "reporting"), ("customer-report", "tenant-admin")},  # C06 REPORT
+    ("outgoing-message", "system-file"): {  # C06 FILE
+        ("technical-fault", "support"),
+        ("security-problem", "security-investigator"),
+        ("suspected-fraud", "fraud-investigator"),
+        ("claim-or-complaint", "legal-officer"),
+        ("court-order", "legal-officer"),
+    },
+    ("incoming-message", "system-log"): {("technical-fault", "support")},  # C07 LOG
+    ("incoming-message", "report"): {("customer-report", "reporting"), ("customer-report", "tenant-admin")},  # C07 REPORT
+    ("incoming-message", "system-file"): {  # C07 FILE
+        ("technical-fault", "support"),
+        ("security-problem", "security-investigator"),
+        ("suspected-fraud", "fraud-investigator"),
+        ("claim-or-complaint", "legal-officer"),
+        ("court-order", "legal-officer"),
+    },
+    ("business-account", ""): {  # C12
+        ("billing", "billing"),
+        ("contact", "account-manager"),
+        ("contact", "support"),
+        ("caller-identification", "call-centre"),
+        ("customer-request", "account-manager"),
+        ("customer-request", "support"),
+        ("data-subject-request", "privacy-officer"),  # + P1.3-gdpr
+        ("affiliate-service", "affiliate-service"),  # P3.6-aff
+        ("court-order", "legal-officer"),  # court class S, P3.6-order
+    },
+    ("call-detail", ""): {  # C15
+        ("billing", "billing"),
+        ("customer-report", "reporting"),
+        ("technical-fault", "support"),
+        ("court-order", "legal-officer"),
+        ("claim-or-complaint", "legal-officer"),
+        ("data-subject-request", "privacy-officer"),  # + P1.3-gdpr
+        ("affiliate-service", "affiliate-service"),  # P3.6-aff
+    },
+    ("number-mapping", ""): {  # C16
+        ("service-delivery", "second-number-app"),
+        ("service-delivery", "messaging-engine"),
+        ("court-order", "legal-officer"),
+        ("claim-or-complaint", "legal-officer"),
+        ("data-subject-request", "privacy-officer"),  # + P1.3-gdpr
+        ("affiliate-service", "affiliate-service"),  # P3.6-aff
+    },
+}
+
+# What a purpose has to refer to (A3 and §1); nothing for those that rest on the contract.
+REFERENCES = {
+    "contact": Reference.TICKET,
+    "technical-fault": Reference.TICKET,
+    "claim-or-complaint": Reference.TICKET,
+    "security-problem": Reference.INCIDENT,
+    "suspected-fraud": Reference.INCIDENT,
+    "court-order": Reference.ORDER,
+    "customer-request": Reference.CUSTOMER_REQUEST,
+    "data-subject-request": Reference.SUBJECT_REQUEST,
+}
+
+
+def sound(operation: Operation, role: str, purpose: str, category: str, level: str = "") -> Question:
+    """A question in which everything but the grant is in order."""
+    return Question(
+        operation=operation,
+        category=category,
+        roles=frozenset({role}),
+        actor_kind="person",
+        purpose=purpose,
+        level=level,
+        recipient="affiliate" if role == "affiliate-service" else "internal",
+        reference=REFERENCES.get(purpose, Reference.NONE),
+        reference_live=True,
+        reference_covers=True,
+        nda_valid=True,
+        justified=True,
+    )
+
+
+def reason(decision: Allowed | Refused) -> str:
+    return decision.reason if isinstance(decision, Refused) else "ALLOWED"
+
+
+def reason_of(policy: Policy, question: Question) -> str:
+    return reason(policy.decide(question))
+
+
+def test_the_table_knows_every_category_and_level(catalogue: Catalogue) -> None:
+    expected = {(category.name, level) for category in catalogue.categories.values() for level in category.levels or [""]}
+
+    assert set(REVEAL) == expected
+
+
+@pytest.mark.parametrize(("category", "level"), list(REVEAL))
+def test_exactly_the_cells_of_the_policy_are_allowed(policy: Policy, catalogue: Catalogue, category: str, level: str) -> None:
+    """§2B, P1.6a-authorised: every role and purpose there is, once."""
+    allowed = {
+        (purpose, role)
+        for role in catalogue.roles
+        for purpose in catalogue.purposes
+        if isinstance(policy.decide(sound(Operation.REVEAL, role, purpose, category, level)), Allowed)
+    }
+
+    assert allowed == REVEAL[category, level]
+
+
+@pytest.mark.parametrize(
+    ("clause", "operation", "role", "purpose", "category", "level", "expected"),
+    [
+        ("P1.6a", "reveal", "no-such-role", "billing", "call-detail", "", "ROLE_NOT_ALLOWED"),
+        ("P2.4", "reveal", "billing", "no-such-purpose", "call-detail", "", "PURPOSE_NOT_ALLOWED"),
+        ("I9", "reveal", "billing", "billing", "no-such-category", "", "ROLE_NOT_ALLOWED"),
+        ("P3.2-lvl-logs", "reveal", "support", "customer-report", "outgoing-message", "system-log", "PURPOSE_NOT_ALLOWED"),
+        ("P3.2-lvl-files-use", "reveal", "reporting", "customer-report", "outgoing-message", "system-file", "LEVEL_NOT_ALLOWED"),
+        ("P3.2-lvl-files-use", "reveal", "tenant-admin", "customer-report", "incoming-message", "system-file", "LEVEL_NOT_ALLOWED"),
+        ("P3.2-exp-content", "reveal", "reporting", "customer-report", "incoming-message", "report", "ALLOWED"),
+        ("P3.2-exp-content", "reveal", "reporting", "customer-report", "incoming-message", "", "LEVEL_NOT_ALLOWED"),
+        ("P3.2.1-use", "reveal", "messaging-engine", "own-marketing", "list-profile", "", "PURPOSE_NOT_ALLOWED"),
+        ("P3.2.1-owner", "create", "tenant-app", "service-delivery", "end-customer-contact", "", "ALLOWED"),
+        ("P3.2.1-owner", "update", "tenant-admin", "service-delivery", "list-profile", "", "ALLOWED"),
+        ("P3.2.1-owner", "delete", "tenant-admin", "service-delivery", "list-membership", "", "ALLOWED"),
+        ("P3.2.1-owner", "delete", "messaging-engine", "service-delivery", "list-membership", "", "ROLE_NOT_ALLOWED"),
+        ("P3.2.1-rep", "delete", "support", "customer-request", "list-membership", "", "ALLOWED"),
+        ("P3.2.1-rep", "create", "support", "customer-request", "list-membership", "", "ROLE_NOT_ALLOWED"),
+        ("P3.3-cust", "find", "call-centre", "caller-identification", "business-account", "", "ALLOWED"),
+        ("P3.3-cust", "list", "call-centre", "caller-identification", "business-account", "", "ROLE_NOT_ALLOWED"),
+        ("P3.3-cdr-use", "reveal", "marketing", "own-marketing", "call-detail", "", "ROLE_NOT_ALLOWED"),
+        ("P3.4-map", "resolve", "second-number-app", "service-delivery", "number-mapping", "", "ALLOWED"),
+        ("P3.6-fraud", "update", "fraud-investigator", "suspected-fraud", "outgoing-message", "system-file", "ROLE_NOT_ALLOWED"),
+        ("P3.6-aff", "reveal", "affiliate-service", "affiliate-service", "list-profile", "", "AFFILIATE_CATEGORY"),
+        ("P3.6-aff", "reveal", "affiliate-service", "service-delivery", "number-mapping", "", "PURPOSE_NOT_ALLOWED"),
+        ("P3.2-lvl-rep", "create", "messaging-engine", "service-delivery", "outgoing-message", "report", "CONTENT_NOT_RETAINED"),
+        ("P3.2-lvl-files-on", "create", "messaging-engine", "service-delivery", "outgoing-message", "system-file", "ALLOWED"),
+        ("P3.2-lvl-rep", "create", "messaging-engine", "service-delivery", "incoming-message", "report", "ALLOWED"),
+        ("N17", "reveal", "operator", "technical-fault", "call-detail", "", "ROLE_NOT_ALLOWED"),
+        ("N17", "export", "auditor", "court-order", "call-detail", "", "ROLE_NOT_ALLOWED"),
+    ],
+)
+def test_clause_of_the_policy(
+    policy: Policy, clause: str, operation: str, role: str, purpose: str, category: str, level: str, expected: str
+) -> None:
+    question = sound(Operation(operation), role, purpose, category, level)
+
+    assert reason_of(policy, question) == expected, clause
+
+
+# P1.6c-consent, P3.2.1-rep, P3.6-order, P3.6-fraud, P3.6-sectech, P3.5-enable, A3: what is missing when the reference is not the right one.
+@pytest.mark.parametrize(
+    ("role", "purpose", "category", "level", "missing"),
+    [
+        ("support", "technical-fault", "outgoing-message", "system-file", "CONSENT_BASIS_MISSING"),
+        ("support", "technical-fault", "call-detail", "", "CONSENT_BASIS_MISSING"),
+        ("support", "contact", "business-account", "", "CONSENT_BASIS_MISSING"),
+        ("account-manager", "customer-request", "end-customer-contact", "", "CUSTOMER_REQUEST_REQUIRED"),
+        ("account-manager", "customer-request", "business-account", "", "CUSTOMER_REQUEST_REQUIRED"),
+        ("legal-officer", "court-order", "number-mapping", "", "ORDER_REQUIRED"),
+        ("legal-officer", "claim-or-complaint", "call-detail", "", "CONSENT_BASIS_MISSING"),
+        ("fraud-investigator", "suspected-fraud", "incoming-message", "system-file", "INCIDENT_REQUIRED"),
+        ("security-investigator", "security-problem", "incoming-message", "system-file", "INCIDENT_REQUIRED"),
+        ("privacy-officer", "data-subject-request", "business-account", "", "CONSENT_BASIS_MISSING"),
+    ],
+)
+def test_without_its_reference_a_purpose_has_no_basis(
+    policy: Policy, role: str, purpose: str, category: str, level: str, missing: str
+) -> None:
+    question = sound(Operation.REVEAL, role, purpose, category, level)
+
+    assert reason_of(policy, question) == "ALLOWED"
+    assert reason_of(policy, replace(question, reference=Reference.NONE)) == missing
+    assert reason_of(policy, replace(question, reference=Reference.JOB)) == missing
+    assert reason_of(policy, replace(question, reference_live=False)) == missing
+
+
+def test_system_logs_need_no_ticket_because_the_contract_is_basis_enough(policy: Policy) -> None:
+    """A3."""
+    question = replace(
+        sound(Operation.REVEAL, "support", "technical-fault", "outgoing-message", "system-log"),
+        reference=Reference.NONE,
+        reference_live=False,
+        reference_covers=False,
+    )
+
+    decision = policy.decide(question)
+
+    assert isinstance(decision, Allowed)
+    assert decision.consent_basis == "contract"
+
+
+def test_an_incident_is_as_good_as_a_ticket_for_a_fault(policy: Policy) -> None:
+    """A3."""
+    question = replace(sound(Operation.REVEAL, "support", "technical-fault", "call-detail"), reference=Reference.INCIDENT)
+
+    decision = policy.decide(question)
+
+    assert isinstance(decision, Allowed)
+    assert decision.consent_basis == "incident"
+
+
+def test_staff_outside_the_customer_request_are_refused(policy: Policy) -> None:
+    """P3.2.1-rep."""
+    question = replace(sound(Operation.DELETE, "account-manager", "customer-request", "list-membership"), reference_covers=False)
+
+    assert reason_of(policy, question) == "OUT_OF_REQUEST"
+
+
+def test_an_order_that_does_not_cover_the_record_releases_nothing(policy: Policy) -> None:
+    """N2."""
+    question = replace(sound(Operation.REVEAL, "legal-officer", "court-order", "call-detail"), reference_covers=False)
+
+    assert reason_of(policy, question) == "SCOPE_EXCEEDED"
+
+
+@pytest.mark.parametrize("category", ["end-customer-contact", "list-membership", "list-profile", "business-account", "call-detail"])
+def test_an_order_in_force_is_exported_to_the_authority(policy: Policy, category: str) -> None:
+    """P3.6-order; the export asks for the full view and names the authority."""
+    question = replace(sound(Operation.EXPORT, "legal-officer", "court-order", category), view=View.FULL, recipient="authority")
+
+    decision = policy.decide(question)
+
+    assert isinstance(decision, Allowed)
+    assert decision.consent_basis == "order"
+    assert decision.view is View.FULL
+
+
+def test_a_person_without_a_confidentiality_agreement_is_refused_and_a_service_is_not(policy: Policy) -> None:
+    """P3.7-nda."""
+    question = replace(sound(Operation.REVEAL, "billing", "billing", "call-detail"), nda_valid=False)
+
+    assert reason_of(policy, question) == "NDA_INVALID"
+    assert reason_of(policy, replace(question, actor_kind="somebody")) == "NDA_INVALID"
+    assert reason_of(policy, replace(question, actor_kind="service")) == "ALLOWED"
+
+
+def test_the_call_centre_sees_masked_values_only(policy: Policy) -> None:
+    """P3.3-cust."""
+    question = sound(Operation.RESOLVE, "call-centre", "caller-identification", "business-account")
+
+    assert reason_of(policy, question) == "ALLOWED"
+    assert reason_of(policy, replace(question, view=View.FULL)) == "VIEW_NOT_ALLOWED"
+
+
+@pytest.mark.parametrize(
+    ("recipient", "expected"),
+    [
+        ("internal", "ALLOWED"),
+        ("tenant", "ALLOWED"),
+        ("data-subject", "RECIPIENT_NOT_ALLOWED"),
+        ("authority", "RECIPIENT_NOT_ALLOWED"),
+        ("affiliate", "AFFILIATE_CATEGORY"),
+        ("third-party", "THIRD_PARTY_CONSENT_REQUIRED"),
+        ("", "RECIPIENT_NOT_ALLOWED"),
+        ("anyone", "RECIPIENT_NOT_ALLOWED"),
+    ],
+)
+def test_a_release_goes_only_where_the_grant_says(policy: Policy, recipient: str, expected: str) -> None:
+    """P1.7-no3p, P3.6-aff, A1."""
+    question = replace(sound(Operation.REVEAL, "reporting", "customer-report", "call-detail"), recipient=recipient)
+
+    assert reason_of(policy, question) == expected
+
+
+def test_the_affiliate_receives_as_the_affiliate_or_not_at_all(policy: Policy) -> None:
+    """P3.6-aff."""
+    question = sound(Operation.REVEAL, "affiliate-service", "affiliate-service", "business-account")
+
+    assert reason_of(policy, question) == "ALLOWED"
+    assert reason_of(policy, replace(question, recipient="internal")) == "RECIPIENT_NOT_ALLOWED"
+
+
+def test_a_second_role_does_not_open_to_the_affiliate_what_is_closed_to_it(policy: Policy) -> None:
+    """A2."""
+    question = replace(
+        sound(Operation.REVEAL, "reporting", "customer-report", "list-profile"), roles=frozenset({"reporting", "affiliate-service"})
+    )
+
+    assert reason_of(policy, question) == "AFFILIATE_CATEGORY"
+
+
+@pytest.mark.parametrize(
+    ("role", "purpose", "expected"),
+    [
+        ("support", "technical-fault", "RESTRICTED"),
+        ("billing", "billing", "RESTRICTED"),
+        ("legal-officer", "claim-or-complaint", "ALLOWED"),
+        ("legal-officer", "court-order", "ALLOWED"),
+        ("privacy-officer", "data-subject-request", "ALLOWED"),
+    ],
+)
+def test_restricted_records_serve_claims_orders_and_the_person_only(policy: Policy, role: str, purpose: str, expected: str) -> None:
+    """L31, §6.4."""
+    question = replace(sound(Operation.REVEAL, role, purpose, "call-detail"), restricted=True)
+
+    assert reason_of(policy, question) == expected
+
+
+@pytest.mark.parametrize(
+    ("operation", "role", "expected"),
+    [(Operation.REVEAL, "second-number-app", "PRODUCT_LOCK"), (Operation.CREATE, "second-number-app", "CATEGORY_PRODUCT_MISMATCH")],
+)
+def test_data_of_one_product_is_closed_to_another(policy: Policy, operation: Operation, role: str, expected: str) -> None:
+    """P3.0-products, P3.4-usage."""
+    question = sound(operation, role, "service-delivery", "number-mapping")
+
+    assert reason_of(policy, replace(question, product="num2")) == "ALLOWED"
+    assert reason_of(policy, replace(question, product="large-account")) == expected
+
+
+def test_a_refusal_becomes_the_error_of_its_kind(policy: Policy) -> None:
+    question = sound(Operation.REVEAL, "billing", "billing", "call-detail")
+
+    refused = policy.decide(replace(question, justified=False))
+
+    assert isinstance(refused, Refused)
+    assert refused.kind is RefusalKind.INVALID_ARGUMENT
+    error = refused.error()
+    assert type(error).__name__ == "InvalidArgumentError"
+    assert (error.reason, error.field) == ("JUSTIFICATION_REQUIRED", "justification.reason")
+    assert error.metadata == {"rule": "guard:justification", "policy_version": refused.policy_version}
+
+
+def test_a_decision_names_rule_basis_and_version(policy: Policy, catalogue: Catalogue) -> None:
+    """I6."""
+    decision = policy.decide(sound(Operation.REVEAL, "billing", "billing", "call-detail"))
+
+    assert decision == Allowed("grant:call-detail:2", "contract", catalogue.policy_version, View.MASKED)

@@ -1,0 +1,275 @@
+"""Between the messages of vault.v1 and the values of the flows. No rules here."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from vault.audit import entry as audit_entry
+from vault.errors import InvalidArgumentError, VaultError
+from vault.names import SYSTEM_LOG, ChildName, RecordName, SubjectName
+from vault.operations.attempt import Justification, Receipt
+from vault.operations.create import Created
+from vault.operations.idempotency import RequestKey
+from vault.operations.metadata import RecordView, SubjectView
+from vault.operations.order import OrderView
+from vault.operations.preparing import RecordInput
+from vault.operations.reveal import Released
+from vault.policy.decide import View
+from vault.rpc.status import status_of
+from vault.store.erasures import ErasureRow
+from vault.store.orders import ExportRow
+from vault.store.registers import CustomerRequestRow
+from vault.store.tenants import TenantRow
+from vault.v1 import erasure_service_pb2, legal_service_pb2, resources_pb2, tenant_service_pb2, vault_service_pb2
+
+
+def justification(message: resources_pb2.Justification) -> Justification:
+    """Why a call wants what it asks for."""
+    return Justification(message.purpose, message.reference, message.reason)
+
+
+def view(value: int) -> View:
+    """The view asked for; masked unless told."""
+    return View.FULL if value == resources_pb2.VIEW_FULL else View.MASKED
+
+
+def mask(message: FieldMask) -> frozenset[str] | None:
+    """Field names of a mask; None if it is empty."""
+    return frozenset(message.paths) or None
+
+
+def moment(message: Message, field: str) -> datetime | None:
+    """A timestamp field, or None if it is not set.
+
+    Raises:
+        InvalidArgumentError: FIELD_INVALID.
+    """
+    if not message.HasField(field):
+        return None
+    value: Timestamp = getattr(message, field)
+    try:
+        return value.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise InvalidArgumentError("FIELD_INVALID", f"field '{field}' is not a time", field=field) from None
+
+
+def required_moment(message: Message, field: str) -> datetime:
+    """A timestamp field that the edge made sure of.
+
+    Raises:
+        InvalidArgumentError: FIELD_REQUIRED, FIELD_INVALID.
+    """
+    value = moment(message, field)
+    if value is None:
+        raise InvalidArgumentError("FIELD_REQUIRED", f"field '{field}' is empty", field=field)
+    return value
+
+
+def request_key(request: Message, request_id: str, method: str) -> RequestKey:
+    """What makes a repeated request recognisable: its id and its deterministic bytes."""
+    return RequestKey(request_id, method, request.SerializeToString(deterministic=True) if request_id else b"")
+
+
+def record_input(message: vault_service_pb2.RecordInput) -> RecordInput:
+    """A record as the caller sends it."""
+    return RecordInput(message.category, values(message.fields), dict(message.extra), message.subject, message.level, message.list)
+
+
+def values(fields: Mapping[str, resources_pb2.FieldValue]) -> dict[str, str | bytes]:
+    """Values by field name."""
+    return {name: value.data if value.WhichOneof("kind") == "data" else value.text for name, value in fields.items()}
+
+
+def receipt(value: Receipt) -> resources_pb2.Receipt:
+    """Where the log recorded something."""
+    return resources_pb2.Receipt(log=value.log, index=value.index)
+
+
+def receipt_of(error: VaultError) -> resources_pb2.Receipt | None:
+    """Where the log recorded a refusal."""
+    return resources_pb2.Receipt(log=error.receipt[0], index=error.receipt[1]) if error.receipt else None
+
+
+def revealed(item: Released) -> resources_pb2.RevealedRecord:
+    """Released values."""
+    fields = {
+        name: resources_pb2.FieldValue(data=value) if isinstance(value, bytes) else resources_pb2.FieldValue(text=value)
+        for name, value in item.fields.items()
+    }
+    return resources_pb2.RevealedRecord(
+        name=str(item.name),
+        category=item.category,
+        fields=fields,
+        extra=item.extra,
+        view=resources_pb2.VIEW_FULL if item.view is View.FULL else resources_pb2.VIEW_MASKED,
+        erased_parties=item.erased_parties,
+    )
+
+
+def reveal_result(outcome: Released | VaultError) -> vault_service_pb2.RevealResult:
+    """One item of a batch or stream."""
+    if isinstance(outcome, VaultError):
+        return vault_service_pb2.RevealResult(status=status_of(outcome), receipt=receipt_of(outcome))
+    assert outcome.receipt is not None  # noqa: S101 - the flow sets it before it returns
+    return vault_service_pb2.RevealResult(record=revealed(outcome), receipt=receipt(outcome.receipt))
+
+
+def create_result(outcome: Created | VaultError, views: Mapping[str, RecordView]) -> vault_service_pb2.CreateResult:
+    """One item of a batch."""
+    if isinstance(outcome, VaultError):
+        return vault_service_pb2.CreateResult(status=status_of(outcome), receipt=receipt_of(outcome))
+    stored = views.get(outcome.name.record)
+    message = record(outcome.name.tenant, stored) if stored else resources_pb2.Record(name=str(outcome.name))
+    return vault_service_pb2.CreateResult(record=message, receipt=receipt(outcome.receipt))
+
+
+def record(tenant: str, item: RecordView) -> resources_pb2.Record:
+    """A record without its values."""
+    row = item.row
+    return resources_pb2.Record(
+        name=str(RecordName(tenant, row.subject_id, row.record_id)),
+        category=row.category,
+        level=row.level,
+        create_time=timestamp(row.create_time),
+        occur_time=timestamp(row.occur_time),
+        valid_from_time=timestamp(row.valid_from),
+        valid_to_time=timestamp(row.valid_to),
+        expire_time=timestamp(row.expire_time),
+        list=row.list_id,
+        metadata=dict(row.metadata),
+        field_names=sorted(name for part in item.parts for name in part.field_names),
+        parties=[resources_pb2.Party(role=part.role, subject=str(SubjectName(tenant, part.subject))) for part in item.parts],
+        etag=str(row.version),
+    )
+
+
+_SUBJECT_STATES = {
+    "ACTIVE": resources_pb2.SUBJECT_STATE_ACTIVE,
+    "RESTRICTED": resources_pb2.SUBJECT_STATE_RESTRICTED,
+    "ERASING": resources_pb2.SUBJECT_STATE_ERASED,
+    "ERASED": resources_pb2.SUBJECT_STATE_ERASED,
+}
+
+
+def subject(tenant: str, item: SubjectView) -> resources_pb2.Subject:
+    """A subject without any value."""
+    return resources_pb2.Subject(
+        name=str(SubjectName(tenant, item.row.subject_id)),
+        state=_SUBJECT_STATES[item.row.state],
+        create_time=timestamp(item.row.create_time),
+        record_counts=item.counts,
+    )
+
+
+def tenant(row: TenantRow) -> resources_pb2.Tenant:
+    """A tenant."""
+    state = resources_pb2.TENANT_STATE_ACTIVE if row.state == "ACTIVE" else resources_pb2.TENANT_STATE_TERMINATED
+    return resources_pb2.Tenant(
+        name=f"tenants/{row.tenant_id}",
+        display_name=row.display_name,
+        state=state,
+        reference_pattern=row.reference_pattern,
+        create_time=timestamp(row.create_time),
+        etag=str(row.version),
+    )
+
+
+def customer_request(tenant_id: str, row: CustomerRequestRow) -> tenant_service_pb2.CustomerRequest:
+    """A customer request."""
+    return tenant_service_pb2.CustomerRequest(
+        name=str(ChildName(tenant_id, "customerRequests", row.request_id)),
+        list=row.list_id,
+        operations=row.operations,
+        expire_time=timestamp(row.expire_time),
+        create_time=timestamp(row.create_time),
+        close_time=timestamp(row.close_time),
+    )
+
+
+def erasure(tenant_id: str, row: ErasureRow) -> erasure_service_pb2.Erasure:
+    """An erasure."""
+    done = row.state == "COMPLETE"
+    return erasure_service_pb2.Erasure(
+        name=str(ChildName(tenant_id, "erasures", row.erasure_id)),
+        subject=str(SubjectName(tenant_id, row.subject_id)),
+        state=erasure_service_pb2.ErasureState.Value(f"ERASURE_STATE_{row.state}"),
+        requester=row.requester,
+        approver=row.approver,
+        request_time=timestamp(row.request_time),
+        finish_time=timestamp(row.finish_time),
+        outcomes=erasure_outcomes(row.outcomes, done=done),
+    )
+
+
+def erasure_outcomes(counts: Mapping[str, int], *, done: bool) -> list[erasure_service_pb2.ErasureOutcome]:
+    """What an erasure does, or did, to each category."""
+    return [
+        erasure_service_pb2.ErasureOutcome(category=category, found_count=found, erased_count=found if done else 0)
+        for category, found in sorted(counts.items())
+    ]
+
+
+def order(tenant_id: str, item: OrderView) -> legal_service_pb2.Order:
+    """An order without what it says."""
+    row = item.row
+    return legal_service_pb2.Order(
+        name=str(ChildName(tenant_id, "orders", row.order_id)),
+        state=legal_service_pb2.OrderState.Value(f"ORDER_STATE_{row.state}"),
+        instrument_type=legal_service_pb2.InstrumentType.Value(f"INSTRUMENT_TYPE_{row.instrument_type}"),
+        scope_digest=row.scope_digest,
+        registrant=row.registrant,
+        approvers=item.approvers,
+        expire_time=timestamp(row.expire_time),
+        create_time=timestamp(row.create_time),
+        categories=row.categories,
+        target_count=row.target_count,
+    )
+
+
+def export(tenant_id: str, row: ExportRow) -> legal_service_pb2.Export:
+    """An export without its package."""
+    return legal_service_pb2.Export(
+        name=f"tenants/{tenant_id}/orders/{row.order_id}/exports/{row.export_id}",
+        state=legal_service_pb2.ExportState.Value(f"EXPORT_STATE_{row.state}"),
+        record_counts=row.record_counts,
+        withheld_counts=row.withheld_counts,
+        size_bytes=row.size_bytes,
+        sha256=row.sha256,
+        create_time=timestamp(row.create_time),
+    )
+
+
+def entry(log: str, index: int, content: bytes) -> resources_pb2.AuditEntry:
+    """An entry of the log with its stored bytes."""
+    said = audit_entry.decode(content)
+    name = f"auditEntries/{index}" if log == SYSTEM_LOG else f"tenants/{log}/auditEntries/{index}"
+    return resources_pb2.AuditEntry(
+        name=name,
+        content=content,
+        time=timestamp(said.time),
+        actor=said.actor,
+        on_behalf_of=said.on_behalf_of,
+        method=said.method,
+        operation=said.operation,
+        category=said.category,
+        purpose=said.purpose,
+        reference=said.reference,
+        decision=said.decision,
+        reason=said.reason,
+        rule=said.rule,
+        subjects=said.subjects,
+        records=said.records,
+        trace_id=said.trace_id,
+    )
+
+
+def timestamp(value: datetime | None) -> Timestamp | None:
+    """A time as a message; None stays None."""
+    if value is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(value)
+    return message

@@ -1,0 +1,89 @@
+"""ErasureService: parse, hand over, convert."""
+
+from typing import Any
+
+import grpc
+
+from vault import names
+from vault.operations import erase
+from vault.operations.attempt import Attempt
+from vault.operations.core import Vault
+from vault.rpc import convert
+from vault.rpc.edge import current_attempt
+from vault.rpc.pages import PageTokens
+from vault.v1 import erasure_service_pb2_grpc
+from vault.v1.erasure_service_pb2 import (
+    ApproveErasureRequest,
+    ApproveErasureResponse,
+    GetErasureCertificateRequest,
+    GetErasureCertificateResponse,
+    GetErasureRequest,
+    GetErasureResponse,
+    ListErasuresRequest,
+    ListErasuresResponse,
+    PreviewErasureRequest,
+    PreviewErasureResponse,
+    RequestErasureRequest,
+    RequestErasureResponse,
+)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+_COLLECTION = "erasures"
+
+
+class ErasureServicer(erasure_service_pb2_grpc.ErasureServiceServicer):
+    """Erasing a subject, and proving it."""
+
+    def __init__(self, vault: Vault, pages: PageTokens) -> None:
+        self._vault = vault
+        self._pages = pages
+
+    async def PreviewErasure(self, request: PreviewErasureRequest, context: Context) -> PreviewErasureResponse:
+        """Count what an erasure would destroy."""
+        subject = names.parse_subject(request.subject, field="subject")
+        preview, receipt = await erase.preview_erasure(self._vault, _justified(request), subject)
+        return PreviewErasureResponse(
+            outcomes=convert.erasure_outcomes(preview.outcomes, done=False),
+            preview_digest=preview.digest,
+            receipt=convert.receipt(receipt),
+        )
+
+    async def RequestErasure(self, request: RequestErasureRequest, context: Context) -> RequestErasureResponse:
+        """Ask for an erasure."""
+        subject = names.parse_subject(request.subject, field="subject")
+        key = convert.request_key(request, request.request_id, "RequestErasure")
+        row, receipt = await erase.request_erasure(
+            self._vault, _justified(request), subject, preview_digest=request.preview_digest, request=key
+        )
+        return RequestErasureResponse(erasure=convert.erasure(subject.tenant, row), receipt=convert.receipt(receipt))
+
+    async def ApproveErasure(self, request: ApproveErasureRequest, context: Context) -> ApproveErasureResponse:
+        """Approve an erasure and carry it out."""
+        name = names.parse_child(request.name, _COLLECTION)
+        row, receipt = await erase.approve_erasure(self._vault, _justified(request), name)
+        return ApproveErasureResponse(erasure=convert.erasure(name.tenant, row), receipt=convert.receipt(receipt))
+
+    async def GetErasure(self, request: GetErasureRequest, context: Context) -> GetErasureResponse:
+        """Read an erasure."""
+        name = names.parse_child(request.name, _COLLECTION)
+        return GetErasureResponse(erasure=convert.erasure(name.tenant, await erase.get_erasure(self._vault, name)))
+
+    async def ListErasures(self, request: ListErasuresRequest, context: Context) -> ListErasuresResponse:
+        """List the erasures of a tenant."""
+        tenant = names.parse_tenant(request.parent).tenant
+        after = self._pages.open(request.page_token, _COLLECTION, tenant)
+        rows, following = await erase.list_erasures(self._vault, tenant, page_size=request.page_size, after=after)
+        return ListErasuresResponse(
+            erasures=[convert.erasure(tenant, row) for row in rows], next_page_token=self._pages.seal(following, _COLLECTION, tenant)
+        )
+
+    async def GetErasureCertificate(self, request: GetErasureCertificateRequest, context: Context) -> GetErasureCertificateResponse:
+        """Read the certificate of a finished erasure."""
+        name = names.parse_child(request.name, _COLLECTION)
+        return GetErasureCertificateResponse(certificate=await erase.get_certificate(self._vault, name))
+
+
+def _justified(request: PreviewErasureRequest | RequestErasureRequest | ApproveErasureRequest) -> Attempt:
+    attempt = current_attempt()
+    attempt.justification = convert.justification(request.justification)
+    return attempt

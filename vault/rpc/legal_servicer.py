@@ -1,0 +1,120 @@
+"""LegalService: parse, hand over, convert. What is declared and not built yet is in `unbuilt_servicers.py`."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from vault import names
+from vault.operations import export, order
+from vault.operations.core import Vault
+from vault.operations.order import Instrument, OrderContent, Recipient, Scope
+from vault.rpc import convert
+from vault.rpc.edge import current_attempt
+from vault.rpc.pages import PageTokens
+from vault.rpc.unbuilt_servicers import UnbuiltLegalServicer
+from vault.v1 import legal_service_pb2
+from vault.v1.legal_service_pb2 import (
+    ApproveOrderRequest,
+    ApproveOrderResponse,
+    CreateExportRequest,
+    CreateExportResponse,
+    DownloadExportRequest,
+    DownloadExportResponse,
+    GetExportRequest,
+    GetExportResponse,
+    GetOrderRequest,
+    GetOrderResponse,
+    ListOrdersRequest,
+    ListOrdersResponse,
+    RegisterOrderRequest,
+    RegisterOrderResponse,
+    RejectOrderRequest,
+    RejectOrderResponse,
+)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+_COLLECTION = "orders"
+
+
+class LegalServicer(UnbuiltLegalServicer):
+    """Court orders from the register to the sealed package."""
+
+    def __init__(self, vault: Vault, pages: PageTokens) -> None:
+        self._vault = vault
+        self._pages = pages
+
+    async def RegisterOrder(self, request: RegisterOrderRequest, context: Context) -> RegisterOrderResponse:
+        """Register an order."""
+        tenant = names.parse_tenant(request.parent).tenant
+        key = convert.request_key(request, request.request_id, "RegisterOrder")
+        view, receipt = await order.register_order(self._vault, current_attempt(), tenant, _content(request), key)
+        return RegisterOrderResponse(order=convert.order(tenant, view), receipt=convert.receipt(receipt))
+
+    async def ApproveOrder(self, request: ApproveOrderRequest, context: Context) -> ApproveOrderResponse:
+        """Approve an order."""
+        name = names.parse_child(request.name, _COLLECTION)
+        view, receipt = await order.approve_order(self._vault, current_attempt(), name, scope_digest=request.scope_digest)
+        return ApproveOrderResponse(order=convert.order(name.tenant, view), receipt=convert.receipt(receipt))
+
+    async def RejectOrder(self, request: RejectOrderRequest, context: Context) -> RejectOrderResponse:
+        """Reject an order."""
+        name = names.parse_child(request.name, _COLLECTION)
+        view, receipt = await order.reject_order(self._vault, current_attempt(), name, reason=request.reason)
+        return RejectOrderResponse(order=convert.order(name.tenant, view), receipt=convert.receipt(receipt))
+
+    async def GetOrder(self, request: GetOrderRequest, context: Context) -> GetOrderResponse:
+        """Read an order."""
+        name = names.parse_child(request.name, _COLLECTION)
+        return GetOrderResponse(order=convert.order(name.tenant, await order.get_order(self._vault, name)))
+
+    async def ListOrders(self, request: ListOrdersRequest, context: Context) -> ListOrdersResponse:
+        """List the orders of a tenant."""
+        tenant = names.parse_tenant(request.parent).tenant
+        after = self._pages.open(request.page_token, _COLLECTION, tenant)
+        views, following = await order.list_orders(self._vault, tenant, page_size=request.page_size, after=after)
+        return ListOrdersResponse(
+            orders=[convert.order(tenant, view) for view in views], next_page_token=self._pages.seal(following, _COLLECTION, tenant)
+        )
+
+    async def CreateExport(self, request: CreateExportRequest, context: Context) -> CreateExportResponse:
+        """Build the package of an approved order."""
+        name = names.parse_child(request.parent, _COLLECTION, field="parent")
+        row, receipt = await export.create_export(self._vault, current_attempt(), name)
+        return CreateExportResponse(export=convert.export(name.tenant, row), receipt=convert.receipt(receipt) if receipt else None)
+
+    async def GetExport(self, request: GetExportRequest, context: Context) -> GetExportResponse:
+        """Read an export."""
+        name = names.parse_export(request.name)
+        return GetExportResponse(export=convert.export(name.tenant, await export.get_export(self._vault, name)))
+
+    async def DownloadExport(self, request: DownloadExportRequest, context: Context) -> AsyncIterator[DownloadExportResponse]:
+        """Send the sealed package."""
+        name = names.parse_export(request.name)
+        async for chunk in export.download_export(self._vault, current_attempt(), name, offset=request.offset):
+            receipt = convert.receipt(chunk.receipt) if chunk.receipt else None
+            yield DownloadExportResponse(offset=chunk.offset, data=chunk.data, receipt=receipt)
+
+
+def _content(request: RegisterOrderRequest) -> OrderContent:
+    instrument, scope, recipient = request.instrument, request.scope, request.recipient
+    return OrderContent(
+        Instrument(
+            type=legal_service_pb2.InstrumentType.Name(instrument.type).removeprefix("INSTRUMENT_TYPE_"),
+            court_name=instrument.court_name,
+            case_number=instrument.case_number,
+            issuer_name=instrument.issuer_name,
+            requesting_body=instrument.requesting_body,
+            document_sha256=instrument.document_sha256,
+            issue_time=convert.required_moment(instrument, "issue_time"),
+            expire_time=convert.required_moment(instrument, "expire_time"),
+        ),
+        Scope(
+            targets=tuple((target.kind, target.value) for target in scope.targets),
+            categories=tuple(scope.categories),
+            start_time=convert.required_moment(scope, "start_time"),
+            end_time=convert.required_moment(scope, "end_time"),
+            fields=tuple(scope.fields),
+        ),
+        Recipient(recipient.body, recipient.age_recipient, recipient.verification),
+    )

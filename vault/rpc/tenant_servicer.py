@@ -1,0 +1,91 @@
+"""TenantService: parse, hand over, convert."""
+
+from typing import Any
+
+import grpc
+
+from vault import names
+from vault.errors import InvalidArgumentError
+from vault.operations import tenant as tenants
+from vault.operations.core import Vault
+from vault.rpc import convert
+from vault.rpc.edge import current_attempt
+from vault.rpc.pages import PageTokens
+from vault.rpc.unbuilt_servicers import UnbuiltTenantServicer
+from vault.v1.tenant_service_pb2 import (
+    CloseCustomerRequestRequest,
+    CloseCustomerRequestResponse,
+    CreateTenantRequest,
+    CreateTenantResponse,
+    GetTenantRequest,
+    GetTenantResponse,
+    ListTenantsRequest,
+    ListTenantsResponse,
+    OpenCustomerRequestRequest,
+    OpenCustomerRequestResponse,
+    UpdateTenantRequest,
+    UpdateTenantResponse,
+)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+_SETTINGS = frozenset({"display_name", "reference_pattern"})
+
+
+class TenantServicer(UnbuiltTenantServicer):
+    """Tenants and the requests of their customers."""
+
+    def __init__(self, vault: Vault, pages: PageTokens) -> None:
+        self._vault = vault
+        self._pages = pages
+
+    async def CreateTenant(self, request: CreateTenantRequest, context: Context) -> CreateTenantResponse:
+        """Create a tenant."""
+        key = convert.request_key(request, request.request_id, "CreateTenant")
+        row, receipt = await tenants.create_tenant(
+            self._vault, current_attempt(), request.tenant_id, display_name=request.display_name, request=key
+        )
+        return CreateTenantResponse(tenant=convert.tenant(row), receipt=convert.receipt(receipt))
+
+    async def GetTenant(self, request: GetTenantRequest, context: Context) -> GetTenantResponse:
+        """Read a tenant."""
+        name = names.parse_tenant(request.name, field="name")
+        return GetTenantResponse(tenant=convert.tenant(await tenants.get_tenant(self._vault, name.tenant)))
+
+    async def ListTenants(self, request: ListTenantsRequest, context: Context) -> ListTenantsResponse:
+        """List the tenants that the caller may see."""
+        after = self._pages.open(request.page_token, "tenants")
+        rows, following = await tenants.list_tenants(self._vault, current_attempt(), page_size=request.page_size, after=after)
+        return ListTenantsResponse(tenants=[convert.tenant(row) for row in rows], next_page_token=self._pages.seal(following, "tenants"))
+
+    async def UpdateTenant(self, request: UpdateTenantRequest, context: Context) -> UpdateTenantResponse:
+        """Change a tenant's settings."""
+        name = names.parse_tenant(request.tenant.name, field="tenant.name")
+        paths = set(request.update_mask.paths)
+        if not paths or paths - _SETTINGS:
+            raise InvalidArgumentError("FIELD_MASK_REQUIRED", f"the mask names some of {', '.join(sorted(_SETTINGS))}", field="update_mask")
+        change = tenants.TenantChange(
+            display_name=request.tenant.display_name if "display_name" in paths else None,
+            reference_pattern=request.tenant.reference_pattern if "reference_pattern" in paths else None,
+            etag=request.tenant.etag,
+        )
+        row, receipt = await tenants.update_tenant(self._vault, current_attempt(), name.tenant, change)
+        return UpdateTenantResponse(tenant=convert.tenant(row), receipt=convert.receipt(receipt))
+
+    async def OpenCustomerRequest(self, request: OpenCustomerRequestRequest, context: Context) -> OpenCustomerRequestResponse:
+        """Open a customer request."""
+        tenant = names.parse_tenant(request.parent).tenant
+        row, receipt = await tenants.open_customer_request(
+            self._vault,
+            current_attempt(),
+            tenant,
+            list_id=request.list,
+            operations=list(request.operations),
+            expire_time=convert.required_moment(request, "expire_time"),
+        )
+        return OpenCustomerRequestResponse(customer_request=convert.customer_request(tenant, row), receipt=convert.receipt(receipt))
+
+    async def CloseCustomerRequest(self, request: CloseCustomerRequestRequest, context: Context) -> CloseCustomerRequestResponse:
+        """Close a customer request."""
+        name = names.parse_child(request.name, "customerRequests")
+        row, receipt = await tenants.close_customer_request(self._vault, current_attempt(), name)
+        return CloseCustomerRequestResponse(customer_request=convert.customer_request(name.tenant, row), receipt=convert.receipt(receipt))

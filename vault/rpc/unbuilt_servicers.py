@@ -1,0 +1,222 @@
+"""Every RPC that is declared and not built yet, in one place: each answers UNIMPLEMENTED, after the same checks as any other.
+
+When one is built, it moves from here to its servicer; a test compares this list with what the contract declares.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn
+
+import grpc
+
+from vault.errors import UnimplementedError
+from vault.v1 import (
+    access_service_pb2 as access,
+)
+from vault.v1 import (
+    access_service_pb2_grpc as access_grpc,
+)
+from vault.v1 import (
+    audit_service_pb2 as audit,
+)
+from vault.v1 import (
+    audit_service_pb2_grpc as audit_grpc,
+)
+from vault.v1 import (
+    legal_service_pb2 as legal,
+)
+from vault.v1 import (
+    legal_service_pb2_grpc as legal_grpc,
+)
+from vault.v1 import (
+    operations_service_pb2 as operations,
+)
+from vault.v1 import (
+    operations_service_pb2_grpc as operations_grpc,
+)
+from vault.v1 import (
+    rights_service_pb2 as rights,
+)
+from vault.v1 import (
+    rights_service_pb2_grpc as rights_grpc,
+)
+from vault.v1 import (
+    tenant_service_pb2 as tenant,
+)
+from vault.v1 import (
+    tenant_service_pb2_grpc as tenant_grpc,
+)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def _unbuilt() -> NoReturn:
+    raise UnimplementedError("NOT_BUILT", "the method is declared and not built yet")
+
+
+class RightsServicer(rights_grpc.RightsServiceServicer):
+    """What people may ask about themselves."""
+
+    async def RecordConsent(self, request: rights.RecordConsentRequest, context: Context) -> rights.RecordConsentResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def WithdrawConsent(self, request: rights.WithdrawConsentRequest, context: Context) -> rights.WithdrawConsentResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def SetMarketingPreference(
+        self, request: rights.SetMarketingPreferenceRequest, context: Context
+    ) -> rights.SetMarketingPreferenceResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def ExportSubjectData(
+        self, request: rights.ExportSubjectDataRequest, context: Context
+    ) -> AsyncIterator[rights.ExportSubjectDataResponse]:
+        """Not built yet."""
+        _unbuilt()
+        yield rights.ExportSubjectDataResponse()  # makes this a stream
+
+    async def RestrictSubject(self, request: rights.RestrictSubjectRequest, context: Context) -> rights.RestrictSubjectResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def LiftRestriction(self, request: rights.LiftRestrictionRequest, context: Context) -> rights.LiftRestrictionResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def ObjectToProcessing(self, request: rights.ObjectToProcessingRequest, context: Context) -> rights.ObjectToProcessingResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def RegisterGuardianConsent(
+        self, request: rights.RegisterGuardianConsentRequest, context: Context
+    ) -> rights.RegisterGuardianConsentResponse:
+        """Not built yet."""
+        _unbuilt()
+
+
+class UnbuiltLegalServicer(legal_grpc.LegalServiceServicer):
+    """Authentication, changes of scope, holds, delivery."""
+
+    async def AuthenticateOrder(self, request: legal.AuthenticateOrderRequest, context: Context) -> legal.AuthenticateOrderResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def SetOrderScope(self, request: legal.SetOrderScopeRequest, context: Context) -> legal.SetOrderScopeResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def PreviewExport(self, request: legal.PreviewExportRequest, context: Context) -> legal.PreviewExportResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def RevokeOrder(self, request: legal.RevokeOrderRequest, context: Context) -> legal.RevokeOrderResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def ApproveExport(self, request: legal.ApproveExportRequest, context: Context) -> legal.ApproveExportResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def ConfirmExportDelivery(
+        self, request: legal.ConfirmExportDeliveryRequest, context: Context
+    ) -> legal.ConfirmExportDeliveryResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def PlaceHold(self, request: legal.PlaceHoldRequest, context: Context) -> legal.PlaceHoldResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def ReleaseHold(self, request: legal.ReleaseHoldRequest, context: Context) -> legal.ReleaseHoldResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def ListHolds(self, request: legal.ListHoldsRequest, context: Context) -> legal.ListHoldsResponse:
+        """Not built yet."""
+        _unbuilt()
+
+
+class UnbuiltTenantServicer(tenant_grpc.TenantServiceServicer):
+    """The end of a contract."""
+
+    async def TerminateTenant(self, request: tenant.TerminateTenantRequest, context: Context) -> tenant.TerminateTenantResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def GetTerminationReport(
+        self, request: tenant.GetTerminationReportRequest, context: Context
+    ) -> tenant.GetTerminationReportResponse:
+        """Not built yet."""
+        _unbuilt()
+
+
+class UnbuiltAccessServicer(access_grpc.AccessServiceServicer):
+    """Role grants, incidents, reviews."""
+
+    async def GrantRole(self, request: access.GrantRoleRequest, context: Context) -> access.GrantRoleResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def RevokeRole(self, request: access.RevokeRoleRequest, context: Context) -> access.RevokeRoleResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def ReviewAccess(self, request: access.ReviewAccessRequest, context: Context) -> access.ReviewAccessResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def OpenIncident(self, request: access.OpenIncidentRequest, context: Context) -> access.OpenIncidentResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def CloseIncident(self, request: access.CloseIncidentRequest, context: Context) -> access.CloseIncidentResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def ListIncidents(self, request: access.ListIncidentsRequest, context: Context) -> access.ListIncidentsResponse:
+        """Not built yet."""
+        _unbuilt()
+
+
+class UnbuiltAuditServicer(audit_grpc.AuditServiceServicer):
+    """Accesses by subject, proofs."""
+
+    async def ListSubjectAccesses(self, request: audit.ListSubjectAccessesRequest, context: Context) -> audit.ListSubjectAccessesResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def GetInclusionProof(self, request: audit.GetInclusionProofRequest, context: Context) -> audit.GetInclusionProofResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def GetConsistencyProof(self, request: audit.GetConsistencyProofRequest, context: Context) -> audit.GetConsistencyProofResponse:
+        """Not built yet."""
+        _unbuilt()
+
+
+class OperationsServicer(operations_grpc.OperationsServiceServicer):
+    """Running the vault."""
+
+    async def GetDatabaseDefinition(
+        self, request: operations.GetDatabaseDefinitionRequest, context: Context
+    ) -> operations.GetDatabaseDefinitionResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def GetReadiness(self, request: operations.GetReadinessRequest, context: Context) -> operations.GetReadinessResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def RotateKeys(self, request: operations.RotateKeysRequest, context: Context) -> operations.RotateKeysResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def RunRetention(self, request: operations.RunRetentionRequest, context: Context) -> operations.RunRetentionResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def ReplayErasures(self, request: operations.ReplayErasuresRequest, context: Context) -> operations.ReplayErasuresResponse:
+        """Not built yet."""
+        _unbuilt()
