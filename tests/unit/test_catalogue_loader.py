@@ -11,6 +11,9 @@ from vault.catalogue.model import Catalogue, FieldType, Operation, Storage
 from vault.errors import InvalidArgumentError
 
 PACKAGED = Path(vault.catalogue.__file__).parent
+RETENTION = "{days: 1, event: created, text: {he: א, en: a}, reason: {he: א, en: a}}"
+MAPPED = (PACKAGED / "categories/number-mapping.yaml").read_text()
+RETAINED = MAPPED[MAPPED.index("retention:") : MAPPED.index("grants:")]
 CALLS, MESSAGES, MAPPING = "categories/call-detail.yaml", "categories/outgoing-message.yaml", "categories/number-mapping.yaml"
 
 
@@ -66,26 +69,43 @@ def test_an_unchanged_copy_loads(folder: Path) -> None:
         ("unknown-value", CALLS, "mask: hidden", "mask: blurred", "mask: blurred"),
         ("unknown-party", CALLS, "party: calling", "party: operator", "party: operator"),
         ("unknown-field", CALLS, "occur_field: start_at", "occur_field: status", "occur_field"),
-        ("unknown-level", MESSAGES, "  report:\n", "  archive:\n", "# P3.2-lvl-rep: not kept"),
+        ("unknown-level", MESSAGES, "  report:\n", "  archive:\n", "  archive:"),
         ("unknown-level", MESSAGES, "levels: [system-log]", "levels: [archive]", "levels: [archive]"),
         ("unknown-level", "purposes.yaml", "contract_levels: [system-log]", "contract_levels: [archive]", "contract_levels"),
         ("unknown-value", "purposes.yaml", "basis: ticket\n", "basis: habit\n", "basis: habit"),
         ("duplicate-key", CALLS, "court_class: T", "court_class: T\ncourt_class: S", "court_class: S"),
-        ("duplicate-key", CALLS, "  called:\n", "  calling:\n", "  calling:\n    type: phone\n    storage: indexed\n    index: phone\n    party: called"),
+        (
+            "duplicate-key",
+            CALLS,
+            "  called:\n",
+            "  calling:\n",
+            "  calling:\n    type: phone\n    storage: indexed\n    index: phone\n    party: called",
+        ),
         ("duplicate-key", "roles.yaml", "auditor:", "marketing:", "marketing:\n  code: AUD"),
-        ("duplicate-code", CALLS, "code: C15", "code: C06", "code: C15"),
-        ("duplicate-code", "roles.yaml", "code: AUD", "code: DPO", "code: DPO\n  description: {he: \"מבקר\""),
-        ("duplicate-code", "purposes.yaml", "code: REG", "code: CRQ", 'code: CRQ\n  basis: law'),
+        ("duplicate-code", "roles.yaml", "code: AUD", "code: DPO", 'code: DPO\n  description: {he: "מבקר"'),
+        ("duplicate-code", "purposes.yaml", "code: REG", "code: CRQ", "code: CRQ\n  basis: law"),
         ("duplicate-name", CALLS, "- name: called", "- name: calling", "- name: calling\n    identified_by: [called]"),
         ("duplicate-name", CALLS, "roles: [reporting]", "roles: [reporting, reporting]", "roles: [reporting, reporting]"),
-        ("duplicate-name", "catalogue.yaml", "id: cellact-comm", "id: cellact-ltd", "id: cellact-ltd\n  name: {he: \"סלקט תקשורת\""),
+        ("duplicate-name", "catalogue.yaml", "id: cellact-comm", "id: cellact-ltd", 'id: cellact-ltd\n  name: {he: "סלקט תקשורת"'),
         ("name", CALLS, "name: call-detail", "name: call-details", "name: call-details"),
         ("name", CALLS, "name: call-detail", "name: Call Detail", "name: Call Detail"),
         ("name", "roles.yaml", "auditor:", '"a\\"b":', "  code: AUD"),
         ("index", CALLS, "    index: star-number\n", "", "type: star-number"),
-        ("index", CALLS, "index: star-number", "index: phone", "type: star-number\n    storage: indexed\n    index"),
-        ("storage", CALLS, "type: integer\n    storage: clear", "type: phone\n    storage: clear", "type: phone\n    storage: clear"),
-        ("storage", CALLS, "storage: clear\n    required: true\n    sensitivity: operational", "storage: clear\n    sensitivity: high", "storage: clear\n    sensitivity: high"),
+        ("index", CALLS, "index: star-number", "index: email", "index: email"),
+        (
+            "storage",
+            CALLS,
+            "type: integer\n    storage: clear",
+            "type: phone\n    storage: clear",
+            'storage: clear\n    required: true\n    sensitivity: operational\n    description: {he: "משך',
+        ),
+        (
+            "storage",
+            CALLS,
+            "storage: clear\n    required: true\n    sensitivity: operational",
+            "storage: clear\n    sensitivity: high",
+            "sensitivity: high",
+        ),
         ("storage", CALLS, "type: integer\n    storage: clear", "type: integer\n    storage: clear\n    party: called", "type: integer"),
         ("missing-key", CALLS, "    mask: hidden\n", "", "type: star-number"),
         ("values", CALLS, "    values: [answered, busy, no-answer, failed]\n", "", "type: enum"),
@@ -107,9 +127,17 @@ def test_an_unchanged_copy_loads(folder: Path) -> None:
         ("empty", CALLS, "products: [star, sip, router, pbx]", "products: []", "products"),
         ("retention", CALLS, "restricted_days: 2557", "restricted_days: 100", "restricted_days"),
         ("retention", MESSAGES, "days: 7\n", "days: 15\n", "days: 15"),  # A6
-        ("retention", CALLS, CALLS and "court_class: T", "levels: {}\ncourt_class: T", "levels"),
+        ("empty", CALLS, "court_class: T", "levels: {}\ncourt_class: T", "levels"),
+        ("retention", MESSAGES, "court_class: C", f"retention: {RETENTION}\ncourt_class: C", "name: outgoing-message"),
+        ("retention", MAPPING, RETAINED, "", "name: number-mapping"),
         ("level", MESSAGES, "    levels: [system-log]\n", "", "operations: [reveal, list]\n    roles: [support]"),
-        ("level", CALLS, "roles: [reporting]", "roles: [reporting]\n    levels: [report]", "operations: [reveal, find, list]\n    roles: [reporting]"),
+        (
+            "level",
+            CALLS,
+            "roles: [reporting]",
+            "roles: [reporting]\n    levels: [report]",
+            "operations: [reveal, find, list]\n    roles: [reporting]",
+        ),
         ("interval", MAPPING, "valid_to_field: valid_to\n", "", "name: number-mapping"),
         ("interval", CALLS, "court_class: T", "court_class: T\nrequires_as_of: true", "requires_as_of"),
         ("recipient", CALLS, "recipients: [internal, tenant]", "recipients: [third-party]", "recipients: [third-party]"),  # A1
@@ -135,6 +163,172 @@ def test_a_broken_rule_is_refused_with_file_and_line(folder: Path, rule: str, fi
 
     error = caught.value
     assert error.reason == "CATALOGUE_INVALID"
-    if not (rule == "duplicate-code" and file == CALLS):
-        assert (error.metadata["rule"], error.metadata["file"], error.metadata["line"]) == (rule, file, line_of(text, at))
-    assert error.metadata["rule"] == rule
+    assert (error.metadata["rule"], error.metadata["file"], error.metadata["line"]) == (rule, file, line_of(text, at))
+
+
+def test_two_categories_of_one_code_are_refused_in_the_second_file(folder: Path) -> None:
+    change(folder, CALLS, "code: C15", "code: C06")
+    text = (folder / MESSAGES).read_text()
+
+    with pytest.raises(CatalogueError) as caught:
+        load(folder)
+
+    assert caught.value.metadata == {"rule": "duplicate-code", "file": MESSAGES, "line": line_of(text, "code: C06")}
+
+
+def test_a_missing_file_is_refused_by_name(folder: Path) -> None:
+    (folder / "roles.yaml").unlink()
+
+    with pytest.raises(CatalogueError) as caught:
+        load(folder)
+
+    assert caught.value.metadata == {"rule": "missing-file", "file": "roles.yaml", "line": "0"}
+
+
+def test_a_catalogue_without_categories_is_refused(folder: Path) -> None:
+    for path in (folder / "categories").iterdir():
+        path.unlink()
+
+    with pytest.raises(CatalogueError) as caught:
+        load(folder)
+
+    assert caught.value.metadata["rule"] == "missing-file"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"# nothing\n", b"name: \x01"])
+def test_a_file_that_is_no_text_in_yaml_is_refused(folder: Path, content: bytes) -> None:
+    (folder / CALLS).write_bytes(content)
+
+    with pytest.raises(CatalogueError) as caught:
+        load(folder)
+
+    assert (caught.value.metadata["rule"], caught.value.metadata["file"]) == ("syntax", CALLS)
+
+
+def test_the_digest_covers_every_file_and_nothing_else(folder: Path) -> None:
+    """I6: a policy version stands for one content."""
+    digests = {load(folder).digest}
+    (folder / "categories" / "notes.txt").write_text("not part of it")
+    assert load(folder).digest in digests
+
+    for file in ("catalogue.yaml", "never-stored.yaml", "purposes.yaml", "roles.yaml", CALLS):
+        (folder / file).write_text((folder / file).read_text() + "# one more remark\n")
+        digests.add(load(folder).digest)
+
+    assert len(digests) == 6
+
+
+def test_the_policy_version_names_version_and_digest(catalogue: Catalogue) -> None:
+    """P1.2-principles."""
+    assert catalogue.policy_version == f"{catalogue.version}+{catalogue.digest[:12]}"
+
+
+def test_the_packaged_catalogue_is_what_the_policy_lists(catalogue: Catalogue) -> None:
+    """§2A: code, operator's role, court class and whether the affiliate may have it."""
+    facts = {c.code: (c.name, c.responsibility.value, c.court_class.value, c.affiliate) for c in catalogue.categories.values()}
+
+    assert facts == {
+        "C01": ("end-customer-contact", "processor", "S", False),
+        "C02": ("list-membership", "processor", "S", False),
+        "C03": ("list-profile", "processor", "C", False),
+        "C06": ("outgoing-message", "processor", "C", False),
+        "C07": ("incoming-message", "processor", "C", False),
+        "C12": ("business-account", "controller", "S", True),
+        "C15": ("call-detail", "controller", "T", True),
+        "C16": ("number-mapping", "controller", "S", True),
+    }
+
+
+def test_every_role_and_purpose_of_the_policy_has_its_code(catalogue: Catalogue) -> None:
+    """§0."""
+    roles = "TAPP TADM ENG RPT BILL AM SUP CC NUM2 MKT LEG LAPP DPO COURIER SEC FRD AFF AUD WORK SRE".split()
+    purposes = "SVC BIL CON IDN REP TEC SECI FRA CRT CLM CRQ REG MKTG DSR KIT AFFS".split()
+
+    assert {role.code for role in catalogue.roles.values()} == set(roles)
+    assert {purpose.code for purpose in catalogue.purposes.values()} == set(purposes)
+
+
+# §2A: `str!` is searchable, `str*` is not, plain is clear.
+@pytest.mark.parametrize(
+    ("category", "indexed", "encrypted"),
+    [
+        ("end-customer-contact", {"phone", "email"}, set()),
+        ("list-membership", set(), {"list_name"}),
+        ("list-profile", set(), {"first_name", "last_name", "address", "extra"}),
+        ("outgoing-message", set(), {"body"}),
+        ("incoming-message", {"from", "virtual_number"}, {"body"}),
+        ("business-account", {"company_name", "company_no", "email", "phone"}, {"full_name", "billing_address"}),
+        ("call-detail", {"shadow_number", "star_number", "calling", "called", "route_line"}, {"route_ip"}),
+        ("number-mapping", {"real_number", "assigned_number"}, set()),
+    ],
+)
+def test_values_rest_as_the_policy_says(catalogue: Catalogue, category: str, indexed: set[str], encrypted: set[str]) -> None:
+    fields = catalogue.category(category).fields.values()
+
+    assert {field.name for field in fields if field.storage is Storage.INDEXED} == indexed
+    assert {field.name for field in fields if field.storage is Storage.ENCRYPTED} == encrypted
+
+
+def test_no_clear_field_can_hold_what_people_write(catalogue: Catalogue) -> None:
+    """I2."""
+    clear = {field.type for c in catalogue.categories.values() for field in c.fields.values() if field.storage is Storage.CLEAR}
+
+    assert clear <= {FieldType.ID, FieldType.INTEGER, FieldType.TIMESTAMP, FieldType.ENUM}
+
+
+def test_each_party_of_a_call_is_found_by_its_own_number(catalogue: Catalogue) -> None:
+    """P3.3-cdr: either party is searchable, and each is sealed apart."""
+    category = catalogue.category("call-detail")
+
+    assert [(party.name, party.identified_by) for party in category.parties] == [
+        ("customer", ("shadow_number",)),
+        ("calling", ("calling",)),
+        ("called", ("called",)),
+    ]
+
+
+def test_retention_is_that_of_the_level(catalogue: Catalogue) -> None:
+    """P3.2-lvl-logs, §2B."""
+    message, calls = catalogue.category("outgoing-message"), catalogue.category("call-detail")
+
+    assert [message.retention_at(level).days for level in ("system-log", "report", "system-file")] == [7, 90, 180]
+    assert (calls.retention_at("").days, calls.retention_at("").restricted_days) == (365, 2557)
+    for category, level in ((message, ""), (message, "archive"), (calls, "report")):
+        with pytest.raises(InvalidArgumentError) as caught:
+            category.retention_at(level)
+        assert caught.value.reason == "LEVEL_INVALID"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["DEVICE_CONTACTS", "DEVICE_CALL_LOG", "DEVICE_SMS", "DEVICE_MEDIA", "TEMP_CONTACT", "DND_STATE", "LOCAL_APP_PHONEBOOK", "LOCAL_APP_STATE",
+     "RECORDING_EMAIL_LOCAL", "MERGED_EMAIL_BODY", "CARD_PAN", "CARD_CVV", "CARD_TRACK", "CARD_PIN"],
+)  # fmt: skip
+def test_what_is_never_stored_is_refused_for_that_reason(catalogue: Catalogue, name: str) -> None:
+    """C00, P3.4-contacts, P3.4-perm-*, P3.4-local, A20, A25."""
+    for spelling in (name, name.lower().replace("_", "-")):
+        with pytest.raises(InvalidArgumentError) as caught:
+            catalogue.category(spelling)
+        assert (caught.value.reason, caught.value.field) == ("CATEGORY_NOT_COLLECTED", "category")
+
+
+def test_unknown_names_are_refused(catalogue: Catalogue) -> None:
+    """P2.4, P3.6-no3p, I9."""
+    with pytest.raises(InvalidArgumentError, match="UNKNOWN_CATEGORY"):
+        catalogue.category("call_detail")
+    with pytest.raises(InvalidArgumentError, match="UNKNOWN_PURPOSE"):
+        catalogue.purpose("BUSINESS_ANY")
+    with pytest.raises(InvalidArgumentError, match="UNKNOWN_ROLE"):
+        catalogue.role("PARTNER")
+    assert catalogue.category("call-detail").code == "C15"
+    assert catalogue.purpose("billing").code == "BIL"
+    assert catalogue.role("auditor").code == "AUD"
+
+
+def test_nobody_is_granted_what_operators_auditors_and_background_workers_must_not_see(catalogue: Catalogue) -> None:
+    """N17."""
+    plaintext = {Operation.REVEAL, Operation.RESOLVE, Operation.EXPORT}
+
+    granted = {role for c in catalogue.categories.values() for grant in c.grants if grant.operations & plaintext for role in grant.roles}
+
+    assert not granted & {"operator", "auditor", "upkeep-worker", "legal-approver", "order-courier"}

@@ -239,6 +239,8 @@ def _levels(node: Node) -> dict[str, Level]:
             entry.fail("unknown-level", f"'{name}' is not a content level")
         record = entry.record(["retained", "retention"])
         found[name] = Level(name, retained=record["retained"].flag(), retention=_retention(record["retention"]))
+    if not found:
+        node.fail("empty", "a category without content levels does not speak of them")
     return found
 
 

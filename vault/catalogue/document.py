@@ -38,16 +38,12 @@ class CatalogueError(FailedPreconditionError):
 
 
 class Node:
-    """One value of a file."""
+    """One value of a file, at a one-based line: that of its key, or the one it starts on."""
 
-    def __init__(self, node: yaml.Node, file: str) -> None:
+    def __init__(self, node: yaml.Node, file: str, line: int | None = None) -> None:
         self._node = node
         self.file = file
-
-    @property
-    def line(self) -> int:
-        """One-based line at which the value starts."""
-        return int(self._node.start_mark.line) + 1
+        self.line = int(node.start_mark.line) + 1 if line is None else line
 
     def fail(self, rule: str, message: str) -> NoReturn:
         """Refuse the file at this line."""
@@ -59,10 +55,10 @@ class Node:
             self.fail("type", "expected a mapping")
         found: dict[str, Node] = {}
         for key_node, value_node in self._node.value:
-            key = Node(key_node, self.file).text()
-            if key in found:
-                Node(key_node, self.file).fail("duplicate-key", f"key '{key}' appears twice")
-            found[key] = Node(value_node, self.file)
+            key = Node(key_node, self.file)
+            if key.text() in found:
+                key.fail("duplicate-key", f"key '{key.text()}' appears twice")
+            found[key.text()] = Node(value_node, self.file, key.line)
         return found
 
     def named_entries(self) -> dict[str, "Node"]:
