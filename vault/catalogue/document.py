@@ -18,8 +18,9 @@ import yaml
 from vault.errors import FailedPreconditionError
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
-_NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
-_NAME_RULE = "a name is lower-case letters and digits, parted by '-' or '_'"
+# A field name is stored with one byte for its length (`crypto.seal_fields`), so names have an end.
+_NAME = re.compile(r"(?=.{1,64}$)[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
+_NAME_RULE = "a name is at most 64 lower-case letters and digits, parted by '-' or '_'"
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
 
 

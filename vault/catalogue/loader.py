@@ -42,7 +42,7 @@ def load(path: Path | None = None) -> Catalogue:
     never_stored = _never_stored(nodes["never-stored.yaml"])
     operator, affiliate = _entity(head["operator"]), _entity(head["affiliate"])
     if operator.id == affiliate.id:
-        head["affiliate"].fail("duplicate-name", "operator and affiliate are two entities")
+        head["affiliate"].entries()["id"].fail("duplicate-name", "operator and affiliate are two entities")
     known = Known(
         products={name: read_description(node) for name, node in head["products"].named_entries().items()},
         roles=_roles(nodes["roles.yaml"]),

@@ -198,6 +198,11 @@ class Category:
     requirements: tuple[str, ...]
     never_stored: NeverStored
 
+    @property
+    def is_transient(self) -> bool:
+        """Whether a record is destroyed once it is delivered (P3.4-rec)."""
+        return self.retention is not None and self.retention.event is RetentionEvent.DELIVERED
+
     def retention_at(self, level: str) -> Retention:
         """How long a record of this content level is kept; `level` is empty where none apply.
 

@@ -103,3 +103,5 @@ class RetentionEvent(StrEnum):
     """The contact left the last list that named it."""
     VALIDITY_ENDED = "validity-ended"
     CONTRACT_ENDED = "contract-ended"
+    DELIVERED = "delivered"
+    """Kept until it is handed over, and destroyed then (P3.4-rec)."""

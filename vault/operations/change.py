@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from vault import crypto
 from vault.catalogue.fields import Storage
 from vault.catalogue.model import Category, Value
@@ -24,6 +22,7 @@ from vault.operations.subjects import token_of
 from vault.policy.decide import Operation
 from vault.store import records as record_store
 from vault.store import subjects as subject_store
+from vault.store.database import Connection
 from vault.store.records import IndexRow, PartRow, ReadableRow, RecordRow
 
 
@@ -95,7 +94,7 @@ async def confirm_delivery(vault: Vault, attempt: Attempt, name: RecordName) -> 
 
 
 async def _changeable(
-    vault: Vault, connection: AsyncConnection, attempt: Attempt, name: RecordName, operation: Operation, etag: str
+    vault: Vault, connection: Connection, attempt: Attempt, name: RecordName, operation: Operation, etag: str
 ) -> tuple[RecordRow, TenantKeys, list[ReadableRow]]:
     """The locked record, once the caller may change it and read the newest version."""
     attempt.operation, attempt.records, attempt.subjects, attempt.count = operation.value, (name.record,), (name.subject,), 1
@@ -138,7 +137,7 @@ def _new_values(vault: Vault, category: Category, update: Update) -> dict[str, V
 
 
 async def _reseal(
-    connection: AsyncConnection,
+    connection: Connection,
     keys: TenantKeys,
     category: Category,
     part: ReadableRow,
@@ -164,7 +163,7 @@ async def _reseal(
     await record_store.insert_index(connection, keys.tenant, entries)
 
 
-async def _subject_key(connection: AsyncConnection, keys: TenantKeys, part: ReadableRow) -> DataKey:
+async def _subject_key(connection: Connection, keys: TenantKeys, part: ReadableRow) -> DataKey:
     rows = await subject_store.active_subject_keys(connection, keys.tenant, [part.subject_id])
     row = rows.get(part.subject_id)
     if row is None:

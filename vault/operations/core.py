@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.audit.checkpoint import NoteSigner
 from vault.catalogue.model import Catalogue
@@ -14,7 +13,7 @@ from vault.names import SYSTEM_LOG
 from vault.operations.keyring import Keyring, TenantKeys
 from vault.policy.decide import Policy
 from vault.store import tenants as tenant_store
-from vault.store.database import Database
+from vault.store.database import Connection, Database
 from vault.store.tenants import TenantRow
 
 
@@ -51,7 +50,7 @@ class Vault:
     limits: Limits
 
 
-async def active_tenant(vault: Vault, connection: AsyncConnection, tenant: str) -> tuple[TenantRow, TenantKeys]:
+async def active_tenant(vault: Vault, connection: Connection, tenant: str) -> tuple[TenantRow, TenantKeys]:
     """The tenant and its keys.
 
     Raises:

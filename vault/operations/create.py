@@ -13,11 +13,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from vault import crypto, names
 from vault.crypto import DataKey, Place
-from vault.errors import VaultError
+from vault.errors import AbortedError, VaultError
 from vault.names import RecordName
 from vault.operations import idempotency, log
 from vault.operations.attempt import Attempt, Justification, Receipt
@@ -26,9 +24,10 @@ from vault.operations.decision import Facts, gather, require
 from vault.operations.idempotency import Answer, RequestKey
 from vault.operations.keyring import TenantKeys
 from vault.operations.preparing import Prepared, RecordInput, expiry, prepare
-from vault.operations.subjects import PartKey, Resolved, resolve_subjects, token_of
-from vault.policy.decide import Operation
+from vault.operations.subjects import PartKey, Resolved, resolve_subjects, token_of, unusable_subjects
+from vault.policy.decide import Allowed, Operation
 from vault.store import records as record_store
+from vault.store.database import Connection
 from vault.store.records import IndexRow, PartRow, RecordRow
 
 DEFAULT_PURPOSE = "service-delivery"
@@ -79,6 +78,9 @@ async def create_records(vault: Vault, tenant: str, calls: Sequence[CreateCall])
             try:
                 facts = await gather(vault, connection, call.attempt, row, required=False)
                 outcomes.append(await _store_call(vault, connection, keys, facts, call, items))
+            except AbortedError:
+                # Something of this call may be written already: the transaction ends, and each of its calls is tried alone.
+                raise
             except VaultError as error:
                 outcomes.append([error] * len(items))
     await _record_refusals(vault, calls, outcomes)
@@ -94,7 +96,7 @@ def _prepared(vault: Vault, record: RecordInput) -> Prepared | VaultError:
 
 async def _store_call(
     vault: Vault,
-    connection: AsyncConnection,
+    connection: Connection,
     keys: TenantKeys,
     facts: Facts,
     call: CreateCall,
@@ -103,33 +105,39 @@ async def _store_call(
     if (answer := await idempotency.earlier_answer(connection, keys, call.request)) is not None:
         return [_named(keys.tenant, name, answer.receipt) for name in answer.ids]
     # What is kept under a request id is the whole answer, so such a call succeeds or fails as one, like an atomic one.
-    outcomes = [_refusal(vault, facts, call.attempt, item) for item in items]
-    refused = next((outcome for outcome in outcomes if outcome is not None), None)
+    unusable = await unusable_subjects(connection, keys.tenant, {item.subject for item in items if isinstance(item, Prepared)})
+    decisions = [_decision(vault, facts, call.attempt, item, unusable) for item in items]
+    refused = next((decision for decision in decisions if isinstance(decision, VaultError)), None)
     if refused is not None and (call.atomic or call.request.request_id):
         raise refused
-    allowed = [(position, item) for position, item in enumerate(items) if isinstance(item, Prepared) and outcomes[position] is None]
-    stored = await store_records(vault, connection, keys, [item for _, item in allowed], import_id="")
-    receipts = await _append(vault, connection, keys, call, [item for _, item in allowed], stored)
-    created = {position: Created(name, receipt) for (position, _), name, receipt in zip(allowed, stored, receipts, strict=True)}
+    allowed = [(item, decision) for item, decision in zip(items, decisions, strict=True) if isinstance(decision, Allowed)]
+    admitted = [(item, decision.rule) for item, decision in allowed if isinstance(item, Prepared)]
+    stored = await store_records(vault, connection, keys, [item for item, _ in admitted], import_id="")
+    receipts = await _append(vault, connection, keys, call, admitted, stored)
+    created = iter([Created(name, receipt) for name, receipt in zip(stored, receipts, strict=True)])
     if call.request.request_id and receipts:
         ids = tuple(f"{name.subject}/{name.record}" for name in stored)
         await idempotency.keep(vault, connection, keys, call.request, Answer(ids, receipts[0]))
-    return [created.get(position) or outcome for position, outcome in enumerate(outcomes) if outcome or position in created]
+    return [decision if isinstance(decision, VaultError) else next(created) for decision in decisions]
 
 
-def _refusal(vault: Vault, facts: Facts, attempt: Attempt, item: Prepared | VaultError) -> VaultError | None:
-    """Why an item may not be stored; None if it may."""
+def _decision(
+    vault: Vault, facts: Facts, attempt: Attempt, item: Prepared | VaultError, unusable: Mapping[str, VaultError]
+) -> Allowed | VaultError:
+    """The rule by which an item may be stored, or why it may not."""
     if isinstance(item, VaultError):
         return item
     try:
-        require(vault, attempt, facts, operation=Operation.CREATE, category=item.category.name, level=item.level, list_id=item.list_id)
+        allowed = require(
+            vault, attempt, facts, operation=Operation.CREATE, category=item.category.name, level=item.level, list_id=item.list_id
+        )
     except VaultError as error:
         return error
-    return None
+    return unusable.get(item.subject, allowed)
 
 
 async def store_records(
-    vault: Vault, connection: AsyncConnection, keys: TenantKeys, items: Sequence[Prepared], *, import_id: str
+    vault: Vault, connection: Connection, keys: TenantKeys, items: Sequence[Prepared], *, import_id: str
 ) -> list[RecordName]:
     """Seal, index and store prepared records in this transaction; returns their names, in order."""
     if not items:
@@ -191,19 +199,19 @@ def record_row(vault: Vault, item: Prepared, *, owner: str, import_id: str) -> R
 
 async def _append(
     vault: Vault,
-    connection: AsyncConnection,
+    connection: Connection,
     keys: TenantKeys,
     call: CreateCall,
-    items: Sequence[Prepared],
+    items: Sequence[tuple[Prepared, str]],
     stored: Sequence[RecordName],
 ) -> list[Receipt]:
-    """One entry per category, in pieces that fit; returns the receipt of each record, in order."""
-    by_category: dict[str, list[int]] = defaultdict(list)
-    for position, item in enumerate(items):
-        by_category[item.category.name].append(position)
+    """One entry per category and rule, in pieces that fit; returns the receipt of each record, in order."""
+    by_rule: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for position, (item, rule) in enumerate(items):
+        by_rule[item.category.name, rule].append(position)
     pieces = [
-        (category, positions[start : start + _RECORDS_PER_ENTRY])
-        for category, positions in by_category.items()
+        (kind, positions[start : start + _RECORDS_PER_ENTRY])
+        for kind, positions in by_rule.items()
         for start in range(0, len(positions), _RECORDS_PER_ENTRY)
     ]
     if not pieces:
@@ -212,11 +220,12 @@ async def _append(
         replace(
             call.attempt,
             category=category,
+            rule=rule,
             records=tuple(stored[position].record for position in positions),
             subjects=tuple(dict.fromkeys(stored[position].subject for position in positions)),
             count=len(positions),
         )
-        for category, positions in pieces
+        for (category, rule), positions in pieces
     ]
     written = await log.append(vault, connection, keys, entries)
     receipts = {position: receipt for (_, positions), receipt in zip(pieces, written, strict=True) for position in positions}

@@ -6,8 +6,6 @@ The facts need the database (does the reference resolve, is the agreement in for
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from vault import names, scan
 from vault.errors import InvalidArgumentError
 from vault.operations.attempt import Attempt, Justification
@@ -16,6 +14,7 @@ from vault.policy import justification as justification_rules
 from vault.policy.decide import Allowed, Operation, Question, Reference, Refused, View
 from vault.store import orders as order_store
 from vault.store import registers
+from vault.store.database import Connection
 from vault.store.registers import CustomerRequestRow
 from vault.store.tenants import TenantRow
 
@@ -43,7 +42,7 @@ class Facts:
     order_covers: bool = False
 
 
-async def gather(vault: Vault, connection: AsyncConnection, attempt: Attempt, tenant: TenantRow, *, required: bool = True) -> Facts:
+async def gather(vault: Vault, connection: Connection, attempt: Attempt, tenant: TenantRow, *, required: bool = True) -> Facts:
     """Look at what the justification refers to.
 
     Args:
@@ -161,7 +160,7 @@ def _child(name: str, collection: str, tenant: str) -> str:
     return parsed.id if parsed.tenant == tenant else ""
 
 
-async def gather_nda(connection: AsyncConnection, attempt: Attempt, now: datetime) -> bool:
+async def gather_nda(connection: Connection, attempt: Attempt, now: datetime) -> bool:
     """Whether the confidentiality agreement of the caller is in force; services need none (P3.7-nda)."""
     caller = attempt.caller
     if caller.kind != "person":

@@ -15,9 +15,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from vault import names
+from vault.audit import certificate
 from vault.audit.checkpoint import sign_note
 from vault.errors import AbortedError, DataLossError, FailedPreconditionError, NotFoundError, PermissionDeniedError
 from vault.names import ChildName, SubjectName
@@ -29,10 +28,9 @@ from vault.operations.idempotency import Answer, RequestKey
 from vault.store import erasures as erasure_store
 from vault.store import records as record_store
 from vault.store import subjects as subject_store
+from vault.store.database import Connection
 from vault.store.erasures import ErasureRow
 from vault.store.subjects import SubjectRow
-
-CERTIFICATE_FORMAT = "pii-vault-erasure-certificate/1"
 
 _UPKEEP_JUSTIFICATION = Justification("data-subject-request", "", "")
 
@@ -207,7 +205,7 @@ async def get_certificate(vault: Vault, name: ChildName) -> str:
     return row.certificate
 
 
-async def _live_subject(connection: AsyncConnection, name: SubjectName, *, lock: bool = False) -> SubjectRow:
+async def _live_subject(connection: Connection, name: SubjectName, *, lock: bool = False) -> SubjectRow:
     row = await subject_store.get_subject(connection, name.tenant, name.subject, lock=lock)
     if row is None:
         raise NotFoundError("SUBJECT_NOT_FOUND", "no such subject")
@@ -216,14 +214,14 @@ async def _live_subject(connection: AsyncConnection, name: SubjectName, *, lock:
     return row
 
 
-async def _erasure(connection: AsyncConnection, name: ChildName, *, lock: bool = False) -> ErasureRow:
+async def _erasure(connection: Connection, name: ChildName, *, lock: bool = False) -> ErasureRow:
     row = await erasure_store.get_erasure(connection, name.tenant, name.id, lock=lock)
     if row is None:
         raise NotFoundError("ERASURE_NOT_FOUND", "no such erasure")
     return row
 
 
-async def _preview(connection: AsyncConnection, subject: SubjectName) -> Preview:
+async def _preview(connection: Connection, subject: SubjectName) -> Preview:
     counts = await subject_store.record_counts(connection, subject.tenant, subject.subject)
     # Opaque ids and counts only, so a plain digest gives nothing away.
     content = json.dumps({"subject": str(subject), "outcomes": counts}, sort_keys=True).encode()
@@ -233,7 +231,7 @@ async def _preview(connection: AsyncConnection, subject: SubjectName) -> Preview
 def _certificate(vault: Vault, name: ChildName, row: ErasureRow, receipt: Receipt) -> str:
     """A signed note over canonical JSON; says what was destroyed, how, and where that is logged. No identifier of the person."""
     body = {
-        "format": CERTIFICATE_FORMAT,
+        "format": certificate.FORMAT,
         "issuer": vault.name,
         "erasure": str(name),
         "subject": str(SubjectName(name.tenant, row.subject_id)),

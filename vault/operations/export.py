@@ -16,8 +16,6 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from vault import crypto, names
 from vault.audit.merkle import Frontier
 from vault.bundle import content as bundle
@@ -36,6 +34,7 @@ from vault.policy.decide import Operation, Reference, Refused, View
 from vault.store import audit as audit_store
 from vault.store import orders as order_store
 from vault.store import records as record_store
+from vault.store.database import Connection
 from vault.store.orders import ApprovalRow, ExportRow, OrderRow
 from vault.store.records import ReadableRow
 
@@ -148,7 +147,7 @@ def _check_executable(vault: Vault, order: OrderRow) -> None:
 
 
 async def _parts_in_scope(
-    vault: Vault, connection: AsyncConnection, keys: TenantKeys, said: OrderContent
+    vault: Vault, connection: Connection, keys: TenantKeys, said: OrderContent
 ) -> dict[tuple[str, str], list[ReadableRow]]:
     """Parts of every record in scope, by (category, record id), in that order."""
     found = await order_store.records_in_scope(
@@ -180,7 +179,7 @@ def _check_one_user(category: str, said: OrderContent, parts: Mapping[tuple[str,
         raise FailedPreconditionError("REQUIRES_INTERVAL", "a number had several users in the period, narrow it", category=category)
 
 
-async def _decide(vault: Vault, connection: AsyncConnection, attempt: Attempt, said: OrderContent) -> None:
+async def _decide(vault: Vault, connection: Connection, attempt: Attempt, said: OrderContent) -> None:
     nda_valid = await gather_nda(connection, attempt, vault.clock())
     facts = Facts(Reference.ORDER, live=True, request=None, nda_valid=nda_valid, justified=True, order_covers=True)
     for category in said.scope.categories:
@@ -231,7 +230,7 @@ def _open(vault: Vault, keys: TenantKeys, said: OrderContent, parts: Mapping[tup
 
 async def _package(
     vault: Vault,
-    connection: AsyncConnection,
+    connection: Connection,
     keys: TenantKeys,
     *,
     order: OrderRow,

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from vault import crypto
 from vault.catalogue.model import Category
 from vault.errors import InvalidArgumentError, NotFoundError
@@ -21,6 +19,7 @@ from vault.operations.decision import gather, require
 from vault.operations.keyring import TenantKeys
 from vault.policy.decide import Operation
 from vault.store import records as record_store
+from vault.store.database import Connection
 from vault.store.records import IndexRow, RecordRow
 
 _IDS_PER_ENTRY = 700
@@ -86,7 +85,7 @@ async def find_subjects(vault: Vault, attempt: Attempt, tenant: str, search: Sea
     return Found(matches, rows[limit - 1][0].record_id if len(rows) > limit else "", receipt)
 
 
-async def record_as_of(vault: Vault, connection: AsyncConnection, keys: TenantKeys, category: Category, search: Search) -> RecordName:
+async def record_as_of(vault: Vault, connection: Connection, keys: TenantKeys, category: Category, search: Search) -> RecordName:
     """The one record that an identifier belonged to at a moment.
 
     Raises:

@@ -8,14 +8,13 @@ import json
 import re
 from dataclasses import dataclass, field
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from vault import crypto
 from vault.errors import AlreadyExistsError, InvalidArgumentError
 from vault.operations.attempt import Receipt
 from vault.operations.core import Vault
 from vault.operations.keyring import TenantKeys
 from vault.store import registers
+from vault.store.database import Connection
 from vault.store.registers import AnsweredRequest
 
 _UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -42,7 +41,7 @@ class Answer:
     receipt: Receipt
 
 
-async def earlier_answer(connection: AsyncConnection, keys: TenantKeys, request: RequestKey) -> Answer | None:
+async def earlier_answer(connection: Connection, keys: TenantKeys, request: RequestKey) -> Answer | None:
     """The answer given under this request id, or None.
 
     Raises:
@@ -59,7 +58,7 @@ async def earlier_answer(connection: AsyncConnection, keys: TenantKeys, request:
     return Answer(tuple(kept["ids"]), Receipt(kept["log"], kept["index"]))
 
 
-async def keep(vault: Vault, connection: AsyncConnection, keys: TenantKeys, request: RequestKey, answer: Answer) -> None:
+async def keep(vault: Vault, connection: Connection, keys: TenantKeys, request: RequestKey, answer: Answer) -> None:
     """Remember the answer, in this transaction."""
     if not request.request_id:
         return

@@ -12,8 +12,6 @@ Rules:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from vault import crypto, names
 from vault.errors import FailedPreconditionError, InvalidArgumentError, VaultError
 from vault.operations import log
@@ -26,6 +24,7 @@ from vault.operations.merging import Merged, merge_records
 from vault.operations.preparing import Prepared, RecordInput, prepare
 from vault.policy.decide import Operation
 from vault.store import imports as import_store
+from vault.store.database import Connection
 from vault.store.imports import ImportRow, IssueRow
 
 CONTACT, MEMBERSHIP, PROFILE = "end-customer-contact", "list-membership", "list-profile"
@@ -137,8 +136,10 @@ async def import_rows(vault: Vault, attempt: Attempt, state: Import, rows: Seque
         fresh = rows[max(0, progress.row_count - start) :]
         if not fresh:
             return
-        for category in _categories(state.header):
-            require(vault, attempt, facts, operation=Operation.CREATE, category=category, list_id=state.header.list_id)
+        allowed = {
+            category: require(vault, attempt, facts, operation=Operation.CREATE, category=category, list_id=state.header.list_id)
+            for category in _categories(state.header)
+        }
         prepared, issues = _prepare(vault, state.header, fresh)
         merged = await _store(vault, connection, keys, state, [item for _, item in prepared])
         progress = replace(
@@ -150,7 +151,7 @@ async def import_rows(vault: Vault, attempt: Attempt, state: Import, rows: Seque
         await import_store.advance_import(connection, state.tenant, progress, issues)
         attempt.operation, attempt.count = "import", len(fresh)
         entries = [
-            attempt.about(category=category, records=tuple(ids), subjects=merged.subjects if n == 0 else ())
+            attempt.about(category=category, records=tuple(ids), subjects=merged.subjects if n == 0 else (), rule=allowed[category].rule)
             for n, (category, ids) in enumerate(merged.records.items())
         ]
         [state.receipt, *_] = await log.append(vault, connection, keys, entries or [attempt])
@@ -237,7 +238,7 @@ def _contact(vault: Vault, header: Header, fields: Mapping[str, str]) -> tuple[l
         left = {name: value for name, value in fields.items() if name != error.field}
         if not left:
             raise InvalidArgumentError("NO_USABLE_IDENTIFIER", "no usable telephone number or mailbox", field=error.field) from None
-        return _contact(vault, header, left)[0], error.field
+        return _contact(vault, header, left)[0], error.field or ""
 
 
 def _of_nobody(vault: Vault, category: str, fields: Mapping[str, str], extra: Mapping[str, str], list_id: str) -> Prepared:
@@ -246,7 +247,7 @@ def _of_nobody(vault: Vault, category: str, fields: Mapping[str, str], extra: Ma
     return replace(prepare(vault, RecordInput(category, fields, extra, subject=placeholder, list_id=list_id)), subject="")
 
 
-async def _store(vault: Vault, connection: AsyncConnection, keys: TenantKeys, state: Import, rows: Sequence[Sequence[Prepared]]) -> Merged:
+async def _store(vault: Vault, connection: Connection, keys: TenantKeys, state: Import, rows: Sequence[Sequence[Prepared]]) -> Merged:
     """Merge rows about people, add rows about events."""
     first = vault.catalogue.category(_categories(state.header)[0])
     if first.occur_field or first.valid_from_field:

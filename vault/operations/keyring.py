@@ -11,13 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from vault import crypto
 from vault.crypto import DataKey
 from vault.errors import DataLossError
 from vault.keys.provider import RootKeyProvider
 from vault.store import tenants as tenant_store
+from vault.store.database import Connection
 from vault.store.tenants import TenantKeyRow
 
 PURPOSES = ("data", "index", "text", "legal")
@@ -89,7 +88,7 @@ class Keyring:
             return None
         return keys
 
-    async def of(self, connection: AsyncConnection, tenant: str, *, epoch: int) -> TenantKeys:
+    async def of(self, connection: Connection, tenant: str, *, epoch: int) -> TenantKeys:
         """The tenant's keys at the epoch that was read with the data.
 
         Raises:

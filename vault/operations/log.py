@@ -10,8 +10,6 @@ Rules:
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from vault import crypto
 from vault.audit.entry import AuditEntry, encode
 from vault.audit.merkle import Frontier, leaf_hash
@@ -22,12 +20,13 @@ from vault.operations.core import Vault
 from vault.operations.keyring import TenantKeys
 from vault.store import audit as audit_store
 from vault.store import tenants as tenant_store
+from vault.store.database import Connection
 
 _COMPONENT = "pii-vault"
 
 
 async def append(
-    vault: Vault, connection: AsyncConnection, keys: TenantKeys, attempts: Sequence[Attempt], *, refused: VaultError | None = None
+    vault: Vault, connection: Connection, keys: TenantKeys, attempts: Sequence[Attempt], *, refused: VaultError | None = None
 ) -> list[Receipt]:
     """Append one entry per attempt to the log of the keys' tenant, in this transaction.
 
@@ -71,7 +70,7 @@ async def refuse(vault: Vault, attempts: Sequence[Attempt], error: VaultError) -
         return await append(vault, connection, keys, attempts, refused=error)
 
 
-async def system_keys(vault: Vault, connection: AsyncConnection) -> TenantKeys:
+async def system_keys(vault: Vault, connection: Connection) -> TenantKeys:
     """Keys of the system log, for what belongs to no tenant.
 
     Raises:

@@ -8,8 +8,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from vault import crypto
 from vault.catalogue.model import Category
 from vault.crypto import DataKey, Place
@@ -20,6 +18,7 @@ from vault.operations.preparing import EXTRA, Prepared, PreparedPart
 from vault.operations.reveal import open_part
 from vault.operations.subjects import PartKey, Resolved, resolve_subjects
 from vault.store import records as record_store
+from vault.store.database import Connection
 from vault.store.records import IndexRow, PartRow, RecordRow
 
 
@@ -33,7 +32,7 @@ class Merged:
 
 
 async def merge_records(
-    vault: Vault, connection: AsyncConnection, keys: TenantKeys, rows: Sequence[Sequence[Prepared]], *, import_id: str
+    vault: Vault, connection: Connection, keys: TenantKeys, rows: Sequence[Sequence[Prepared]], *, import_id: str
 ) -> Merged:
     """Store rows whose first record identifies the person and whose other records are about the same person.
 
@@ -70,7 +69,7 @@ def _marker(row: Sequence[Prepared]) -> str:
 
 async def _merge_column(
     vault: Vault,
-    connection: AsyncConnection,
+    connection: Connection,
     keys: TenantKeys,
     resolved: Resolved,
     column: Sequence[tuple[str, Prepared]],
@@ -117,7 +116,7 @@ def _later(earlier: Prepared, later: Prepared) -> Prepared:
 
 
 async def _write(
-    connection: AsyncConnection,
+    connection: Connection,
     keys: TenantKeys,
     subject_keys: Mapping[str, DataKey],
     category: Category,

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from vault import crypto
 from vault.errors import NotFoundError
 from vault.names import RecordName, SubjectName
@@ -15,6 +13,7 @@ from vault.operations.idempotency import Answer, RequestKey, earlier_answer, kee
 from vault.operations.subjects import new_subject
 from vault.store import records as record_store
 from vault.store import subjects as subject_store
+from vault.store.database import Connection
 from vault.store.records import RecordRow
 from vault.store.subjects import SubjectRow
 
@@ -98,7 +97,7 @@ async def list_records(vault: Vault, name: SubjectName, *, category: str, page_s
     return views, rows[limit - 1].record_id if len(rows) > limit else ""
 
 
-async def load_view(connection: AsyncConnection, name: RecordName) -> RecordView:
+async def load_view(connection: Connection, name: RecordName) -> RecordView:
     """A record's metadata, if the named subject is a party of it.
 
     Raises:
@@ -118,7 +117,7 @@ async def record_views(vault: Vault, tenant: str, ids: list[str]) -> dict[str, R
         return {view.row.record_id: view for view in await views_of(connection, tenant, rows)}
 
 
-async def views_of(connection: AsyncConnection, tenant: str, rows: list[RecordRow]) -> list[RecordView]:
+async def views_of(connection: Connection, tenant: str, rows: list[RecordRow]) -> list[RecordView]:
     """Records with the names of their sealed fields; nothing is opened."""
     parts: dict[str, list[PartView]] = {row.record_id: [] for row in rows}
     for part in await record_store.get_parts(connection, tenant, list(parts)):
@@ -126,7 +125,7 @@ async def views_of(connection: AsyncConnection, tenant: str, rows: list[RecordRo
     return [RecordView(row, tuple(parts[row.record_id])) for row in rows]
 
 
-async def _subject(connection: AsyncConnection, name: SubjectName) -> SubjectView:
+async def _subject(connection: Connection, name: SubjectName) -> SubjectView:
     row = await subject_store.get_subject(connection, name.tenant, name.subject)
     if row is None:
         raise NotFoundError("SUBJECT_NOT_FOUND", "no such subject")

@@ -16,8 +16,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from vault import crypto, names, scan
 from vault.bundle import seal
 from vault.errors import (
@@ -37,6 +35,7 @@ from vault.operations.core import Vault, active_tenant, page_limit
 from vault.operations.idempotency import Answer, RequestKey
 from vault.operations.keyring import TenantKeys
 from vault.store import orders as order_store
+from vault.store.database import Connection
 from vault.store.orders import ApprovalRow, OrderRow
 
 APPROVALS = 2
@@ -219,7 +218,7 @@ async def list_orders(vault: Vault, tenant: str, *, page_size: int, after: str) 
     return views, rows[limit - 1].order_id if len(rows) > limit else ""
 
 
-async def load_order(connection: AsyncConnection, name: ChildName, *, lock: bool = False) -> OrderRow:
+async def load_order(connection: Connection, name: ChildName, *, lock: bool = False) -> OrderRow:
     """The order's row.
 
     Raises:
@@ -242,7 +241,7 @@ def open_order(keys: TenantKeys, row: OrderRow) -> OrderContent:
     return _parsed(json.loads(payload))
 
 
-async def _view(connection: AsyncConnection, name: ChildName) -> OrderView:
+async def _view(connection: Connection, name: ChildName) -> OrderView:
     row = await load_order(connection, name)
     approvals = await order_store.approvals_of(connection, name.tenant, name.id)
     return OrderView(row, tuple(approval.approver for approval in approvals))

@@ -16,8 +16,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from vault import crypto
 from vault.catalogue.model import Category, FieldType
 from vault.crypto import Place
@@ -31,6 +29,7 @@ from vault.operations.decision import Facts, decide, gather
 from vault.operations.keyring import TenantKeys
 from vault.policy.decide import Operation, Refused, View
 from vault.store import records as record_store
+from vault.store.database import Connection
 from vault.store.records import ReadableRow
 from vault.store.tenants import TenantRow
 
@@ -102,7 +101,7 @@ async def reveal(vault: Vault, tenant: str, calls: Sequence[RevealCall]) -> list
     return outcomes
 
 
-async def _load(connection: AsyncConnection, tenant: str, calls: Iterable[RevealCall]) -> dict[str, list[ReadableRow]]:
+async def _load(connection: Connection, tenant: str, calls: Iterable[RevealCall]) -> dict[str, list[ReadableRow]]:
     ids = list(dict.fromkeys(name.record for call in calls for name in call.names))
     parts: dict[str, list[ReadableRow]] = defaultdict(list)
     for part in await record_store.readable_parts(connection, tenant, ids):
@@ -112,7 +111,7 @@ async def _load(connection: AsyncConnection, tenant: str, calls: Iterable[Reveal
 
 async def _outcomes(
     vault: Vault,
-    connection: AsyncConnection,
+    connection: Connection,
     call: RevealCall,
     *,
     tenant: TenantRow,
@@ -224,7 +223,7 @@ def _shown_extra(text: str, view: View) -> str:
 
 async def _record_releases(
     vault: Vault,
-    connection: AsyncConnection,
+    connection: Connection,
     keys: TenantKeys,
     calls: Sequence[RevealCall],
     outcomes: Sequence[Sequence[Outcome]],

@@ -8,15 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from vault import crypto, names
 from vault.crypto import DataKey
-from vault.errors import AbortedError, NotFoundError
+from vault.errors import AbortedError, NotFoundError, VaultError
 from vault.operations.core import Vault
 from vault.operations.keyring import TenantKeys
 from vault.operations.preparing import Identifier, Prepared, PreparedPart
 from vault.store import subjects as subject_store
+from vault.store.database import Connection
 from vault.store.subjects import SubjectKeyRow, Token
 
 
@@ -41,12 +40,11 @@ def token_of(keys: TenantKeys, identifier: Identifier) -> Token:
     return Token(identifier.kind.value, crypto.index_token(keys.index_key(identifier.kind.value), identifier.value))
 
 
-async def resolve_subjects(vault: Vault, connection: AsyncConnection, keys: TenantKeys, records: Sequence[Prepared]) -> Resolved:
-    """Find or create the subject of every part.
+async def resolve_subjects(vault: Vault, connection: Connection, keys: TenantKeys, records: Sequence[Prepared]) -> Resolved:
+    """Find or create the subject of every part. Subjects that records name are usable; `unusable_subjects` made sure.
 
     Raises:
-        NotFoundError: SUBJECT_NOT_FOUND, a record names a subject that does not exist.
-        AbortedError: RETRY_AFTER_ERASURE, a subject is being erased.
+        AbortedError: RETRY_AFTER_ERASURE, a subject is being erased; the transaction must not be committed.
     """
     wanted = {PartKey(position, part.role): (record, part) for position, record in enumerate(records) for part in record.parts}
     tokens = {key: token_of(keys, part.identities[0]) for key, (_, part) in wanted.items() if part.identities}
@@ -94,21 +92,35 @@ def _fresh_keys(keys: TenantKeys, subjects: Iterable[str]) -> dict[str, tuple[Su
     return fresh
 
 
-async def new_subject(vault: Vault, connection: AsyncConnection, keys: TenantKeys) -> str:
+async def unusable_subjects(connection: Connection, tenant: str, named: Iterable[str]) -> dict[str, VaultError]:
+    """Why nothing can be stored under some of the subjects that records name; an empty name asks nothing."""
+    wanted = sorted(filter(None, named))
+    usable = await subject_store.active_subject_keys(connection, tenant, wanted)
+    errors: dict[str, VaultError] = {}
+    for subject in wanted:
+        if subject not in usable:
+            known = await subject_store.get_subject(connection, tenant, subject)
+            errors[subject] = _erasing() if known else NotFoundError("SUBJECT_NOT_FOUND", "no such subject")
+    return errors
+
+
+def _erasing() -> AbortedError:
+    return AbortedError("RETRY_AFTER_ERASURE", "the subject is being erased or was erased")
+
+
+async def new_subject(vault: Vault, connection: Connection, keys: TenantKeys) -> str:
     """A subject that no identifier is known of yet."""
     [(subject, (row, _))] = _fresh_keys(keys, [names.new_id()]).items()
     await subject_store.insert_subjects(connection, keys.tenant, [row], vault.clock())
     return subject
 
 
-async def _known_keys(connection: AsyncConnection, keys: TenantKeys, subjects: Iterable[str]) -> dict[str, DataKey]:
+async def _known_keys(connection: Connection, keys: TenantKeys, subjects: Iterable[str]) -> dict[str, DataKey]:
     wanted = sorted(subjects)
     rows = await subject_store.active_subject_keys(connection, keys.tenant, wanted)
     for subject in wanted:
         if subject not in rows:
-            if await subject_store.get_subject(connection, keys.tenant, subject) is None:
-                raise NotFoundError("SUBJECT_NOT_FOUND", "no such subject")
-            raise AbortedError("RETRY_AFTER_ERASURE", "the subject is being erased or was erased")
+            raise _erasing()
     return {
         subject: crypto.unwrap_subject_key(
             row.wrapped,

@@ -76,8 +76,8 @@ class Edge(grpc.aio.ServerInterceptor):
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
-        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]], handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler:
+        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], handler_call_details: grpc.HandlerCallDetails
+    ) -> Any:
         """Hand out the wrapped handler of a method, made once."""
         method = handler_call_details.method
         wrapped = self._wrapped.get(method)
@@ -88,7 +88,7 @@ class Edge(grpc.aio.ServerInterceptor):
             wrapped = self._wrapped[method] = self._wrap(method, handler)
         return wrapped
 
-    def _wrap(self, method: str, handler: Handler) -> Handler:
+    def _wrap(self, method: str, handler: Any) -> Handler:
         deserializer = _tolerant(handler.request_deserializer)
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(self._single(method, handler.unary_unary), deserializer, handler.response_serializer)
@@ -130,10 +130,10 @@ class Edge(grpc.aio.ServerInterceptor):
         trace = trace_id(metadata.get("traceparent"))
         attempt = Attempt(caller=_nobody(method, trace))
         _CURRENT.set(attempt)
-        # (1)
-        certificate = context.auth_context().get("x509_subject_alternative_name", ())
+        # (1) authenticate
+        certificate = tuple(context.auth_context().get("x509_subject_alternative_name", ()))
         attempt.caller = await self._authenticator.authenticate(certificate, metadata.get("authorization"), method=method, trace_id=trace)
-        # (2)
+        # (2) authorise
         access = self._access.get(method)
         caller = attempt.caller
         if access is None or not caller.roles & access.roles:
@@ -141,9 +141,9 @@ class Edge(grpc.aio.ServerInterceptor):
         if access.person and caller.kind != "person":
             raise PermissionDeniedError("PERSON_REQUIRED", "only a person may call this method")
         if isinstance(request, Message):
-            # (3)
+            # (3) tenant
             self._admit_tenant_of(request, access, attempt)
-            # (4)
+            # (4) required fields
             check_required(request)
         elif isinstance(request, _Malformed):
             raise request.error()

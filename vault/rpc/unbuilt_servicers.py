@@ -3,7 +3,7 @@
 When one is built, it moves from here to its servicer; a test compares this list with what the contract declares.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, NoReturn
 
 import grpc
@@ -53,6 +53,10 @@ def _unbuilt() -> NoReturn:
     raise UnimplementedError("NOT_BUILT", "the method is declared and not built yet")
 
 
+def _unbuilt_stream() -> Iterator[rights.ExportSubjectDataResponse]:
+    _unbuilt()
+
+
 class RightsServicer(rights_grpc.RightsServiceServicer):
     """What people may ask about themselves."""
 
@@ -74,8 +78,8 @@ class RightsServicer(rights_grpc.RightsServiceServicer):
         self, request: rights.ExportSubjectDataRequest, context: Context
     ) -> AsyncIterator[rights.ExportSubjectDataResponse]:
         """Not built yet."""
-        _unbuilt()
-        yield rights.ExportSubjectDataResponse()  # makes this a stream
+        for response in _unbuilt_stream():
+            yield response
 
     async def RestrictSubject(self, request: rights.RestrictSubjectRequest, context: Context) -> rights.RestrictSubjectResponse:
         """Not built yet."""

@@ -20,6 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from vault.errors import AbortedError, UnavailableError
 
+# What flows hand from query to query: an open transaction. They know nothing else of SQL.
+Connection = AsyncConnection
+
 _RETRY = timedelta(seconds=1)
 # serialization_failure and deadlock_detected: the transaction may simply be tried again.
 _PG_RETRYABLE = frozenset({"40001", "40P01"})

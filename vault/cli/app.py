@@ -1,0 +1,50 @@
+"""The command itself: its groups, and what is common to them."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vault.cli import auditing, erasing, importing, orders, records, running, tenants
+from vault.cli.session import SESSION, reported
+
+app = typer.Typer(
+    name="pii-vault",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # a traceback with local variables would show values
+    add_completion=False,
+    help="Personal data, encrypted per tenant and per person, released only with a durably logged reason.",
+    epilog="--json, anywhere, answers in JSON.",
+)
+app.add_typer(tenants.app, name="tenant")
+app.add_typer(records.subject_app, name="subject")
+app.add_typer(records.record_app, name="record")
+app.add_typer(erasing.app, name="erase")
+app.add_typer(orders.app, name="order")
+app.add_typer(auditing.app, name="audit")
+app.add_typer(running.config_app, name="config")
+app.add_typer(running.development_app, name="dev")
+for command in (running.init, running.serve, running.migrate):
+    app.command()(command)
+for command in (records.put, records.find, records.reveal, records.resolve):
+    app.command()(command)
+app.command("import")(importing.import_file)
+
+
+@app.callback()
+def _options(
+    client: Annotated[
+        Path | None,
+        typer.Option("--client", "-c", envvar="PII_VAULT_CLIENT", help="Folder with address, certificates and token of the caller."),
+    ] = None,
+) -> None:
+    SESSION.client = client
+
+
+def main() -> None:
+    """Run the command; refusals are told on standard error and end with exit code 1."""
+    SESSION.json = "--json" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--json"]
+    with reported():
+        app(args=arguments)

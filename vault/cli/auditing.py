@@ -1,0 +1,105 @@
+"""`pii-vault audit …`: read the log, take a dump of it, and verify a dump offline."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vault.audit.checkpoint import NoteVerifier
+from vault.audit.dump import dump_lines
+from vault.audit.verify import verify_dump
+from vault.cli.session import plain, reported, say, show, vault
+from vault.client import VaultClient
+from vault.v1.audit_service_pb2 import GetCheckpointRequest, ListAuditEntriesRequest
+
+app = typer.Typer(no_args_is_help=True, help="The audit log: list, checkpoint, dump, verify.")
+Log = Annotated[str, typer.Argument(help="Tenant id, or system.", show_default=False)]
+_PAGE = 1000
+
+
+@app.command("list")
+def list_(
+    log: Log,
+    start: Annotated[int, typer.Option(help="First index.", min=0)] = 0,
+    limit: Annotated[int, typer.Option(help="At most this many.", min=1, max=_PAGE)] = 20,
+) -> None:
+    """List entries in order."""
+    with reported(), vault() as client:
+        answer = client.call(
+            client.audit.ListAuditEntries, ListAuditEntriesRequest(parent=_parent(log), start_index=start, page_size=limit)
+        )
+        entries = [plain(entry) for entry in answer.entries]
+        for entry in entries:
+            entry.pop("content", None)
+        show({"entries": entries, "log_size": answer.log_size})
+
+
+@app.command()
+def checkpoint(log: Log) -> None:
+    """Sign the head of a log and print it."""
+    with reported(), vault() as client:
+        note = client.call(client.audit.GetCheckpoint, GetCheckpointRequest(parent=_parent(log))).checkpoint
+        show({"checkpoint": note})
+
+
+@app.command()
+def dump(
+    log: Log,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)],
+) -> None:
+    """Write a log, with a fresh checkpoint, as a file that a stranger can verify."""
+    with reported(), vault() as client:
+        note = client.call(client.audit.GetCheckpoint, GetCheckpointRequest(parent=_parent(log))).checkpoint
+        origin, size = note.split("\n")[:2]
+        with output.open("w", encoding="utf-8") as out:
+            out.writelines(dump_lines(log=log, origin=origin, entries=_entries(client, log, int(size)), checkpoints=[note]))
+        show({"written": str(output), "entries": int(size)})
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="The dump.", exists=True, dir_okay=False)],
+    log: Annotated[str, typer.Option(help="Log that it should be of: tenant id, or system.", show_default=False)],
+    key: Annotated[Path, typer.Option(help="The operator's verifier key, name+id+key.", exists=True, dir_okay=False)],
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder of published checkpoints of this log: finds a tail that was cut off.")
+    ] = None,
+) -> None:
+    """Verify a dump offline. Exit code 0: intact and complete; 1: not intact; 2: intact, but not proved complete."""
+    with reported():
+        verifier = NoteVerifier.parse(key.read_text(encoding="utf-8", errors="replace"))
+        published = sorted(checkpoints.glob("*.checkpoint")) if checkpoints else []
+        outside = [path.read_text(encoding="utf-8", errors="surrogateescape") for path in published]
+        with file.open(encoding="utf-8", errors="surrogateescape") as lines:
+            verdict = verify_dump(lines, verifier, log=log, outside=outside)
+        show(
+            {
+                "log": verdict.log,
+                "entries": verdict.entries,
+                "intact": verdict.intact,
+                "complete": verdict.complete,
+                "covered_by_checkpoint": verdict.covered,
+                "first_bad_index": verdict.first_bad_index,
+                "problem": verdict.problem,
+            }
+        )
+        say({0: "intact and complete", 1: "NOT intact", 2: "intact, not proved complete"}[verdict.exit_code])
+    if verdict.exit_code:
+        raise typer.Exit(verdict.exit_code)
+
+
+def _entries(client: VaultClient, log: str, size: int) -> Iterator[tuple[int, bytes]]:
+    index = 0
+    while index < size:
+        request = ListAuditEntriesRequest(parent=_parent(log), start_index=index, page_size=min(_PAGE, size - index))
+        page = client.call(client.audit.ListAuditEntries, request).entries
+        if not page:
+            return
+        for entry in page:
+            yield index, entry.content
+            index += 1
+
+
+def _parent(log: str) -> str:
+    return log if log == "system" else f"tenants/{log}"

@@ -1,0 +1,210 @@
+"""`pii-vault order …`: from a court order's details to a package that verifies offline."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vault.bundle.verify import verify as verify_package
+from vault.cli.options import RequestId, Tenant, moment
+from vault.cli.session import plain, reported, say, show, vault
+from vault.errors import InvalidArgumentError
+from vault.v1 import legal_service_pb2
+from vault.v1.legal_service_pb2 import (
+    ApproveOrderRequest,
+    CreateExportRequest,
+    DownloadExportRequest,
+    GetExportRequest,
+    GetOrderRequest,
+    Instrument,
+    ListOrdersRequest,
+    OrderRecipient,
+    OrderScope,
+    OrderTarget,
+    RegisterOrderRequest,
+    RejectOrderRequest,
+)
+
+app = typer.Typer(no_args_is_help=True, help="Court orders: register, approve by two people, export exactly the scope, verify offline.")
+OrderName = Annotated[str, typer.Argument(help="tenants/…/orders/…", show_default=False)]
+ExportName = Annotated[str, typer.Argument(help="tenants/…/orders/…/exports/…", show_default=False)]
+ExistingFile = typer.Option(exists=True, dir_okay=False, show_default=False)
+
+# Identifier types as orders name them (requirements §5.3), and the kinds they are searched by.
+_KINDS = {
+    "PHONE": "phone",
+    "EMAIL": "email",
+    "SHADOW": "virtual-number",
+    "ASSIGNED_NUMBER": "virtual-number",
+    "STAR": "star-number",
+    "COMPANY_NO": "company-number",
+    "INSTALL_ID": "install-id",
+}
+
+
+@app.command()
+def register(
+    file: Annotated[
+        Path, typer.Argument(help="The order's details as JSON, see docs/court-order-package.md.", exists=True, dir_okay=False)
+    ],
+    tenant: Tenant,
+    document: Annotated[Path, typer.Option(help="The scanned order; its digest must be the one in FILE."), ExistingFile],
+    recipient: Annotated[str, typer.Option(help="age public key of the recipient, age1…", show_default=False)],
+    recipient_body: Annotated[str, typer.Option(help="Who that is, e.g. a police unit.", show_default=False)],
+    verified: Annotated[
+        str, typer.Option(help="How the key was verified, e.g. call-back to the number in our directory.", show_default=False)
+    ],
+    request_id: RequestId = "",
+) -> None:
+    """Register an order; it waits for two approvals."""
+    with reported():
+        details = _details(file)
+        digest = hashlib.sha256(document.read_bytes()).digest()
+        if digest.hex() != details.get("document_sha256"):
+            raise InvalidArgumentError(
+                "DOCUMENT_MISMATCH", "the scanned order is not the one whose digest the details name", field="document"
+            )
+        request = RegisterOrderRequest(
+            parent=f"tenants/{tenant}",
+            instrument=_instrument(details, digest),
+            scope=_scope(details),
+            recipient=OrderRecipient(body=recipient_body, age_recipient=recipient, verification=verified),
+            request_id=request_id,
+        )
+        with vault() as client:
+            show(client.call(client.legal.RegisterOrder, request))
+
+
+@app.command()
+def approve(
+    order: OrderName, digest: Annotated[str, typer.Option("--scope-digest", help="Digest of the scope that was seen.", show_default=False)]
+) -> None:
+    """Approve an order by repeating its scope digest; two different people are needed."""
+    with reported(), vault() as client:
+        show(client.call(client.legal.ApproveOrder, ApproveOrderRequest(name=order, scope_digest=digest)))
+
+
+@app.command()
+def reject(order: OrderName, reason: Annotated[str, typer.Option(help="One sentence without personal data.", show_default=False)]) -> None:
+    """Reject an order; it stays on the register."""
+    with reported(), vault() as client:
+        show(client.call(client.legal.RejectOrder, RejectOrderRequest(name=order, reason=reason)))
+
+
+@app.command()
+def get(order: OrderName) -> None:
+    """Show an order without what it says."""
+    with reported(), vault() as client:
+        show(client.call(client.legal.GetOrder, GetOrderRequest(name=order)))
+
+
+@app.command("list")
+def list_(tenant: Tenant, page_token: Annotated[str, typer.Option(help="Continue a listing.")] = "") -> None:
+    """List the orders of a tenant."""
+    with reported(), vault() as client:
+        show(client.call(client.legal.ListOrders, ListOrdersRequest(parent=f"tenants/{tenant}", page_token=page_token)))
+
+
+@app.command()
+def export(order: OrderName, request_id: RequestId = "") -> None:
+    """Build the package of an approved order, sealed to its recipient."""
+    with reported(), vault() as client:
+        show(client.call(client.legal.CreateExport, CreateExportRequest(parent=order, request_id=request_id)))
+
+
+@app.command("get-export")
+def get_export(name: ExportName) -> None:
+    """Show an export's counts, size and digest."""
+    with reported(), vault() as client:
+        show(client.call(client.legal.GetExport, GetExportRequest(name=name)))
+
+
+@app.command()
+def download(name: ExportName, output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)]) -> None:
+    """Fetch the sealed package; an interrupted download goes on where it stopped."""
+    part = output.with_name(output.name + ".part")
+    with reported(), vault() as client:
+        size = client.call(client.legal.GetExport, GetExportRequest(name=name)).export.size_bytes
+        receipt: dict[str, Any] = {}
+        with part.open("ab") as out:
+            if out.tell() < size:
+                for chunk in client.stream(client.legal.DownloadExport, DownloadExportRequest(name=name, offset=out.tell())):
+                    out.write(chunk.data)
+                    receipt = plain(chunk.receipt) if chunk.HasField("receipt") else receipt
+        part.replace(output)
+        show({"written": str(output), "size_bytes": size, "receipt": receipt})
+
+
+@app.command()
+def verify(
+    package: Annotated[Path, typer.Argument(help="The sealed package.", exists=True, dir_okay=False)],
+    identity: Annotated[Path, typer.Option(help="The recipient's age secret key."), ExistingFile],
+    trust: Annotated[Path, typer.Option(help="The operator's public key, PEM, obtained by another way than the package."), ExistingFile],
+    extract_to: Annotated[Path | None, typer.Option(help="Folder to create with the package's files, if it holds.")] = None,
+) -> None:
+    """Verify a package offline; exit code 1 if it does not hold."""
+    with reported():
+        verdict = verify_package(
+            package.read_bytes(), identity=identity.read_text(errors="replace"), trust=trust.read_bytes(), extract_to=extract_to
+        )
+        findings = [{"code": finding.code.value, "where": finding.where} for finding in verdict.findings]
+        counts = dict(verdict.manifest.counts) if verdict.manifest else {}
+        show({"holds": verdict.ok, "findings": findings, "record_counts": counts})
+        say("the package holds" if verdict.ok else "the package does not hold")
+    if not verdict.ok:
+        raise typer.Exit(1)
+
+
+def _details(file: Path) -> Mapping[str, Any]:
+    try:
+        details = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        details = None
+    if not isinstance(details, dict):
+        raise InvalidArgumentError("ORDER_FILE_INVALID", "the file is not a JSON object", field="file")
+    return details
+
+
+def _instrument(details: Mapping[str, Any], digest: bytes) -> Instrument:
+    try:
+        kind = legal_service_pb2.InstrumentType.Value(f"INSTRUMENT_TYPE_{details.get('instrument_type')}")
+    except ValueError:
+        raise InvalidArgumentError("ORDER_FILE_INVALID", "no such instrument type", field="instrument_type") from None
+    return Instrument(
+        type=kind,
+        court_name=_text(details, "court_name"),
+        case_number=_text(details, "case_no"),
+        issuer_name=_text(details, "judge_name"),
+        requesting_body=_text(details, "requesting_body"),
+        document_sha256=digest,
+        issue_time=moment(_text(details, "issued_at"), "issued_at"),
+        expire_time=moment(_text(details, "valid_until"), "valid_until"),
+    )
+
+
+def _scope(details: Mapping[str, Any]) -> OrderScope:
+    scope = details.get("scope")
+    if not isinstance(scope, dict) or not all(isinstance(scope.get(name), list) for name in ("targets", "categories")):
+        raise InvalidArgumentError("ORDER_FILE_INVALID", "the scope lacks targets or categories", field="scope")
+    targets = []
+    for target in scope["targets"]:
+        if not isinstance(target, dict) or target.get("id_type") not in _KINDS:
+            raise InvalidArgumentError("ORDER_FILE_INVALID", f"a target's id_type is not one of {', '.join(_KINDS)}", field="scope.targets")
+        targets.append(OrderTarget(kind=_KINDS[target["id_type"]], value=_text(target, "value")))
+    return OrderScope(
+        targets=targets,
+        categories=[str(category) for category in scope["categories"]],
+        start_time=moment(_text(scope, "time_from"), "time_from"),
+        end_time=moment(_text(scope, "time_to"), "time_to"),
+        fields=[str(name) for name in scope.get("fields", [])],
+    )
+
+
+def _text(details: Mapping[str, Any], name: str) -> str:
+    value = details.get(name)
+    if not isinstance(value, str) or not value:
+        raise InvalidArgumentError("ORDER_FILE_INVALID", f"member '{name}' is missing or no text", field=name)
+    return value

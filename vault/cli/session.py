@@ -1,0 +1,132 @@
+"""One run of the command: which vault, as whom, and how the answer is shown."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import typer
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.table import Table
+
+from vault.cli.hints import hint
+from vault.client import CallError, Connection, VaultClient
+from vault.errors import VaultError
+
+
+@dataclass(slots=True)
+class Session:
+    """Options that every command shares."""
+
+    client: Path | None = None
+    json: bool = False
+    out: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
+    err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False, soft_wrap=True))
+
+
+SESSION = Session()
+
+
+@contextmanager
+def vault() -> Iterator[VaultClient]:
+    """A client of the vault, as the identity in the client folder."""
+    if SESSION.client is None:
+        raise typer.BadParameter("say who is calling: --client FOLDER, or PII_VAULT_CLIENT in the environment")
+    try:
+        connection = Connection.from_folder(SESSION.client)
+    except OSError as error:
+        raise typer.BadParameter(f"the client folder lacks '{Path(error.filename or '').name}'") from None
+    with VaultClient.connect(connection) as client:
+        yield client
+
+
+def plain(message: Message) -> dict[str, Any]:
+    """A message as JSON values under the contract's own field names."""
+    return MessageToDict(message, preserving_proto_field_name=True)
+
+
+def show(message: Message | Mapping[str, Any]) -> None:
+    """Show one answer: JSON, or its members line by line and its lists as tables."""
+    data = plain(message) if isinstance(message, Message) else dict(message)
+    if SESSION.json:
+        print(json.dumps(data, ensure_ascii=False, indent=1))  # noqa: T201 - the command's answer
+        return
+    _lines(data, indent="")
+
+
+def say(text: str) -> None:
+    """A line for people; not part of a JSON answer."""
+    if not SESSION.json:
+        SESSION.out.print(text, markup=False)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Turn a refusal into a message and exit code 1."""
+    try:
+        yield
+    except CallError as error:
+        receipt = str(error.receipt) if error.receipt else ""
+        _refusal(error.reason, error.message, fields=error.fields, receipt=receipt, metadata=error.metadata)
+        raise typer.Exit(1) from None
+    except VaultError as error:
+        _refusal(error.reason, error.message, fields=(error.field,) if error.field else (), receipt="", metadata=error.metadata)
+        raise typer.Exit(1) from None
+
+
+def _refusal(reason: str, message: str, *, fields: Sequence[str], receipt: str, metadata: Mapping[str, str]) -> None:
+    advice = hint(reason)
+    if SESSION.json:
+        error = {
+            "reason": reason,
+            "message": message,
+            "fields": list(fields),
+            "hint": advice,
+            "receipt": receipt,
+            "metadata": dict(metadata),
+        }
+        print(json.dumps({"error": error}, ensure_ascii=False), file=sys.stderr)  # noqa: T201 - the command's answer
+        return
+    where = f" ({', '.join(fields)})" if fields else ""
+    limit = f" [limit {metadata['limit']}]" if "limit" in metadata else ""
+    SESSION.err.print(f"{reason}: {message}{where}{limit}", style="red", markup=False)
+    if advice:
+        SESSION.err.print(f"  what to do: {advice}", markup=False)
+    if receipt:
+        SESSION.err.print(f"  recorded as: {receipt}", markup=False)
+
+
+def _lines(data: Mapping[str, Any], *, indent: str) -> None:
+    width = max(map(len, data), default=0)
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            if value.keys() == {"text"} or value.keys() == {"data"}:
+                SESSION.out.print(f"{indent}{key:<{width}}  {next(iter(value.values()))}", markup=False)
+            else:
+                SESSION.out.print(f"{indent}{key}", markup=False)
+                _lines(value, indent=indent + "  ")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            SESSION.out.print(f"{indent}{key}", markup=False)
+            _table(value)
+        else:
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+            SESSION.out.print(f"{indent}{key:<{width}}  {shown}", markup=False)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> None:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(*columns, show_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(column, "")) for column in columns))
+    SESSION.out.print(table)
+
+
+def _cell(value: object) -> str:
+    # Square brackets in a value are not the terminal's mark-up.
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+    return text.replace("[", r"\[")

@@ -1,0 +1,237 @@
+"""The configuration of a vault: one YAML file, every key overridable by environment (`VAULT_LISTEN`, `VAULT_TLS__CERTIFICATE`, …).
+
+Rules:
+- An unknown key, a missing file or a value out of range stops the start and names the key, never the value.
+- Paths are relative to the configuration file.
+- Nothing here weakens a promise: there is no switch for encryption, TLS, client certificates or the audit log.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from vault.errors import FailedPreconditionError
+from vault.names import TENANT_ID
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
+_SPIFFE = re.compile(r"spiffe://[a-z0-9.-]+(?:/[A-Za-z0-9._-]+)+")
+_LISTEN = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})")
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_BACKENDS = frozenset({"sqlite+aiosqlite", "postgresql+asyncpg"})
+
+Algorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
+Seconds = Annotated[int, Field(gt=0, le=86_400)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tls(_Section):
+    """Certificate of the server and the authority whose client certificates it takes."""
+
+    certificate: Path
+    private_key: Path
+    client_ca: Path
+
+
+class Principal(_Section):
+    """What a service may do: roles and tenants; `carries_people` lets it pass on people's access tokens."""
+
+    roles: frozenset[str] = frozenset()
+    tenants: frozenset[str] | Literal["*"] = frozenset()
+    carries_people: bool = False
+
+    @field_validator("tenants")
+    @classmethod
+    def _tenants(cls, value: frozenset[str] | Literal["*"]) -> frozenset[str] | Literal["*"]:
+        if value != "*" and not all(TENANT_ID.fullmatch(tenant) for tenant in value):
+            msg = "a tenant id is malformed"
+            raise ValueError(msg)
+        return value
+
+
+class Oidc(_Section):
+    """Access tokens of people: who issues them, for whom, and how they are checked."""
+
+    issuer: str = Field(min_length=1)
+    audience: str = Field(min_length=1)
+    jwks: str = Field(min_length=1)
+    algorithms: tuple[Algorithm, ...] = Field(default=("ES256",), min_length=1)
+    leeway_seconds: int = Field(default=30, ge=0, le=120)
+    refresh_seconds: Seconds = 300
+    employee_claim: str = Field(default="employee_id", min_length=1)
+    roles_claim: str = Field(default="roles", min_length=1)
+    tenants_claim: str = Field(default="tenants", min_length=1)
+
+    @field_validator("jwks")
+    @classmethod
+    def _jwks(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"", "https"} and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+            msg = "neither a file nor an https address; plain http serves on this machine only"
+            raise ValueError(msg)
+        return value
+
+
+class Checkpoints(_Section):
+    """Where signed checkpoints of the audit logs go, and how often."""
+
+    directory: Path
+    interval_seconds: Seconds = 60
+
+
+class Telemetry(_Section):
+    """Traces leave by OTLP over gRPC when an endpoint is given; logs go to standard error."""
+
+    otlp_endpoint: str = ""
+    otlp_ca: Path | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> Self:
+        parts = urlsplit(self.otlp_endpoint)
+        if self.otlp_endpoint and not (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)):
+            msg = "an OTLP endpoint outside this machine is https"
+            raise ValueError(msg)
+        return self
+
+
+class Settings(BaseSettings):
+    """Every key of the file; `config_template.yaml` explains each."""
+
+    model_config = SettingsConfigDict(env_prefix="VAULT_", env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    name: str
+    listen: str = "127.0.0.1:8443"
+    tls: Tls
+    database_url: SecretStr
+    database_pool_size: int = Field(default=8, ge=1, le=64)
+    keys_uri: str
+    key_cache_seconds: Seconds = 60
+    signing_key: Path
+    checkpoints: Checkpoints
+    principals: Mapping[str, Principal]
+    oidc: Oidc | None = None
+    telemetry: Telemetry = Telemetry()
+    region: str = Field(default="IL", pattern=r"^[A-Z]{2}$")
+    batch_size: int = Field(default=256, ge=1, le=1000)
+    grace_seconds: Seconds = 10
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not _NAME.fullmatch(value):
+            msg = "the name is not a host name"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("listen")
+    @classmethod
+    def _listen(cls, value: str) -> str:
+        found = _LISTEN.fullmatch(value)
+        if found is None or int(found["port"]) > 65_535:  # noqa: PLR2004 - the highest port
+            msg = "not of the form host:port"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("principals")
+    @classmethod
+    def _principals(cls, value: Mapping[str, Principal]) -> Mapping[str, Principal]:
+        if not all(_SPIFFE.fullmatch(name) for name in value):
+            msg = "a principal is not named by a SPIFFE id, spiffe://domain/path"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: SecretStr) -> SecretStr:
+        try:
+            known = make_url(value.get_secret_value()).drivername in _BACKENDS
+        except ArgumentError:
+            known = False
+        if not known:
+            msg = f"not a URL of {' or '.join(sorted(_BACKENDS))}"
+            raise ValueError(msg)
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment stands above the file."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def load(path: Path) -> Settings:
+    """Read and check a configuration file.
+
+    Raises:
+        FailedPreconditionError: CONFIG_INVALID, naming every key at fault and no value.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise _invalid("the configuration file cannot be read") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise _invalid("the configuration file is not YAML") from None
+    if not isinstance(content, dict):
+        raise _invalid("the configuration file is not a mapping")
+    try:
+        return Settings(**_absolute(content, path.resolve().parent))
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in error.errors(include_input=False)]
+        raise _invalid("; ".join(sorted(faults))) from None
+
+
+def redacted(settings: Settings) -> dict[str, Any]:
+    """The settings in force, for people: what is secret is hidden, a database password inside its URL too."""
+    shown = settings.model_dump(mode="json")
+    shown["database_url"] = make_url(settings.database_url.get_secret_value()).render_as_string(hide_password=True)
+    return shown
+
+
+def _absolute(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The content with every relative path taken from the folder of the file, wherever the process was started."""
+    absolute = dict(content)
+    for keys in (("tls", "certificate"), ("tls", "private_key"), ("tls", "client_ca"), ("signing_key",), ("checkpoints", "directory"),
+                 ("telemetry", "otlp_ca"), ("oidc", "jwks"), ("keys_uri",), ("database_url",)):  # fmt: skip
+        section = absolute
+        for key in keys[:-1]:
+            inner = section.get(key)
+            section[key] = section = dict(inner) if isinstance(inner, dict) else {}
+        value = section.get(keys[-1])
+        if isinstance(value, str):
+            section[keys[-1]] = _from(folder, value)
+        for key in keys[:-1]:
+            if not absolute[key]:
+                del absolute[key]
+    return absolute
+
+
+def _from(folder: Path, value: str) -> str:
+    """A path, `local:` URI, SQLite URL or JWKS file, made absolute; anything else as it is."""
+    if value.startswith("local:"):
+        return f"local:{folder / value.removeprefix('local:')}"
+    sqlite = "sqlite+aiosqlite:///"
+    if value.startswith(sqlite):
+        return sqlite + str(folder / value.removeprefix(sqlite))
+    return value if "://" in value else str(folder / value)
+
+
+def _invalid(message: str) -> FailedPreconditionError:
+    return FailedPreconditionError("CONFIG_INVALID", message)

@@ -1,0 +1,361 @@
+"""From a configuration to a running vault: build the parts, register the services, serve, stop.
+
+The order of the start is the order of what can go wrong: catalogue and policy, keys, database schema, system log, interrupted erasures, and only
+then the port. There is no insecure port: the one that is opened wants a client certificate.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TextIO
+
+import grpc
+import structlog
+import uvloop
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.grpc import aio_server_interceptor
+from opentelemetry.sdk.trace import TracerProvider
+
+from vault import crypto
+from vault.audit.checkpoint import NoteSigner
+from vault.catalogue import loader
+from vault.config import Settings
+from vault.errors import FailedPreconditionError, VaultError
+from vault.keys.open import open_provider
+from vault.keys.provider import RootKeyProvider
+from vault.names import SYSTEM_LOG, new_id
+from vault.operations import checkpoint, erase, log, tenant
+from vault.operations.attempt import Caller
+from vault.operations.core import Limits, Vault
+from vault.operations.keyring import Keyring
+from vault.policy import access
+from vault.policy.decide import Policy
+from vault.rpc.audit_servicer import AccessServicer, AuditServicer
+from vault.rpc.edge import Edge
+from vault.rpc.erasure_servicer import ErasureServicer
+from vault.rpc.identity import Authenticator, ServicePrincipal, TokenRules
+from vault.rpc.jwks import Jwks
+from vault.rpc.legal_servicer import LegalServicer
+from vault.rpc.pages import PageTokens
+from vault.rpc.tenant_servicer import TenantServicer
+from vault.rpc.unbuilt_servicers import OperationsServicer, RightsServicer
+from vault.rpc.vault_servicer import VaultServicer
+from vault.store import schema
+from vault.store.database import Database
+from vault.telemetry import configure_logging, tracer_provider
+from vault.v1 import (
+    access_service_pb2_grpc,
+    audit_service_pb2_grpc,
+    erasure_service_pb2_grpc,
+    legal_service_pb2_grpc,
+    operations_service_pb2_grpc,
+    rights_service_pb2_grpc,
+    tenant_service_pb2_grpc,
+    vault_service_pb2_grpc,
+)
+
+SERVICES = (
+    "vault.v1.VaultService",
+    "vault.v1.RightsService",
+    "vault.v1.ErasureService",
+    "vault.v1.LegalService",
+    "vault.v1.TenantService",
+    "vault.v1.AccessService",
+    "vault.v1.AuditService",
+    "vault.v1.OperationsService",
+)
+_MESSAGE_BYTES = 4 << 20
+_HEALTH_EVERY = timedelta(seconds=5)
+
+_log = structlog.get_logger()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def open_vault(settings: Settings, *, clock: Callable[[], datetime] = _now) -> tuple[Vault, RootKeyProvider]:
+    """The parts of a vault, checked: keys that wrap and unwrap, a schema of this version, a system log.
+
+    Raises:
+        VaultError: whatever stops the start, by its reason.
+    """
+    catalogue = loader.load()
+    policy = Policy(catalogue)
+    provider = open_provider(settings.keys_uri)
+    await provider.health()
+    signing_key = _signing_key(settings.signing_key)
+    database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+    try:
+        await schema.check(database)
+        vault = Vault(
+            name=settings.name,
+            database=database,
+            keyring=Keyring(provider, ttl=timedelta(seconds=settings.key_cache_seconds), clock=clock),
+            catalogue=catalogue,
+            policy=policy,
+            signer=NoteSigner(settings.name, signing_key),
+            signing_key=signing_key,
+            clock=clock,
+            region=settings.region,
+            limits=Limits(),
+        )
+        await tenant.bootstrap(vault)
+    except BaseException:
+        await database.close()
+        raise
+    return vault, provider
+
+
+@dataclass(slots=True)
+class Running:
+    """A vault that serves; `port` is the one that was bound."""
+
+    vault: Vault
+    port: int
+    _server: grpc.aio.Server
+    _health: health_aio.HealthServicer
+    _upkeep: tuple[asyncio.Task[None], ...]
+    _tracer: TracerProvider | None
+    _lock: TextIO | None
+    _grace: timedelta
+
+    async def failed(self) -> None:
+        """Wait until a background task fails; raises what it failed with."""
+        done, _ = await asyncio.wait(self._upkeep, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def stop(self) -> None:
+        """Say NOT_SERVING, let calls under way finish within the grace period, then close everything."""
+        await self._health.enter_graceful_shutdown()
+        for task in self._upkeep:
+            task.cancel()
+        await asyncio.gather(*self._upkeep, return_exceptions=True)
+        await self._server.stop(self._grace.total_seconds())
+        await self.vault.database.close()
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.shutdown)
+        if self._lock is not None:
+            self._lock.close()
+
+
+async def start(settings: Settings, *, clock: Callable[[], datetime] = _now) -> Running:
+    """Start serving.
+
+    Raises:
+        VaultError: CONFIG_INVALID, SCHEMA_OUTDATED, KEYS_UNAVAILABLE, CATALOGUE_INVALID, DATABASE_IN_USE, PORT_UNAVAILABLE, …
+    """
+    lock = _single_process(settings)
+    vault, provider = await open_vault(settings, clock=clock)
+    resumed = await erase.resume(vault, _upkeep_caller())
+    if resumed:
+        _log.info("erasures resumed", count=resumed)
+    tracer, interceptors = _tracing(settings)
+    edge = Edge(vault, _authenticator(settings, vault), access.load())
+    server = grpc.aio.server(
+        interceptors=[*interceptors, edge],
+        options=[
+            ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+            ("grpc.max_send_message_length", _MESSAGE_BYTES),
+            # Two processes on one SQLite file would fight for its lock; on PostgreSQL any number may share a port.
+            ("grpc.so_reuseport", 0 if vault.database.is_sqlite else 1),
+        ],
+    )
+    _register(server, vault, await _pages(vault), max_batch=settings.batch_size)
+    health = health_aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    reflection.enable_server_reflection(
+        (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME), server
+    )
+    port = _bind(server, settings)
+    await server.start()
+    await _set_health(health, await _healthy(vault, provider))
+    upkeep = (
+        _task(_watch_health(vault, provider, health)),
+        _task(_publish_checkpoints(vault, settings.checkpoints.directory, timedelta(seconds=settings.checkpoints.interval_seconds))),
+    )
+    return Running(vault, port, server, health, upkeep, tracer, lock, timedelta(seconds=settings.grace_seconds))
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; returns when everything is closed."""
+    configure_logging(settings.telemetry.log_level)
+    uvloop.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    running = await start(settings)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    database = "sqlite" if running.vault.database.is_sqlite else "postgresql"
+    _log.info("serving", port=running.port, database=database, version=running.vault.catalogue.policy_version)
+    stopped, failed = asyncio.create_task(stop.wait()), asyncio.create_task(running.failed())
+    await asyncio.wait((stopped, failed), return_when=asyncio.FIRST_COMPLETED)
+    await running.stop()
+    stopped.cancel()
+    if not failed.cancelled() and failed.done() and failed.exception():
+        failed.result()
+    _log.info("stopped")
+
+
+def _register(server: grpc.aio.Server, vault: Vault, pages: PageTokens, *, max_batch: int) -> None:
+    vault_service_pb2_grpc.add_VaultServiceServicer_to_server(VaultServicer(vault, pages, max_batch=max_batch), server)
+    rights_service_pb2_grpc.add_RightsServiceServicer_to_server(RightsServicer(), server)
+    erasure_service_pb2_grpc.add_ErasureServiceServicer_to_server(ErasureServicer(vault, pages), server)
+    legal_service_pb2_grpc.add_LegalServiceServicer_to_server(LegalServicer(vault, pages), server)
+    tenant_service_pb2_grpc.add_TenantServiceServicer_to_server(TenantServicer(vault, pages), server)
+    access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(vault), server)
+    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(vault), server)
+    operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsServicer(), server)
+
+
+def _bind(server: grpc.aio.Server, settings: Settings) -> int:
+    host, _, port = settings.listen.rpartition(":")
+    credentials = grpc.ssl_server_credentials(
+        [(_bytes(settings.tls.private_key), _bytes(settings.tls.certificate))],
+        root_certificates=_bytes(settings.tls.client_ca),
+        require_client_auth=True,
+    )
+    try:
+        return server.add_secure_port(f"{host}:{port}", credentials)
+    except RuntimeError:
+        raise FailedPreconditionError("PORT_UNAVAILABLE", "the address to listen on is taken or not this machine's") from None
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        raise FailedPreconditionError("CONFIG_INVALID", f"file {path.name} cannot be read") from None
+
+
+def _signing_key(path: Path) -> Ed25519PrivateKey:
+    try:
+        key = load_pem_private_key(_bytes(path), password=None)
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise FailedPreconditionError("CONFIG_INVALID", "signing_key is not an Ed25519 private key in PEM form")
+    return key
+
+
+def _authenticator(settings: Settings, vault: Vault) -> Authenticator:
+    principals = {
+        name: ServicePrincipal(item.roles, None if item.tenants == "*" else frozenset(item.tenants), item.carries_people)
+        for name, item in settings.principals.items()
+    }
+    unknown = sorted({role for item in principals.values() for role in item.roles} - vault.catalogue.roles.keys())
+    if unknown:
+        raise FailedPreconditionError("CONFIG_INVALID", f"principals: unknown role {', '.join(unknown)}")
+    rules, jwks, oidc = None, None, settings.oidc
+    if oidc is not None:
+        rules = TokenRules(
+            issuer=oidc.issuer,
+            audience=oidc.audience,
+            algorithms=oidc.algorithms,
+            leeway=timedelta(seconds=oidc.leeway_seconds),
+            employee_claim=oidc.employee_claim,
+            roles_claim=oidc.roles_claim,
+            tenants_claim=oidc.tenants_claim,
+        )
+        jwks = Jwks(oidc.jwks, refresh=timedelta(seconds=oidc.refresh_seconds), clock=vault.clock)
+    return Authenticator(principals, rules=rules, jwks=jwks, known_roles=frozenset(vault.catalogue.roles), clock=vault.clock)
+
+
+async def _pages(vault: Vault) -> PageTokens:
+    """Page tokens under a key that every worker derives alike."""
+    async with vault.database.read() as connection:
+        keys = await log.system_keys(vault, connection)
+    return PageTokens(crypto.derive_index_key(keys.newest("index").material, tenant=SYSTEM_LOG, kind="page-token"))
+
+
+def _tracing(settings: Settings) -> tuple[TracerProvider | None, list[Any]]:
+    telemetry = settings.telemetry
+    if not telemetry.otlp_endpoint:
+        return None, []
+    insecure = telemetry.otlp_endpoint.startswith("http://")
+    credentials = None if insecure else grpc.ssl_channel_credentials(_bytes(telemetry.otlp_ca) if telemetry.otlp_ca else None)
+    exporter = OTLPSpanExporter(endpoint=telemetry.otlp_endpoint, insecure=insecure, credentials=credentials)
+    instance = hashlib.sha256(f"{socket.gethostname()}/{os.getpid()}".encode()).hexdigest()[:16]
+    provider = tracer_provider(instance, exporter)
+    return provider, [aio_server_interceptor(tracer_provider=provider)]  # type: ignore[no-untyped-call]
+
+
+def _single_process(settings: Settings) -> TextIO | None:
+    """A SQLite file is served by one process: the log's order is kept by a lock inside it."""
+    url = settings.database_url.get_secret_value()
+    if not url.startswith("sqlite"):
+        return None
+    try:
+        handle = Path(url.partition("///")[2] + ".lock").open("w")  # noqa: SIM115 - held open for as long as the vault serves
+    except OSError:
+        raise FailedPreconditionError("CONFIG_INVALID", "the folder of the database cannot be written") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise FailedPreconditionError("DATABASE_IN_USE", "another process serves this SQLite file; PostgreSQL takes several") from None
+    return handle
+
+
+def _upkeep_caller() -> Caller:
+    return Caller(
+        principal="upkeep",
+        kind="upkeep",
+        roles=frozenset({"upkeep-worker"}),
+        tenants=None,
+        method="upkeep",
+        trace_id=new_id(),
+        auth_method="internal",
+    )
+
+
+def _task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    return asyncio.create_task(work)
+
+
+async def _watch_health(vault: Vault, provider: RootKeyProvider, health: health_aio.HealthServicer) -> None:
+    while True:
+        await asyncio.sleep(_HEALTH_EVERY.total_seconds())
+        await _set_health(health, await _healthy(vault, provider))
+
+
+async def _healthy(vault: Vault, provider: RootKeyProvider) -> bool:
+    """Whether calls can be served: the database answers and the root key unwraps."""
+    try:
+        await schema.check(vault.database)
+        await provider.health()
+    except VaultError as error:
+        _log.warning("not healthy", reason=error.reason)
+        return False
+    return True
+
+
+async def _set_health(health: health_aio.HealthServicer, healthy: bool) -> None:
+    status = health_pb2.HealthCheckResponse.SERVING if healthy else health_pb2.HealthCheckResponse.NOT_SERVING
+    for service in ("", *SERVICES):
+        await health.set(service, status)
+
+
+async def _publish_checkpoints(vault: Vault, directory: Path, interval: timedelta) -> None:
+    while True:
+        try:
+            await checkpoint.publish_checkpoints(vault, directory)
+        except VaultError as error:
+            # Published checkpoints are late then, which those who watch the folder see; releases go on.
+            _log.error("checkpoints not published", reason=error.reason)
+        await asyncio.sleep(interval.total_seconds())
