@@ -51,6 +51,17 @@ def refuse_card_data(text: str, *, field: str) -> None:
         raise InvalidArgumentError("PAN_IN_FREE_FIELD", "a card number may not stand in a free field", field=field)
 
 
+def find_contact(text: str) -> str | None:
+    """Kind of the address in a token that is kept in clear: `email` or `phone`; None if it is none.
+
+    Card and identity numbers are not looked for: a counter or a random id matches their check digit one time in ten.
+    """
+    if _EMAIL.search(text):
+        return "email"
+    plain = _digits_plain(text, _FEWEST_DIGITS)
+    return "phone" if plain is not None and _PHONE.search(plain) else None
+
+
 def find_personal_data(text: str) -> str | None:
     """Kind of the personal data in a justification: `card`, `email`, `phone`, `id-number`; None if there is none."""
     if find_card_number(text):

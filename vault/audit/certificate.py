@@ -7,7 +7,7 @@ from vault.errors import DataLossError
 
 FORMAT = "pii-vault-erasure-certificate/1"
 _MEMBERS = frozenset(
-    [
+    {
         "format",
         "issuer",
         "erasure",
@@ -22,7 +22,7 @@ _MEMBERS = frozenset(
         "kept",
         "audit",
         "policy_version",
-    ]
+    }
 )
 
 

@@ -279,6 +279,10 @@ class Catalogue:
             return found
         raise InvalidArgumentError("UNKNOWN_PURPOSE", "the catalogue has no such purpose", field="justification.purpose")
 
+    def known_purpose(self, name: str) -> str:
+        """The name if there is such a purpose, else nothing: for what must not repeat a caller's words."""
+        return name if name in self.purposes else ""
+
     def role(self, name: str) -> Role:
         """The role of this name.
 

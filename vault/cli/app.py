@@ -25,10 +25,13 @@ app.add_typer(orders.app, name="order")
 app.add_typer(auditing.app, name="audit")
 app.add_typer(running.config_app, name="config")
 app.add_typer(running.development_app, name="dev")
-for command in (running.init, running.serve, running.migrate):
-    app.command()(command)
-for command in (records.put, records.find, records.reveal, records.resolve):
-    app.command()(command)
+app.command()(running.init)
+app.command()(running.serve)
+app.command()(running.migrate)
+app.command()(records.put)
+app.command()(records.find)
+app.command()(records.reveal)
+app.command()(records.resolve)
 app.command("import")(importing.import_file)
 
 

@@ -1,15 +1,15 @@
 """`pii-vault audit …`: read the log, take a dump of it, and verify a dump offline."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from vault.audit.checkpoint import NoteVerifier
 from vault.audit.dump import dump_lines
 from vault.audit.verify import verify_dump
-from vault.cli.session import plain, reported, say, show, vault
+from vault.cli.session import SESSION, plain, reported, say, show, vault
 from vault.client import VaultClient
 from vault.v1.audit_service_pb2 import GetCheckpointRequest, ListAuditEntriesRequest
 
@@ -32,7 +32,10 @@ def list_(
         entries = [plain(entry) for entry in answer.entries]
         for entry in entries:
             entry.pop("content", None)
-        show({"entries": entries, "log_size": answer.log_size})
+        if SESSION.json:
+            show({"entries": entries, "log_size": answer.log_size})
+        for entry in entries:
+            say(_line(entry))
 
 
 @app.command()
@@ -87,6 +90,15 @@ def verify(
         say({0: "intact and complete", 1: "NOT intact", 2: "intact, not proved complete"}[verdict.exit_code])
     if verdict.exit_code:
         raise typer.Exit(verdict.exit_code)
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    """Index, time, actor, what was done with which category and why, and how it ended."""
+    index, actor = entry["name"].rsplit("/", 1)[-1], entry["actor"].removeprefix("spiffe://")
+    done = " ".join(filter(None, (entry["operation"] or entry["method"].rsplit("/", 1)[-1], entry["category"])))
+    purpose = f" for {entry['purpose']}" if entry["purpose"] else ""
+    reason = f" {entry['reason']}" if entry["reason"] else ""
+    return f"{index:>6}  {entry['time'][:19]}  {actor}  {done}{purpose}: {entry['decision']}{reason}"
 
 
 def _entries(client: VaultClient, log: str, size: int) -> Iterator[tuple[int, bytes]]:

@@ -164,7 +164,7 @@ def parse_mapping(category: str, mapping: Iterable[str]) -> tuple[Entry, ...]:
             columns for one field.
     """
     fields = _fields_of(category)
-    entries = []
+    entries: list[Entry] = []
     for number, text in enumerate(mapping, start=1):
         column, equals, target = (part.strip() for part in text.rpartition("="))
         position = _POSITION.fullmatch(column)
@@ -198,17 +198,17 @@ def understand(cells: Sequence[str], category: str, entries: Sequence[Entry]) ->
     """
     said = _said(cells, entries)
     known = [_LOOKUP[category].get(plain(cell), "") for cell in cells]
-    suspect = [n for n, cell in enumerate(cells, start=1) if n not in said and not known[n - 1] and _DATA.search(cell)]
-    is_named = any(entry.header for entry in entries)
-    if is_named or (any(known) and not suspect):
+    named = {entry.header for entry in entries if entry.header}
+    suspect = [n for n, cell in enumerate(cells, start=1) if _DATA.search(cell) and not known[n - 1] and plain(cell) not in named]
+    if named or (any(known) and not suspect):
         if suspect:
             raise _not_recognised(f"column {suspect[0]} of the first row looks like data")
         columns = _with_header(cells, category, said, known)
         _check_names(columns)
         return Header(columns, is_header=True)
     if not any(said.values()):
-        raise _not_recognised("no column of the first row is known" if not suspect else "the first row looks like data")
-    return Header(_without_header(len(cells), said), is_header=False)
+        raise _not_recognised("the first row looks like data" if suspect else "no column of the first row is known")
+    return Header(_without_header(max(len(cells), *said), said), is_header=False)
 
 
 def plain(header: str) -> str:
@@ -238,7 +238,7 @@ def _said(cells: Sequence[str], entries: Sequence[Entry]) -> dict[int, str]:
     said: dict[int, str] = {}
     for entry in entries:
         places = [entry.position] if entry.position else [n for n, cell in enumerate(cells, start=1) if plain(cell) == entry.header]
-        if not places or places[0] > len(cells):
+        if not places:
             raise _map_invalid(entry.number, "names a column that the file does not have")
         if len(places) > 1:
             raise _map_invalid(entry.number, "names several columns; give one by position, as #NUMBER")
@@ -250,6 +250,9 @@ def _said(cells: Sequence[str], entries: Sequence[Entry]) -> dict[int, str]:
 
 def _with_header(cells: Sequence[str], category: str, said: Mapping[int, str], known: Sequence[str]) -> tuple[Column, ...]:
     taken = set(said.values()) - {"", _EXTRA}
+    for position in said:
+        if position > len(cells):
+            raise _column_unknown(position, "is none of the header's")
     # Delimiters after the last header make columns without name and, if the rows are sound, without content.
     width = max((n for n, cell in enumerate(cells, start=1) if cell or n in said), default=0)
     columns = []
@@ -259,7 +262,7 @@ def _with_header(cells: Sequence[str], category: str, said: Mapping[int, str], k
             own = known[position - 1]
             target = own if own and own not in taken else _EXTRA
             if target == _EXTRA and category not in TAKES_EXTRA:
-                raise _column_unknown(position, f"is no field of '{category}'")
+                raise _column_unknown(position, f"is no field of '{category}', or a second one of the same")
         if target != _EXTRA:
             columns.append(Column(position, Use.FIELD if target else Use.DROPPED, target))
         elif not name:

@@ -18,8 +18,10 @@ import csv
 import hashlib
 import io
 import itertools
+import lzma
 import re
 import stat
+import struct
 import warnings
 import zipfile
 import zlib
@@ -29,10 +31,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 from xml.etree.ElementTree import ParseError
 
 import openpyxl
+from openpyxl.cell import Cell, MergedCell
 from openpyxl.utils.exceptions import InvalidFileException
 from openpyxl.workbook import Workbook
 from openpyxl.worksheet._read_only import ReadOnlyWorksheet
@@ -61,7 +64,7 @@ _INVISIBLE = " \t\r\n\v\f\xa0\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u2
 # What zipfile, zlib, expat and openpyxl raise on damaged or hostile input; openpyxl has no error of its own for it.
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, EOFError, ParseError, InvalidFileException, ArithmeticError, AssertionError, AttributeError),
-    *(LookupError, RuntimeError, TypeError, ValueError),
+    *(LookupError, RuntimeError, TypeError, ValueError, lzma.LZMAError, struct.error),
 )
 
 
@@ -152,6 +155,7 @@ def read_list(path: Path, *, category: str, mapping: Iterable[str] = ()) -> List
     entries = parse_mapping(category, mapping)
     stamp = _stamp(path)
     digest, encoding = _examine(path)
+    source: _Source
     if encoding:
         text = _text_source(path, encoding, category, entries)
         source, delimiter, other_sheets, first = text, text.delimiter, 0, _first_row(text, path)
@@ -483,7 +487,8 @@ def _visible(book: Workbook) -> list[ReadOnlyWorksheet]:
     Raises:
         InvalidArgumentError: FILE_EMPTY.
     """
-    sheets = [sheet for sheet in book.worksheets if isinstance(sheet, ReadOnlyWorksheet) and sheet.sheet_state == "visible"]
+    worksheets = cast("list[ReadOnlyWorksheet]", book.worksheets)  # what `read_only` makes them
+    sheets = [sheet for sheet in worksheets if sheet.sheet_state == "visible"]
     if not sheets:
         raise InvalidArgumentError("FILE_EMPTY", "the spreadsheet has no visible sheet")
     return sheets
@@ -492,7 +497,7 @@ def _visible(book: Workbook) -> list[ReadOnlyWorksheet]:
 def _sheet_records(sheet: ReadOnlyWorksheet) -> _Records:
     # The dimensions that a sheet declares may be wrong, and rows beyond them would be cut off.
     sheet.reset_dimensions()
-    rows = sheet.iter_rows()
+    rows = iter(sheet.rows)
     for line in itertools.count(1):
         with _silence():
             cells = next(rows, None)
@@ -501,7 +506,9 @@ def _sheet_records(sheet: ReadOnlyWorksheet) -> _Records:
         if line > MAX_SHEET_ROWS:
             raise _too_large(f"the sheet has more than {MAX_SHEET_ROWS} rows", MAX_SHEET_ROWS)
         texts = _trimmed(line, map(_cell_text, cells))
-        if any(texts):
+        while texts and not texts[-1]:  # cells that are only formatted, up to the last column of the sheet if a whole row was
+            texts.pop()
+        if texts:
             yield line, texts
 
 
@@ -513,24 +520,25 @@ def _silence() -> Iterator[None]:
         yield
 
 
-def _cell_text(cell: _Cell) -> str:
+def _cell_text(cell: Cell | MergedCell) -> str:
     """A cell as text: numbers without exponent or needless fraction, dates in ISO 8601, without a zone as the sheet has none."""
     value = cell.value
     match value:
         case None:
-            return ""
+            text = ""
         case str():
-            return value.replace("_x000D_", "\r")  # how XLSX writes a carriage return (ECMA-376 part 1, §22.9.2.19)
+            text = value.replace("_x000D_", "\r")  # how XLSX writes a carriage return (ECMA-376 part 1, §22.9.2.19)
         case bool():
-            return str(value).upper()
+            text = str(value).upper()
         case float():
-            return str(int(value)) if value.is_integer() else format(Decimal(repr(value)), "f")
-        case datetime() if value.time() == time() and "h" not in (cell.number_format or "").lower():
-            return value.date().isoformat()
+            text = str(int(value)) if value.is_integer() else format(Decimal(repr(value)), "f")
+        case datetime() if value.time() == time() and "h" not in cell.number_format.lower():
+            text = value.date().isoformat()
         case date() | time():
-            return value.isoformat()
+            text = value.isoformat()
         case _:
-            return str(value)
+            text = str(value)
+    return text
 
 
 def _unreadable() -> InvalidArgumentError:

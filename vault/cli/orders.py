@@ -31,7 +31,6 @@ from vault.v1.legal_service_pb2 import (
 app = typer.Typer(no_args_is_help=True, help="Court orders: register, approve by two people, export exactly the scope, verify offline.")
 OrderName = Annotated[str, typer.Argument(help="tenants/…/orders/…", show_default=False)]
 ExportName = Annotated[str, typer.Argument(help="tenants/…/orders/…/exports/…", show_default=False)]
-ExistingFile = typer.Option(exists=True, dir_okay=False, show_default=False)
 
 # Identifier types as orders name them (requirements §5.3), and the kinds they are searched by.
 _KINDS = {
@@ -51,7 +50,9 @@ def register(
         Path, typer.Argument(help="The order's details as JSON, see docs/court-order-package.md.", exists=True, dir_okay=False)
     ],
     tenant: Tenant,
-    document: Annotated[Path, typer.Option(help="The scanned order; its digest must be the one in FILE."), ExistingFile],
+    document: Annotated[
+        Path, typer.Option(help="The scanned order; its digest must be the one in FILE.", exists=True, dir_okay=False, show_default=False)
+    ],
     recipient: Annotated[str, typer.Option(help="age public key of the recipient, age1…", show_default=False)],
     recipient_body: Annotated[str, typer.Option(help="Who that is, e.g. a police unit.", show_default=False)],
     verified: Annotated[
@@ -141,8 +142,16 @@ def download(name: ExportName, output: Annotated[Path, typer.Option("--output", 
 @app.command()
 def verify(
     package: Annotated[Path, typer.Argument(help="The sealed package.", exists=True, dir_okay=False)],
-    identity: Annotated[Path, typer.Option(help="The recipient's age secret key."), ExistingFile],
-    trust: Annotated[Path, typer.Option(help="The operator's public key, PEM, obtained by another way than the package."), ExistingFile],
+    identity: Annotated[Path, typer.Option(help="The recipient's age secret key.", exists=True, dir_okay=False, show_default=False)],
+    trust: Annotated[
+        Path,
+        typer.Option(
+            help="The operator's public key, PEM, obtained by another way than the package.",
+            exists=True,
+            dir_okay=False,
+            show_default=False,
+        ),
+    ],
     extract_to: Annotated[Path | None, typer.Option(help="Folder to create with the package's files, if it holds.")] = None,
 ) -> None:
     """Verify a package offline; exit code 1 if it does not hold."""

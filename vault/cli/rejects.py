@@ -67,7 +67,7 @@ def write_rejects(path: Path, rejects: Iterable[Reject]) -> int:
 def _write(handle: int, rejects: Iterable[Reject]) -> int:
     count = 0
     # A byte order mark, because spreadsheets otherwise read the file in a code page of their own.
-    with open(handle, "w", encoding="utf-8-sig", newline="") as stream:  # noqa: PTH123 - an open descriptor, not a path
+    with open(handle, "w", encoding="utf-8-sig", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(HEADER)
         for count, reject in enumerate(rejects, start=1):  # noqa: B007 - the count is the result

@@ -12,7 +12,6 @@ import typer
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.console import Console
-from rich.table import Table
 
 from vault.cli.hints import hint
 from vault.client import CallError, Connection, VaultClient
@@ -46,12 +45,12 @@ def vault() -> Iterator[VaultClient]:
 
 
 def plain(message: Message) -> dict[str, Any]:
-    """A message as JSON values under the contract's own field names."""
-    return MessageToDict(message, preserving_proto_field_name=True)
+    """A message as JSON values under the contract's own field names; every field is there, empty or not."""
+    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 def show(message: Message | Mapping[str, Any]) -> None:
-    """Show one answer: JSON, or its members line by line and its lists as tables."""
+    """Show one answer: JSON, or its members line by line and its lists item by item."""
     data = plain(message) if isinstance(message, Message) else dict(message)
     if SESSION.json:
         print(json.dumps(data, ensure_ascii=False, indent=1))  # noqa: T201 - the command's answer
@@ -102,31 +101,25 @@ def _refusal(reason: str, message: str, *, fields: Sequence[str], receipt: str, 
 
 
 def _lines(data: Mapping[str, Any], *, indent: str) -> None:
+    """What is not empty, a line each; a receipt or a field's value is one word."""
+    data = {key: _word(value) for key, value in data.items() if value not in ("", [], {}, None)}
     width = max(map(len, data), default=0)
     for key, value in data.items():
         if isinstance(value, Mapping):
-            if value.keys() == {"text"} or value.keys() == {"data"}:
-                SESSION.out.print(f"{indent}{key:<{width}}  {next(iter(value.values()))}", markup=False)
-            else:
-                SESSION.out.print(f"{indent}{key}", markup=False)
-                _lines(value, indent=indent + "  ")
+            SESSION.out.print(f"{indent}{key}", markup=False)
+            _lines(value, indent=indent + "  ")
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
             SESSION.out.print(f"{indent}{key}", markup=False)
-            _table(value)
+            for row in value:
+                _lines(row, indent=indent + "  ")
         else:
             shown = ", ".join(map(str, value)) if isinstance(value, list) else value
             SESSION.out.print(f"{indent}{key:<{width}}  {shown}", markup=False)
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> None:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    table = Table(*columns, show_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*(_cell(row.get(column, "")) for column in columns))
-    SESSION.out.print(table)
-
-
-def _cell(value: object) -> str:
-    # Square brackets in a value are not the terminal's mark-up.
-    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
-    return text.replace("[", r"\[")
+def _word(value: Any) -> Any:
+    if isinstance(value, Mapping) and value.keys() == {"log", "index"}:
+        return f"{value['log']}/{value['index']}"
+    if isinstance(value, Mapping) and value.keys() in ({"text"}, {"data"}):
+        return next(iter(value.values()))
+    return value

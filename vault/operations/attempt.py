@@ -63,6 +63,8 @@ class Attempt:
     subjects: tuple[str, ...] = ()
     count: int = 0
     justification: Justification = Justification("")
+    # Whether the justification was checked: until then it is whatever the caller sent, and none of it reaches the log (A30).
+    is_justified: bool = False
     consent_basis: str = ""
     rule: str = ""
     resource: str = ""

@@ -57,6 +57,7 @@ async def gather(vault: Vault, connection: Connection, attempt: Attempt, tenant:
     why = attempt.justification
     vault.catalogue.purpose(why.purpose)
     reference = _check(why, tenant) if required or why.reason else Reference.NONE
+    attempt.is_justified = True
     now = vault.clock()
     live, request = True, None
     if reference is Reference.CUSTOMER_REQUEST:

@@ -157,6 +157,7 @@ async def finish_erasure(vault: Vault, caller: Caller, name: ChildName) -> Erasu
             subjects=(row.subject_id,),
             count=sum(row.outcomes.values()),
             justification=_UPKEEP_JUSTIFICATION,
+            is_justified=True,
             resource=str(name),
         )
         [receipt] = await log.append(vault, connection, keys, [attempt])

@@ -60,7 +60,7 @@ async def create_export(vault: Vault, attempt: Attempt, name: ChildName) -> tupl
         ResourceExhaustedError: EXPORT_TOO_LARGE.
     """
     attempt.operation, attempt.resource = Operation.EXPORT.value, str(name)
-    attempt.justification = Justification(_PURPOSE, str(name))
+    attempt.justification, attempt.is_justified = Justification(_PURPOSE, str(name)), True
     async with vault.database.write() as connection:
         _, keys = await active_tenant(vault, connection, name.tenant)
         order = await load_order(connection, name, lock=True)
@@ -119,7 +119,7 @@ async def download_export(vault: Vault, attempt: Attempt, name: ExportName, *, o
         FailedPreconditionError: ORDER_EXPIRED.
     """
     attempt.operation, attempt.resource = "download-export", str(name)
-    attempt.justification = Justification(_PURPOSE, str(ChildName(name.tenant, "orders", name.order)))
+    attempt.justification, attempt.is_justified = Justification(_PURPOSE, str(ChildName(name.tenant, "orders", name.order))), True
     row = await get_export(vault, name)
     if not 0 <= offset < row.size_bytes:
         raise InvalidArgumentError("FIELD_INVALID", "offset is outside the package", field="offset", limit=str(row.size_bytes))

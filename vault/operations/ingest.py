@@ -21,7 +21,7 @@ from vault.operations.create import store_records
 from vault.operations.decision import gather, require
 from vault.operations.keyring import TenantKeys
 from vault.operations.merging import Merged, merge_records
-from vault.operations.preparing import Prepared, RecordInput, prepare
+from vault.operations.preparing import Prepared, RecordInput, check_list, prepare
 from vault.policy.decide import Operation
 from vault.store import imports as import_store
 from vault.store.database import Connection
@@ -183,8 +183,7 @@ def _check_header(vault: Vault, header: Header) -> None:
     vault.catalogue.category(header.category)
     if header.category in {MEMBERSHIP, PROFILE} and not header.list_id:
         raise InvalidArgumentError("LIST_REQUIRED", "rows of this category belong to a list", field="header.list")
-    if header.list_id:
-        names.check_list_id(header.list_id, field="header.list")
+    check_list(header.list_id, field="header.list")
     if header.channel not in CHANNELS:
         raise InvalidArgumentError("FIELD_INVALID", f"channel is not one of {', '.join(sorted(CHANNELS))}", field="header.channel")
     if len(header.source_digest) != _DIGEST_BYTES:

@@ -8,6 +8,7 @@ Rules:
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from vault import crypto
@@ -15,7 +16,7 @@ from vault.audit.entry import AuditEntry, encode
 from vault.audit.merkle import Frontier, leaf_hash
 from vault.errors import DataLossError, UnavailableError, VaultError
 from vault.names import SYSTEM_LOG
-from vault.operations.attempt import Attempt, Receipt
+from vault.operations.attempt import Attempt, Justification, Receipt
 from vault.operations.core import Vault
 from vault.operations.keyring import TenantKeys
 from vault.store import audit as audit_store
@@ -63,7 +64,8 @@ async def refuse(vault: Vault, attempts: Sequence[Attempt], error: VaultError) -
     async with vault.database.write() as connection:
         row = await tenant_store.get_tenant(connection, tenant) if tenant and attempts[0].caller.may_touch(tenant) else None
         if row is None:
-            row = await tenant_store.get_tenant(connection, SYSTEM_LOG)
+            # A tenant that does not exist is only a word of the caller's.
+            row, attempts = await tenant_store.get_tenant(connection, SYSTEM_LOG), [replace(attempt, tenant="") for attempt in attempts]
         if row is None:
             raise UnavailableError("AUDIT_UNAVAILABLE", "the system log does not exist")
         keys = await vault.keyring.of(connection, row.tenant_id, epoch=row.key_epoch)
@@ -83,7 +85,8 @@ async def system_keys(vault: Vault, connection: Connection) -> TenantKeys:
 
 
 def _entry(vault: Vault, keys: TenantKeys, attempt: Attempt, *, index: int, now: datetime, refused: VaultError | None) -> AuditEntry:
-    caller, why = attempt.caller, attempt.justification
+    caller = attempt.caller
+    why = attempt.justification if attempt.is_justified else Justification(vault.catalogue.known_purpose(attempt.justification.purpose))
     sealed = b""
     if why.reason:
         text = why.reason.encode()

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from vault import names
-from vault.catalogue.fields import Field, Storage
+from vault.catalogue.fields import Field, FieldType, Storage
 from vault.catalogue.model import Category, RetentionEvent, Value
 from vault.errors import FailedPreconditionError, InvalidArgumentError, ResourceExhaustedError
 from vault.identifiers import IdentifierKind, normalise
 from vault.operations.core import Vault
-from vault.scan import refuse_card_data
+from vault.scan import find_contact, refuse_card_data
 
 EXTRA = "extra"
 _OVERHEAD_BYTES = 64  # framing and tag of one sealed field
@@ -85,8 +85,7 @@ def prepare(vault: Vault, record: RecordInput) -> Prepared:
     """
     category = vault.catalogue.category(record.category)
     _check_level(category, record.level)
-    if record.list_id:
-        names.check_list_id(record.list_id)
+    check_list(record.list_id)
     normal = prepare_values(vault, category, record.fields, record.extra)
     parts = []
     for party in category.parties:
@@ -110,6 +109,16 @@ def prepare(vault: Vault, record: RecordInput) -> Prepared:
     )
 
 
+def check_list(list_id: str, *, field: str = "list") -> None:
+    """Check a list id, if there is one: it stays in clear, so it may not be somebody's number.
+
+    Raises:
+        InvalidArgumentError: NAME_INVALID.
+    """
+    if list_id and find_contact(names.check_list_id(list_id, field=field)):
+        raise InvalidArgumentError("NAME_INVALID", "list id looks like a telephone number", field=field)
+
+
 def prepare_values(
     vault: Vault, category: Category, fields: Mapping[str, str | bytes], extra: Mapping[str, str], *, partial: bool = False
 ) -> dict[str, Value]:
@@ -126,6 +135,9 @@ def prepare_values(
         spec = category.fields[name]
         if spec.index is not None and isinstance(value, str):
             normal[name] = _normalised(vault, spec, value)
+        elif spec.type is FieldType.ID and isinstance(value, str) and find_contact(value):
+            # Ids stay in clear (I2).
+            raise InvalidArgumentError("FIELD_INVALID", f"field '{name}' is an id and looks like a telephone number", field=name)
         elif isinstance(value, Mapping):
             for text in value.values():
                 refuse_card_data(text, field=name)

@@ -97,7 +97,7 @@ async def reveal(vault: Vault, tenant: str, calls: Sequence[RevealCall]) -> list
         parts = await _load(connection, tenant, calls)
         outcomes = [await _outcomes(vault, connection, call, tenant=row, keys=keys, parts=parts) for call in calls]
         outcomes = await _record_releases(vault, connection, keys, calls, outcomes)
-    await _record_refusals(vault, calls, outcomes)
+    await _record_refusals(vault, calls, outcomes, parts)
     return outcomes
 
 
@@ -273,17 +273,24 @@ def _entry(call: RevealCall, released: Sequence[Released]) -> Attempt:
     )
 
 
-async def _record_refusals(vault: Vault, calls: Sequence[RevealCall], outcomes: Sequence[Sequence[Outcome]]) -> None:
-    """One entry per call and reason, naming the records that were refused."""
+async def _record_refusals(
+    vault: Vault, calls: Sequence[RevealCall], outcomes: Sequence[Sequence[Outcome]], parts: Mapping[str, Sequence[ReadableRow]]
+) -> None:
+    """One entry per call, category and reason, naming the records that were refused and the fields that were asked for."""
     for call, results in zip(calls, outcomes, strict=True):
-        refused: dict[str, list[tuple[RecordName, VaultError]]] = defaultdict(list)
+        refused: dict[tuple[str, str], list[tuple[RecordName, VaultError]]] = defaultdict(list)
         for name, outcome in zip(call.names, results, strict=True):
             if isinstance(outcome, VaultError):
-                refused[outcome.reason].append((name, outcome))
-        for items in refused.values():
+                refused[_category_of(parts, name), outcome.reason].append((name, outcome))
+        for (category, _), items in refused.items():
+            known = vault.catalogue.categories[category].fields.keys() if category else frozenset()
             attempt = replace(
                 call.attempt,
                 operation=call.operation.value,
+                category=category,
+                # Only words of the catalogue: a mask may hold anything.
+                fields=tuple(sorted((call.fields or frozenset()) & known)),
+                rule=items[0][1].metadata.get("rule", ""),
                 records=tuple(name.record for name, _ in items),
                 subjects=tuple(dict.fromkeys(name.subject for name, _ in items)),
                 count=len(items),
@@ -292,6 +299,11 @@ async def _record_refusals(vault: Vault, calls: Sequence[RevealCall], outcomes: 
             receipt = (await log.refuse(vault, pieces, items[0][1]))[0]
             for _, error in items:
                 error.receipt = (receipt.log, receipt.index)
+
+
+def _category_of(parts: Mapping[str, Sequence[ReadableRow]], name: RecordName) -> str:
+    """Category of a record that the name leads to; empty if it leads nowhere."""
+    return next((part.category for part in parts.get(name.record, ()) if part.subject_id == name.subject), "")
 
 
 def _split(attempt: Attempt) -> list[Attempt]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from vault import names
+from vault import names, scan
 from vault.audit.merkle import Frontier
 from vault.errors import AbortedError, AlreadyExistsError, InvalidArgumentError, NotFoundError
 from vault.names import SYSTEM_LOG, ChildName
@@ -13,6 +13,7 @@ from vault.operations import idempotency, log
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, active_tenant, page_limit
 from vault.operations.idempotency import Answer, RequestKey
+from vault.operations.preparing import check_list
 from vault.store import audit as audit_store
 from vault.store import registers
 from vault.store import tenants as tenant_store
@@ -136,8 +137,7 @@ async def open_customer_request(
         InvalidArgumentError: FIELD_INVALID.
     """
     now = vault.clock()
-    if list_id:
-        names.check_list_id(list_id)
+    check_list(list_id)
     if unknown := [operation for operation in operations if operation not in REQUESTABLE]:
         raise InvalidArgumentError("FIELD_INVALID", f"{len(unknown)} operations are not among {', '.join(REQUESTABLE)}", field="operations")
     if not now < expire_time <= now + timedelta(days=_MAX_REQUEST_DAYS):
@@ -172,6 +172,8 @@ async def close_customer_request(vault: Vault, attempt: Attempt, name: ChildName
 
 
 def _check_display_name(display_name: str) -> None:
+    if scan.find_personal_data(display_name):
+        raise InvalidArgumentError("FIELD_INVALID", "display name holds personal data; it is kept in clear", field="display_name")
     if len(display_name) > _MAX_DISPLAY_NAME or not display_name.isprintable():
         raise InvalidArgumentError(
             "FIELD_INVALID",

@@ -9,12 +9,37 @@ Trade-off accepted: a caller that goes away while its batch runs is still record
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from vault.errors import AbortedError
+from vault.errors import AbortedError, VaultError
 
 Call = TypeVar("Call")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting(Generic[Call, Result]):
+    """A call, its weight, and the caller who waits for its result."""
+
+    call: Call
+    weight: int
+    future: asyncio.Future[Result]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is a result already, or nobody waits for one."""
+        return self.future.done()
+
+    def answer(self, result: Result) -> None:
+        """Hand over the result, unless the caller left."""
+        if not self.is_over:
+            self.future.set_result(result)
+
+    def fail(self, error: BaseException) -> None:
+        """Hand over an error, unless the caller left."""
+        if not self.is_over:
+            self.future.set_exception(_copy(error) if isinstance(error, VaultError) else error)
 
 
 class Coalescer(Generic[Call, Result]):
@@ -32,57 +57,81 @@ class Coalescer(Generic[Call, Result]):
         self._run = run
         self._weight = weight
         self._max_weight = max_weight
-        self._waiting: dict[str, deque[tuple[Call, asyncio.Future[Result]]]] = {}
+        self._waiting: dict[str, deque[_Waiting[Call, Result]]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     async def submit(self, key: str, call: Call) -> Result:
         """Carry out one call, alone or with others of the same key."""
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        waiting: _Waiting[Call, Result] = _Waiting(call, self._weight(call), asyncio.get_running_loop().create_future())
         queue = self._waiting.get(key)
         if queue is None:
-            queue = self._waiting[key] = deque()
-            queue.append((call, future))
+            queue = self._waiting[key] = deque([waiting])
             # The task is its own: a caller that is cancelled must not take the others' transaction with it.
-            task = asyncio.create_task(self._drain(key))
+            task = asyncio.create_task(self._drain(key, queue))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         else:
-            queue.append((call, future))
-        return await future
+            queue.append(waiting)
+        return await waiting.future
 
-    async def _drain(self, key: str) -> None:
-        queue = self._waiting[key]
-        while queue:
-            batch = [queue.popleft()]
-            size = self._weight(batch[0][0])
-            while queue and size + self._weight(queue[0][0]) <= self._max_weight:
-                batch.append(queue.popleft())
-                size += self._weight(batch[-1][0])
-            # Someone who left before the batch began is not served.
-            batch = [item for item in batch if not item[1].done()]
-            if batch:
-                await self._carry_out(key, batch)
-        del self._waiting[key]
-
-    async def _carry_out(self, key: str, batch: Sequence[tuple[Call, asyncio.Future[Result]]]) -> None:
+    async def _drain(self, key: str, queue: deque[_Waiting[Call, Result]]) -> None:
         try:
-            results = await self._run(key, [call for call, _ in batch])
+            while queue:
+                if batch := self._next_batch(queue):
+                    await self._carry_out(key, batch)
+        finally:
+            del self._waiting[key]
+            # Empty, unless this task was cancelled: then nobody may go on waiting for a batch that will never run.
+            for waiting in queue:
+                waiting.future.cancel()
+
+    def _next_batch(self, queue: deque[_Waiting[Call, Result]]) -> list[_Waiting[Call, Result]]:
+        """Takes the calls of the next batch off the queue; whoever left before it begins is not served."""
+        batch: list[_Waiting[Call, Result]] = []
+        weight = 0
+        while queue and (not batch or weight + queue[0].weight <= self._max_weight):
+            waiting = queue.popleft()
+            if not waiting.is_over:
+                batch.append(waiting)
+                weight += waiting.weight
+        return batch
+
+    async def _carry_out(self, key: str, batch: Sequence[_Waiting[Call, Result]]) -> None:
+        try:
+            answered = list(zip(batch, await self._run(key, [waiting.call for waiting in batch]), strict=True))
         except AbortedError as error:
-            if len(batch) == 1:
-                _fail(batch[0][1], error)
-                return
-            # One call that met a concurrent change must not fail the others.
-            for item in batch:
-                await self._carry_out(key, [item])
+            await self._carry_out_alone(key, batch, error)
+        except asyncio.CancelledError:
+            for waiting in batch:
+                waiting.future.cancel()
+            if _is_cancelled():
+                raise
         except BaseException as error:  # noqa: BLE001 - whatever it is belongs to the callers, who wait for it
-            for _, future in batch:
-                _fail(future, error)
+            for waiting in batch:
+                waiting.fail(error)
         else:
-            for (_, future), result in zip(batch, results, strict=True):
-                if not future.done():
-                    future.set_result(result)
+            for waiting, result in answered:
+                waiting.answer(result)
+
+    async def _carry_out_alone(self, key: str, batch: Sequence[_Waiting[Call, Result]], error: AbortedError) -> None:
+        """Nothing of an aborted batch happened, and one call that met a concurrent change must not fail the others."""
+        if len(batch) == 1:
+            batch[0].fail(error)
+            return
+        for waiting in batch:
+            if not waiting.is_over:
+                await self._carry_out(key, [waiting])
 
 
-def _fail(future: asyncio.Future[Result], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
+def _is_cancelled() -> bool:
+    """Whether it is this task that is cancelled, and not something that the batch waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _copy(error: VaultError) -> VaultError:
+    """The error for one caller alone: the edge notes on it where that caller's refusal is recorded, and every caller's is to be (I5)."""
+    copied = VaultError.__new__(type(error), *error.args)
+    copied.__dict__.update(error.__dict__)
+    copied.__suppress_context__ = True
+    return copied.with_traceback(error.__traceback__)

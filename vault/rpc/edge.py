@@ -14,7 +14,7 @@ recorded is answered with UNAVAILABLE instead (I1, I5). `except Exception` stand
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import structlog
@@ -36,7 +36,7 @@ _log = structlog.get_logger()
 _CURRENT: ContextVar[Attempt] = ContextVar("attempt")
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 # Services of grpc itself; they answer anyone who presents a certificate of our authority.
 _STANDARD = ("/grpc.health.v1.Health/", "/grpc.reflection.")

@@ -40,9 +40,16 @@ class PageTokens:
             return ""
         try:
             data = base64.urlsafe_b64decode(token)
+            # The decoder skips what is not its alphabet and ignores unused bits: only the one spelling that was given out is taken back.
+            if base64.urlsafe_b64encode(data) != token.encode():
+                raise _invalid()
             return self._cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], _aad(query)).decode()
         except (InvalidTag, binascii.Error, ValueError):
-            raise InvalidArgumentError("PAGE_TOKEN_INVALID", "the page token belongs to another query", field="page_token") from None
+            raise _invalid() from None
+
+
+def _invalid() -> InvalidArgumentError:
+    return InvalidArgumentError("PAGE_TOKEN_INVALID", "the page token belongs to another query", field="page_token")
 
 
 def _aad(query: tuple[str, ...]) -> bytes:

@@ -4,6 +4,8 @@ Every error carries one `ErrorInfo` (reason, domain, metadata) and the detail th
 name fields and rules, metadata holds limits and opaque ids.
 """
 
+from datetime import timedelta
+
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
@@ -26,6 +28,9 @@ from vault.errors import (
 
 DOMAIN = "pii-vault"
 DETAILS_KEY = "grpc-status-details-bin"
+
+# What is unavailable may be there again soon; who raises the error knows better, or need not say.
+_RETRY = timedelta(seconds=1)
 
 _CODES: tuple[tuple[type[VaultError], grpc.StatusCode], ...] = (
     (UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED),
@@ -62,9 +67,10 @@ def status_of(error: VaultError) -> status_pb2.Status:
     if isinstance(error, ResourceExhaustedError):
         quota = error_details_pb2.QuotaFailure.Violation(subject=error.reason, description=error.message)
         details.append(error_details_pb2.QuotaFailure(violations=[quota]))
-    if error.retry_after is not None:
+    retry_after = error.retry_after or (_RETRY if isinstance(error, UnavailableError) else None)
+    if retry_after is not None:
         retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromTimedelta(error.retry_after)
+        retry.retry_delay.FromTimedelta(retry_after)
         details.append(retry)
     return status_pb2.Status(code=code_of(error).value[0], message=error.message, details=[_packed(detail) for detail in details])
 

@@ -41,12 +41,22 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 8) -> None:
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         # hide_parameters: an error text must not quote what was bound, sealed or not.
-        self.engine: AsyncEngine = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_timeout=10, hide_parameters=True)
+        self.engine: AsyncEngine = create_async_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=10,
+            hide_parameters=True,
+            # Flows lock a row and then read what others committed meanwhile; a server that defaults to snapshots would not show it.
+            isolation_level=None if self.is_sqlite else "READ COMMITTED",
+        )
         # One writer at a time on SQLite: waiting here is fair and costs nothing, waiting in SQLite polls.
         self._writer: AbstractAsyncContextManager[Any] = asyncio.Lock() if self.is_sqlite else nullcontext()
         if self.is_sqlite:
             event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(self.engine.sync_engine, "begin", _begin_sqlite)
+        else:
+            event.listen(self.engine.sync_engine, "connect", _prepare_postgres)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -91,6 +101,17 @@ def _translated(error: Exception, reason: str, message: str) -> UnavailableError
     if sqlstate in _PG_RETRYABLE:
         return AbortedError("CONCURRENT_CHANGE", "another call changed the same data, try again")
     return UnavailableError(reason, message, retry_after=_RETRY)
+
+
+def _prepare_postgres(dbapi_connection: Any, _record: object) -> None:
+    # A server, role or database may have been told not to wait for the disk; one that waits for its replicas too is left alone.
+    cursor = dbapi_connection.cursor()
+    cursor.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
+    )
+    cursor.close()
+    # A setting made in a transaction that is rolled back is undone.
+    dbapi_connection.commit()
 
 
 def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:

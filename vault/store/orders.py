@@ -121,7 +121,7 @@ async def records_in_scope(
     end: datetime,
     limit: int,
 ) -> list[tuple[str, str]]:
-    """(category, record id) of the records that an order covers, in that order.
+    """(category, record id) of the records that an order covers, in that order; of each target, at most `limit`.
 
     A record is covered if one of its indexed fields is a target and it happened in [start, end); a record with a validity interval
     is covered if the interval overlaps the period (A29).
@@ -144,6 +144,8 @@ async def records_in_scope(
                 index_entries.c.token == token,
                 happened | valid,
             )
+            # A record that carries the target twice counts once: the limit must not be used up by repetitions.
+            .distinct()
             .limit(limit)
         )
         found.update((row.category, row.record_id) for row in await connection.execute(query))

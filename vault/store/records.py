@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BindParameter, Column, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.store.tables import index_entries, record_parts, records, subject_keys, subjects
+from vault.store.tables import identities, index_entries, record_parts, records, subject_keys, subjects
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,18 +167,19 @@ async def get_parts(connection: AsyncConnection, tenant: str, ids: Sequence[str]
 
 async def list_records(connection: AsyncConnection, tenant: str, subject: str, *, category: str, after: str, limit: int) -> list[RecordRow]:
     """Records in which the subject is a party, by record id from `after` on."""
-    query = (
-        select(*_RECORD)
-        .join(record_parts, (record_parts.c.tenant_id == records.c.tenant_id) & (record_parts.c.record_id == records.c.record_id))
-        .where(records.c.tenant_id == tenant, record_parts.c.subject_id == subject, records.c.record_id > after)
-        .order_by(records.c.record_id)
+    # From the parts, because their index begins with the subject; SQLite, which keeps no statistics, would else read every record of the
+    # tenant in order. JSON has no equality on PostgreSQL, so DISTINCT runs on ids and the rows are fetched by them.
+    ids_query = (
+        select(record_parts.c.record_id)
+        .where(record_parts.c.tenant_id == tenant, record_parts.c.subject_id == subject, record_parts.c.record_id > after)
+        .order_by(record_parts.c.record_id)
         .distinct()
         .limit(limit)
     )
-    # JSON has no equality on PostgreSQL, so DISTINCT runs on ids and the rows are fetched by them.
-    ids_query = query.with_only_columns(records.c.record_id)
     if category:
-        ids_query = ids_query.where(records.c.category == category)
+        ids_query = ids_query.join(
+            records, (records.c.tenant_id == record_parts.c.tenant_id) & (records.c.record_id == record_parts.c.record_id)
+        ).where(records.c.category == category)
     ids = [row.record_id for row in await connection.execute(ids_query)]
     return sorted(await get_records(connection, tenant, ids), key=lambda row: row.record_id)
 
@@ -186,11 +187,15 @@ async def list_records(connection: AsyncConnection, tenant: str, subject: str, *
 async def list_members(
     connection: AsyncConnection, tenant: str, *, category: str, list_id: str, owners: Sequence[str]
 ) -> dict[str, RecordRow]:
-    """For each owner, their record of this category in this list (or outside lists, for an empty list id)."""
+    """For each owner, their record of this category in this list (or outside lists, for an empty list id); the oldest, if there are several."""
     if not owners:
         return {}
-    query = select(*_RECORD).where(
-        records.c.tenant_id == tenant, records.c.category == category, records.c.list_id == list_id, records.c.subject_id.in_(owners)
+    query = (
+        select(*_RECORD)
+        .where(
+            records.c.tenant_id == tenant, records.c.category == category, records.c.list_id == list_id, records.c.subject_id.in_(owners)
+        )
+        .order_by(records.c.create_time.desc(), records.c.record_id.desc())
     )
     return {row.subject_id: RecordRow(*row) for row in await connection.execute(query)}
 
@@ -294,19 +299,36 @@ async def delete_record(connection: AsyncConnection, tenant: str, record: str) -
 
 
 async def delete_subject_parts(connection: AsyncConnection, tenant: str, subject: str) -> None:
-    """Delete a subject's parts and index entries, and every record that has no other party left."""
+    """Delete a subject's parts and index entries, and every record that has no other party left.
+
+    Whoever owned the record: its owner may have been erased before, when this subject was still in it.
+    """
+    mine = select(record_parts.c.record_id).where(record_parts.c.tenant_id == tenant, record_parts.c.subject_id == subject)
+    # Two parties erased at once would each see the other's part and leave the record to nobody: the second one waits here.
+    await connection.execute(
+        select(func.count()).select_from(
+            select(records.c.record_id)
+            .where(records.c.tenant_id == tenant, records.c.record_id.in_(mine))
+            .order_by(records.c.record_id)
+            .with_for_update()
+            .subquery()
+        )
+    )
+    others = select(record_parts.c.record_id).where(
+        record_parts.c.tenant_id == records.c.tenant_id,
+        record_parts.c.record_id == records.c.record_id,
+        record_parts.c.subject_id != subject,
+    )
+    # Parts and index entries of these go with them.
+    await connection.execute(delete(records).where(records.c.tenant_id == tenant, records.c.record_id.in_(mine), ~others.exists()))
     for table in (index_entries, record_parts):
         await connection.execute(delete(table).where(table.c.tenant_id == tenant, table.c.subject_id == subject))
-    remaining = select(record_parts.c.record_id).where(
-        record_parts.c.tenant_id == records.c.tenant_id, record_parts.c.record_id == records.c.record_id
-    )
-    await connection.execute(delete(records).where(records.c.tenant_id == tenant, records.c.subject_id == subject, ~remaining.exists()))
 
 
 async def count_traces(connection: AsyncConnection, tenant: str, subject: str) -> int:
     """Rows that still belong to a subject: what the sweep after an erasure must find to be zero."""
     total = 0
-    for table in (record_parts, index_entries, subject_keys):
+    for table in (record_parts, index_entries, identities, subject_keys):
         query = select(func.count()).select_from(table).where(table.c.tenant_id == tenant, table.c.subject_id == subject)
         total += (await connection.execute(query)).scalar_one()
     return total

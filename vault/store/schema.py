@@ -6,21 +6,24 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from vault.errors import FailedPreconditionError
 from vault.store.database import Database
+
+# Any 64-bit number that no one else in this database takes for an advisory lock.
+_MIGRATION_LOCK = int.from_bytes(b"piivault", "big")
 
 
 def alembic_config() -> Config:
     """Alembic's configuration, without a file."""
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     return config
 
 
 async def migrate(database: Database) -> None:
-    """Upgrade the schema to the newest revision, in one transaction."""
+    """Upgrade the schema to the newest revision, in one transaction. Of several at once, one does it and the others find it done."""
     async with database.write() as connection:
         await connection.run_sync(_upgrade)
 
@@ -40,4 +43,6 @@ async def check(database: Database) -> None:
 def _upgrade(connection: Connection) -> None:
     config = alembic_config()
     config.attributes["connection"] = connection
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
     command.upgrade(config, "head")

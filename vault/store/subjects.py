@@ -1,10 +1,11 @@
 """Subjects, their wrapped keys and the tokens that identify them."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, insert, select, tuple_, update
+from sqlalchemy import and_, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -80,13 +81,17 @@ async def claim_identities(connection: AsyncConnection, tenant: str, claims: Seq
 
 
 async def subjects_of_tokens(connection: AsyncConnection, tenant: str, tokens: Iterable[Token]) -> dict[Token, str]:
-    """Subject of each token that is bound."""
-    wanted = [(token.kind, token.token) for token in tokens]
+    """Subject of each token that is bound.
+
+    Asked kind by kind: of pairs, SQLite looks up the kind alone and reads every token of it, and PostgreSQL nests a condition for each.
+    """
+    wanted: dict[str, set[bytes]] = defaultdict(set)
+    for token in tokens:
+        wanted[token.kind].add(token.token)
     if not wanted:
         return {}
-    query = select(identities.c.kind, identities.c.token, identities.c.subject_id).where(
-        identities.c.tenant_id == tenant, tuple_(identities.c.kind, identities.c.token).in_(wanted)
-    )
+    of_kind = [and_(identities.c.kind == kind, identities.c.token.in_(sorted(values))) for kind, values in sorted(wanted.items())]
+    query = select(identities.c.kind, identities.c.token, identities.c.subject_id).where(identities.c.tenant_id == tenant, or_(*of_kind))
     return {Token(kind, token): subject for kind, token, subject in await connection.execute(query)}
 
 

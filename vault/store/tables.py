@@ -139,7 +139,7 @@ records = Table(
     Column("version", Integer, nullable=False),
     PrimaryKeyConstraint("tenant_id", "record_id"),
     Index(None, "tenant_id", "subject_id", "category"),
-    Index(None, "tenant_id", "list_id", "category"),
+    Index(None, "tenant_id", "list_id", "category", "subject_id"),
 )
 
 record_parts = Table(
@@ -153,7 +153,7 @@ record_parts = Table(
     Column("sealed", LargeBinary, nullable=False),
     PrimaryKeyConstraint("tenant_id", "record_id", "role"),
     ForeignKeyConstraint(["tenant_id", "record_id"], ["records.tenant_id", "records.record_id"], ondelete="CASCADE"),
-    Index(None, "tenant_id", "subject_id"),
+    Index(None, "tenant_id", "subject_id", "record_id"),
 )
 
 index_entries = Table(

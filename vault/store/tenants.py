@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from vault.names import SYSTEM_LOG
 from vault.store.tables import tenant_keys, tenants
 
 
@@ -70,8 +71,10 @@ async def get_tenant(connection: AsyncConnection, tenant: str) -> TenantRow | No
 
 
 async def list_tenants(connection: AsyncConnection, *, after: str, limit: int, only: Sequence[str] | None) -> list[TenantRow]:
-    """Tenants by id, from `after` on; `only` restricts to those the caller may see."""
-    query = select(*_TENANT).where(tenants.c.tenant_id > after).order_by(tenants.c.tenant_id).limit(limit)
+    """Tenants by id, from `after` on; `only` restricts to those the caller may see. What belongs to no tenant is none."""
+    query = (
+        select(*_TENANT).where(tenants.c.tenant_id > after, tenants.c.tenant_id != SYSTEM_LOG).order_by(tenants.c.tenant_id).limit(limit)
+    )
     if only is not None:
         query = query.where(tenants.c.tenant_id.in_(only))
     return [TenantRow(*row) for row in await connection.execute(query)]

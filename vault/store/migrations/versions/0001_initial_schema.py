@@ -165,7 +165,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "record_id", name=op.f("pk_records")),
     )
     with op.batch_alter_table("records", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_records_tenant_id_list_id_category"), ["tenant_id", "list_id", "category"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_records_tenant_id_list_id_category_subject_id"), ["tenant_id", "list_id", "category", "subject_id"], unique=False
+        )
         batch_op.create_index(batch_op.f("ix_records_tenant_id_subject_id_category"), ["tenant_id", "subject_id", "category"], unique=False)
 
     op.create_table(
@@ -264,12 +266,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "record_id", "role", name=op.f("pk_record_parts")),
     )
     with op.batch_alter_table("record_parts", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_record_parts_tenant_id_subject_id"), ["tenant_id", "subject_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_record_parts_tenant_id_subject_id_record_id"), ["tenant_id", "subject_id", "record_id"], unique=False
+        )
 
 
 def downgrade() -> None:
     with op.batch_alter_table("record_parts", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_record_parts_tenant_id_subject_id"))
+        batch_op.drop_index(batch_op.f("ix_record_parts_tenant_id_subject_id_record_id"))
 
     op.drop_table("record_parts")
     op.drop_table("order_approvals")
@@ -285,7 +289,7 @@ def downgrade() -> None:
     op.drop_table("subject_keys")
     with op.batch_alter_table("records", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_records_tenant_id_subject_id_category"))
-        batch_op.drop_index(batch_op.f("ix_records_tenant_id_list_id_category"))
+        batch_op.drop_index(batch_op.f("ix_records_tenant_id_list_id_category_subject_id"))
 
     op.drop_table("records")
     op.drop_table("orders")
