@@ -93,7 +93,7 @@ class CiphertextInvalidError(DataLossError):
     """A ciphertext does not open in the place it was found (I3). Never garbage, never a hint at the content."""
 
     def __init__(self, message: str = "ciphertext failed authentication", **metadata: str) -> None:
-        super().__init__("CIPHERTEXT_INVALID", message, **metadata)
+        super().__init__("CIPHERTEXT_INVALID", message, field=None, retry_after=None, **metadata)
 
 
 class KeyUnavailableError(UnavailableError):

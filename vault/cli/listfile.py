@@ -57,8 +57,10 @@ _SEPARATOR_LINE = re.compile(r"sep=([,;|\t])\r?\n?", re.IGNORECASE)  # Excel's o
 _ZIP, _OLE = (b"PK\x03\x04", b"PK\x05\x06"), b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _HEBREW = "cp1255"
-# Of twenty bytes outside ASCII at most one may look like UTF-8 by chance, or the file is not Windows-1255 but damaged UTF-8.
-_CHANCE = 20
+# One character may look like UTF-8 by chance for so many bytes that do not, or the file is damaged UTF-8: a letter before a closing quotation mark
+# and an ellipsis does. Damage leaves far more sound characters than that; and if it did not, six Hebrew letters of UTF-8, alef and lamed among them,
+# hold bytes that Windows-1255 does not have.
+_CHANCE = 4
 # A cell of nothing but these is empty: white space, direction marks and zero-width characters.
 _INVISIBLE = " \t\r\n\v\f\xa0\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
 # What zipfile, zlib, expat and openpyxl raise on damaged or hostile input; openpyxl has no error of its own for it.
@@ -260,7 +262,7 @@ class _MarkedScan(_Scan):
 
 
 class _UnmarkedScan(_Scan):
-    """For text without a mark: UTF-8 if all of it is, Windows-1255 if none of it outside ASCII is, and nothing in between.
+    """For text without a mark: UTF-8 if all of it is, Windows-1255 if next to nothing of it outside ASCII is, and nothing in between.
 
     A Hebrew text in one of the two is as good as never sound in the other: letters of Windows-1255 are lead bytes of UTF-8 without the bytes that
     must follow. A file with some of both is UTF-8 with damage, and reading it as Windows-1255 would store names as nonsense.
@@ -408,6 +410,8 @@ def _text_source(path: Path, encoding: str, category: str, entries: Sequence[Ent
             # A wrong delimiter can make a quotation mark inside a cell open a quoted one; only if all fail is the file at fault.
             failure = error
             continue
+        if not cells:  # The file is nothing but this delimiter and white space.
+            return candidate
         if (merit := (count_recognised(cells, category, entries), len(cells))) > score:
             best, score = candidate, merit
     if best is None:
@@ -471,10 +475,11 @@ def _survey(path: Path) -> tuple[int, list[str]]:
 def _workbook(path: Path) -> Iterator[Workbook]:
     """An open workbook; whatever openpyxl finds wrong while it is open is damage."""
     try:
-        with _silence():
-            book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
-        with closing(book):
-            yield book
+        with path.open("rb") as stream:  # of a path openpyxl would look at the name
+            with _silence():
+                book = openpyxl.load_workbook(stream, read_only=True, data_only=True, keep_links=False)
+            with closing(book):
+                yield book
     except _DAMAGE:
         raise _damaged() from None
     except OSError:

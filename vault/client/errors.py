@@ -1,5 +1,6 @@
 """What a call to the vault can answer besides its response: one error with a reason to branch on."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import grpc
@@ -56,9 +57,10 @@ class CallError(Exception):
 def call_error(error: grpc.RpcError) -> CallError:
     """What a gRPC error says."""
     code: grpc.StatusCode = error.code()
-    for item in error.trailing_metadata() or ():
-        if item.key == _DETAILS_KEY:
-            return status_error(status_pb2.Status.FromString(item.value))
+    trailers: Iterable[tuple[str, bytes]] = error.trailing_metadata() or ()
+    for key, value in trailers:
+        if key == _DETAILS_KEY:
+            return status_error(status_pb2.Status.FromString(value))
     if code is grpc.StatusCode.UNAVAILABLE:
         return CallError(code, "UNREACHABLE", "the vault does not answer at this address with this certificate")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -5,7 +5,7 @@ that can be wrong with an input is found here, before any transaction opens.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -96,6 +96,9 @@ def prepare(vault: Vault, record: RecordInput) -> Prepared:
         if fields or (is_owner and record.subject):
             parts.append(PreparedPart(party.name, fields, identities, searchable))
     _check_owner(category, parts, record)
+    occurred = _time(normal, category.occur_field)
+    if occurred is not None:
+        expiry(category, record.level, created=occurred, occurred=occurred)
     return Prepared(
         category=category,
         level=record.level,
@@ -103,7 +106,7 @@ def prepare(vault: Vault, record: RecordInput) -> Prepared:
         subject=names.parse_subject(record.subject, field="record.subject").subject if record.subject else "",
         parts=tuple(parts),
         metadata={name: str(value) for name, value in normal.items() if category.fields[name].storage is Storage.CLEAR},
-        occur_time=_time(normal, category.occur_field),
+        occur_time=occurred,
         valid_from=_time(normal, category.valid_from_field),
         valid_to=_time(normal, category.valid_to_field),
     )
@@ -129,6 +132,8 @@ def prepare_values(
     """
     values: dict[str, Value] = dict(fields)
     if extra:
+        if EXTRA in values:
+            raise InvalidArgumentError("FIELD_INVALID", f"field '{EXTRA}' is given twice", field=EXTRA)
         values[EXTRA] = extra
     normal = category.check_fields(values, partial=partial)
     for name, value in normal.items():
@@ -138,15 +143,27 @@ def prepare_values(
         elif spec.type is FieldType.ID and isinstance(value, str) and find_contact(value):
             # Ids stay in clear (I2).
             raise InvalidArgumentError("FIELD_INVALID", f"field '{name}' is an id and looks like a telephone number", field=name)
-        elif isinstance(value, Mapping):
-            for text in value.values():
+        elif spec.free:
+            for text in _texts(value):
                 refuse_card_data(text, field=name)
-        elif spec.free and isinstance(value, str):
-            refuse_card_data(value, field=name)
     size = sum(len(encoded(value)) + _OVERHEAD_BYTES for value in normal.values())
     if size > vault.limits.record_bytes:
         raise ResourceExhaustedError("RECORD_TOO_LARGE", "a record is larger than its limit", limit=str(vault.limits.record_bytes))
     return normal
+
+
+def _texts(value: Value) -> Iterator[str]:
+    """Everything in a value that people may have written."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, bytes):
+        # A message body is UTF-8, or UTF-16 as telephone networks send it: without its zero bytes that shows the same digits. What is neither is
+        # left out, so that it cannot part the digits of a number.
+        yield value.replace(b"\x00", b"").decode(errors="ignore")
+    else:
+        for key, text in value.items():
+            yield key
+            yield text
 
 
 def encoded(value: Value) -> bytes:
@@ -159,15 +176,23 @@ def encoded(value: Value) -> bytes:
 
 
 def expiry(category: Category, level: str, *, created: datetime, occurred: datetime | None) -> datetime | None:
-    """When retention ends, where it counts from a moment that is known when the record is stored."""
+    """When retention ends, where it counts from a moment that is known when the record is stored.
+
+    Raises:
+        InvalidArgumentError: FIELD_INVALID, the record happened so late that its retention would end after the calendar does.
+    """
     retention = category.retention_at(level)
-    match retention.event:
-        case RetentionEvent.CREATED:
-            return created + timedelta(days=retention.days)
-        case RetentionEvent.OCCURRED:
-            return (occurred or created) + timedelta(days=retention.days)
-        case _:
-            return None
+    try:
+        match retention.event:
+            case RetentionEvent.CREATED:
+                return created + timedelta(days=retention.days)
+            case RetentionEvent.OCCURRED:
+                return (occurred or created) + timedelta(days=retention.days)
+            case _:
+                return None
+    except OverflowError:
+        name = category.occur_field
+        raise InvalidArgumentError("FIELD_INVALID", f"field '{name}' is too late a moment to be kept from", field=name) from None
 
 
 def _check_level(category: Category, level: str) -> None:
