@@ -51,7 +51,7 @@ MAX_SHEET_ROWS = 1_048_576  # rows of a sheet (ECMA-376, Excel specifications an
 MAX_ARCHIVE_BYTES = 2**30  # a full sheet of seven columns takes about 400 MB uncompressed
 MAX_PART_BYTES = 2**27  # any part but a sheet is read into memory whole
 _MAX_ARCHIVE_PARTS = 10_000
-_CHUNK_BYTES = 2**20
+_CHUNK_BYTES = 2**18
 _DELIMITERS = (",", ";", "\t", "|")
 _SEPARATOR_LINE = re.compile(r"sep=([,;|\t])\r?\n?", re.IGNORECASE)  # Excel's own way of naming the delimiter
 _ZIP, _OLE = (b"PK\x03\x04", b"PK\x05\x06"), b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -422,7 +422,7 @@ def _text_source(path: Path, encoding: str, category: str, entries: Sequence[Ent
 
 @dataclass(frozen=True, slots=True)
 class _Sheet:
-    """XLSX: the first visible sheet, by rows. A formula counts as the value that was last saved for it."""
+    """XLSX: the first visible sheet, by rows. A formula counts as the value last saved for it, as nothing if there is none."""
 
     def records(self, path: Path) -> _Records:
         """Row number and trimmed cells of every row that is not empty.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -57,7 +58,7 @@ class CallError(Exception):
 def call_error(error: grpc.RpcError) -> CallError:
     """What a gRPC error says."""
     code: grpc.StatusCode = error.code()
-    trailers: Iterable[tuple[str, bytes]] = error.trailing_metadata() or ()
+    trailers = cast(Iterable[tuple[str, bytes]], error.trailing_metadata() or ())
     for key, value in trailers:
         if key == _DETAILS_KEY:
             return status_error(status_pb2.Status.FromString(value))

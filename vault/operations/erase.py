@@ -23,16 +23,18 @@ from vault.names import ChildName, SubjectName
 from vault.operations import idempotency, log
 from vault.operations.attempt import Attempt, Caller, Justification, Receipt
 from vault.operations.core import Vault, active_tenant, page_limit
-from vault.operations.decision import gather
+from vault.operations.decision import Facts, gather, require
 from vault.operations.idempotency import Answer, RequestKey
+from vault.policy.decide import Operation, Reference
 from vault.store import erasures as erasure_store
 from vault.store import records as record_store
 from vault.store import subjects as subject_store
 from vault.store.database import Connection
 from vault.store.erasures import ErasureRow
 from vault.store.subjects import SubjectRow
+from vault.store.tenants import TenantRow
 
-_UPKEEP_JUSTIFICATION = Justification("data-subject-request", "", "")
+_PURPOSE = "data-subject-request"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,10 @@ async def preview_erasure(vault: Vault, attempt: Attempt, subject: SubjectName) 
     attempt.operation, attempt.subjects = "preview-erasure", (subject.subject,)
     async with vault.database.write() as connection:
         tenant, keys = await active_tenant(vault, connection, subject.tenant)
-        await gather(vault, connection, attempt, tenant)
+        facts = await _facts(vault, connection, attempt, tenant)
         await _live_subject(connection, subject)
         preview = await _preview(connection, subject)
+        _require(vault, attempt, facts, preview)
         attempt.count = sum(preview.outcomes.values())
         [receipt] = await log.append(vault, connection, keys, [attempt])
     return preview, receipt
@@ -72,7 +75,7 @@ async def request_erasure(
     attempt.operation, attempt.subjects = "request-erasure", (subject.subject,)
     async with vault.database.write() as connection:
         tenant, keys = await active_tenant(vault, connection, subject.tenant)
-        await gather(vault, connection, attempt, tenant)
+        facts = await _facts(vault, connection, attempt, tenant)
         existing = await erasure_store.erasure_of_subject(connection, subject.tenant, subject.subject)
         answer = await idempotency.earlier_answer(connection, keys, request)
         if answer is not None and existing is not None:
@@ -82,6 +85,7 @@ async def request_erasure(
             preview = await _preview(connection, subject)
             if preview.digest != preview_digest:
                 raise AbortedError("PREVIEW_STALE", "the subject's records changed since the preview")
+            _require(vault, attempt, facts, preview)
             existing = ErasureRow(
                 erasure_id=names.new_id(),
                 subject_id=subject.subject,
@@ -112,7 +116,7 @@ async def approve_erasure(vault: Vault, attempt: Attempt, name: ChildName) -> tu
     attempt.operation, attempt.resource = "approve-erasure", str(name)
     async with vault.database.write() as connection:
         tenant, keys = await active_tenant(vault, connection, name.tenant)
-        await gather(vault, connection, attempt, tenant)
+        facts = await _facts(vault, connection, attempt, tenant)
         row = await _erasure(connection, name, lock=True)
         attempt.subjects = (row.subject_id,)
         if row.state != "REQUESTED":
@@ -121,8 +125,10 @@ async def approve_erasure(vault: Vault, attempt: Attempt, name: ChildName) -> tu
             raise PermissionDeniedError("SEPARATION_OF_DUTIES", "an erasure is approved by another principal than its requester")
         subject = SubjectName(name.tenant, row.subject_id)
         await _live_subject(connection, subject, lock=True)
-        if (await _preview(connection, subject)).digest != row.preview_digest:
+        preview = await _preview(connection, subject)
+        if preview.digest != row.preview_digest:
             raise AbortedError("PREVIEW_STALE", "the subject's records changed since the preview")
+        _require(vault, attempt, facts, preview)
         # (1) and (2): from this commit on nothing of the subject can be read, whatever happens next.
         await subject_store.set_subject_state(connection, name.tenant, row.subject_id, "ERASING")
         destroyed = await subject_store.destroy_subject_keys(connection, name.tenant, row.subject_id)
@@ -156,7 +162,7 @@ async def finish_erasure(vault: Vault, caller: Caller, name: ChildName) -> Erasu
             tenant=name.tenant,
             subjects=(row.subject_id,),
             count=sum(row.outcomes.values()),
-            justification=_UPKEEP_JUSTIFICATION,
+            justification=Justification(_PURPOSE),
             is_justified=True,
             resource=str(name),
         )
@@ -204,6 +210,27 @@ async def get_certificate(vault: Vault, name: ChildName) -> str:
     if row.state != "COMPLETE":
         raise FailedPreconditionError("ERASURE_NOT_COMPLETE", "the erasure has not finished")
     return row.certificate
+
+
+async def _facts(vault: Vault, connection: Connection, attempt: Attempt, tenant: TenantRow) -> Facts:
+    """The facts of the call; the erasure itself is the person's request that the decision rests on.
+
+    Raises:
+        PermissionDeniedError: PURPOSE_NOT_ALLOWED, an erasure has one purpose.
+    """
+    facts = await gather(vault, connection, attempt, tenant)
+    if attempt.justification.purpose != _PURPOSE:
+        raise PermissionDeniedError("PURPOSE_NOT_ALLOWED", f"erasing has the purpose '{_PURPOSE}'")
+    return replace(facts, reference=Reference.SUBJECT_REQUEST, live=True)
+
+
+def _require(vault: Vault, attempt: Attempt, facts: Facts, preview: Preview) -> None:
+    """Require that the caller may erase every category that the subject has records of; one that may not be erased by them stops it whole."""
+    operation = attempt.operation
+    for name in preview.outcomes:
+        level = next(iter(vault.catalogue.category(name).levels), "")
+        require(vault, attempt, facts, operation=Operation.ERASE, category=name, level=level)
+    attempt.operation, attempt.category = operation, ""
 
 
 async def _live_subject(connection: Connection, name: SubjectName, *, lock: bool = False) -> SubjectRow:

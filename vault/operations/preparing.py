@@ -143,7 +143,7 @@ def prepare_values(
         elif spec.type is FieldType.ID and isinstance(value, str) and find_contact(value):
             # Ids stay in clear (I2).
             raise InvalidArgumentError("FIELD_INVALID", f"field '{name}' is an id and looks like a telephone number", field=name)
-        elif spec.free:
+        elif spec.free or isinstance(value, Mapping):
             for text in _texts(value):
                 refuse_card_data(text, field=name)
     size = sum(len(encoded(value)) + _OVERHEAD_BYTES for value in normal.values())

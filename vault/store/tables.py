@@ -54,8 +54,10 @@ class UtcTime(TypeDecorator[datetime]):
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give the zone back."""
-        return value.replace(tzinfo=UTC) if value is not None and dialect.name == "sqlite" else value
+        """Give the zone back: SQLite keeps none, and on PostgreSQL the last moment of 9999 is infinity, which asyncpg gives none either."""
+        if value is None or (dialect.name != "sqlite" and value.tzinfo is not None):
+            return value
+        return value.replace(tzinfo=UTC)
 
 
 tenants = Table(
