@@ -15,17 +15,15 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from vault.errors import FailedPreconditionError
 from vault.names import TENANT_ID
+from vault.store.database import BACKENDS, is_database_url, shown_url
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
 _SPIFFE = re.compile(r"spiffe://[a-z0-9.-]+(?:/[A-Za-z0-9._-]+)+")
 _LISTEN = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_BACKENDS = frozenset({"sqlite+aiosqlite", "postgresql+asyncpg"})
 
 Algorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
 Seconds = Annotated[int, Field(gt=0, le=86_400)]
@@ -154,12 +152,8 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _database(cls, value: SecretStr) -> SecretStr:
-        try:
-            known = make_url(value.get_secret_value()).drivername in _BACKENDS
-        except ArgumentError:
-            known = False
-        if not known:
-            msg = f"not a URL of {' or '.join(sorted(_BACKENDS))}"
+        if not is_database_url(value.get_secret_value()):
+            msg = f"not a URL of {' or '.join(BACKENDS)}"
             raise ValueError(msg)
         return value
 
@@ -201,7 +195,7 @@ def load(path: Path) -> Settings:
 def redacted(settings: Settings) -> dict[str, Any]:
     """The settings in force, for people: what is secret is hidden, a database password inside its URL too."""
     shown = settings.model_dump(mode="json")
-    shown["database_url"] = make_url(settings.database_url.get_secret_value()).render_as_string(hide_password=True)
+    shown["database_url"] = shown_url(settings.database_url.get_secret_value())
     return shown
 
 

@@ -392,13 +392,15 @@ def _text_source(path: Path, encoding: str, category: str, entries: Sequence[Ent
     """The delimiter under which most headers are known; among equals the one that makes most columns.
 
     Raises:
-        InvalidArgumentError: as `_Text.records`, if the first row can be read with no delimiter.
+        InvalidArgumentError: as `_Text.records`, if no delimiter lets the first row be read.
     """
     try:
         with path.open(encoding=encoding, newline="") as stream:
             named = _SEPARATOR_LINE.fullmatch(stream.readline(len("sep=;\r\n")))
     except UnicodeError:
         raise _not_text("is neither UTF-8 nor Windows-1255") from None
+    except OSError:
+        raise _unreadable() from None
     if named:
         return _Text(encoding, named[1], skipped_lines=1)
     best, score, failure = None, (-1, -1), None

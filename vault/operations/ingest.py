@@ -218,11 +218,11 @@ def _usable(vault: Vault, header: Header, row: Row) -> tuple[list[Prepared], str
     records, dropped = _contact(vault, header, contact)
     if header.list_id:
         fields = {"list_id": header.list_id, "added_at": vault.clock().isoformat(), "source": header.channel}
-        records.append(_of_nobody(vault, MEMBERSHIP, fields, {}, header.list_id))
+        records.append(prepare(vault, RecordInput(MEMBERSHIP, fields, list_id=header.list_id), owner_follows=True))
     profile = {name: value for name, value in row.fields.items() if name not in _CONTACT_FIELDS}
     if header.category == PROFILE:
         if profile or row.extra:
-            records.append(_of_nobody(vault, PROFILE, profile, row.extra, header.list_id))
+            records.append(prepare(vault, RecordInput(PROFILE, profile, row.extra, list_id=header.list_id), owner_follows=True))
     elif profile or row.extra:
         raise InvalidArgumentError("UNKNOWN_FIELD", f"category '{header.category}' has no such field", field="fields")
     return records, dropped
@@ -238,12 +238,6 @@ def _contact(vault: Vault, header: Header, fields: Mapping[str, str]) -> tuple[l
         if not left:
             raise InvalidArgumentError("NO_USABLE_IDENTIFIER", "no usable telephone number or mailbox", field=error.field) from None
         return _contact(vault, header, left)[0], error.field or ""
-
-
-def _of_nobody(vault: Vault, category: str, fields: Mapping[str, str], extra: Mapping[str, str], list_id: str) -> Prepared:
-    """A record whose subject is the row's contact, who is found later: a placeholder name passes the check that there is one."""
-    placeholder = f"tenants/t/subjects/{'a' * 26}"
-    return replace(prepare(vault, RecordInput(category, fields, extra, subject=placeholder, list_id=list_id)), subject="")
 
 
 async def _store(vault: Vault, connection: Connection, keys: TenantKeys, state: Import, rows: Sequence[Sequence[Prepared]]) -> Merged:

@@ -74,9 +74,13 @@ class Prepared:
     valid_to: datetime | None
 
 
-def prepare(vault: Vault, record: RecordInput) -> Prepared:
+def prepare(vault: Vault, record: RecordInput, *, owner_follows: bool = False) -> Prepared:
     """Check one record against its category and split it by party.
 
+    Args:
+        vault: the vault.
+        record: what the caller sent.
+        owner_follows: whether the owner is found elsewhere, as in a list row whose contact is another record.
     Raises:
         InvalidArgumentError: UNKNOWN_CATEGORY, CATEGORY_NOT_COLLECTED, UNKNOWN_FIELD, FIELD_REQUIRED, FIELD_INVALID, SAD_FORBIDDEN,
             PAN_IN_FREE_FIELD, IDENTIFIER_INVALID, NO_USABLE_IDENTIFIER, LEVEL_INVALID, NAME_INVALID.
@@ -93,9 +97,10 @@ def prepare(vault: Vault, record: RecordInput) -> Prepared:
         searchable = tuple(_searchable(category, party.name, normal))
         identities = tuple(item for name in party.identified_by for item in searchable if item.field == name)
         is_owner = party is category.parties[0]
-        if fields or (is_owner and record.subject):
+        if fields or (is_owner and (record.subject or owner_follows)):
             parts.append(PreparedPart(party.name, fields, identities, searchable))
-    _check_owner(category, parts, record)
+    if not owner_follows:
+        _check_owner(category, parts, record)
     occurred = _time(normal, category.occur_field)
     if occurred is not None:
         expiry(category, record.level, created=occurred, occurred=occurred)

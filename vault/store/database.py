@@ -15,13 +15,15 @@ from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from vault.errors import AbortedError, UnavailableError
 
 # What flows hand from query to query: an open transaction. They know nothing else of SQL.
 Connection = AsyncConnection
+
+BACKENDS = ("sqlite+aiosqlite", "postgresql+asyncpg")
 
 _RETRY = timedelta(seconds=1)
 # serialization_failure and deadlock_detected: the transaction may simply be tried again.
@@ -92,6 +94,19 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
+
+
+def is_database_url(url: str) -> bool:
+    """Whether a URL names a database of a kind that the vault runs on."""
+    try:
+        return make_url(url).drivername in BACKENDS
+    except ArgumentError:
+        return False
+
+
+def shown_url(url: str) -> str:
+    """The URL for people: without its password."""
+    return make_url(url).render_as_string(hide_password=True)
 
 
 def _translated(error: Exception, reason: str, message: str) -> UnavailableError | AbortedError:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, delete, func, insert, or_, select, update
+from sqlalchemy import delete, func, insert, select, union_all, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -83,15 +83,21 @@ async def claim_identities(connection: AsyncConnection, tenant: str, claims: Seq
 async def subjects_of_tokens(connection: AsyncConnection, tenant: str, tokens: Iterable[Token]) -> dict[Token, str]:
     """Subject of each token that is bound.
 
-    Asked kind by kind: of pairs, SQLite looks up the kind alone and reads every token of it, and PostgreSQL nests a condition for each.
+    Asked kind by kind, in one statement: for pairs and for alternatives SQLite would read every token of the kind or of the tenant, and
+    PostgreSQL nests a condition for each pair until its stack is full.
     """
     wanted: dict[str, set[bytes]] = defaultdict(set)
     for token in tokens:
         wanted[token.kind].add(token.token)
     if not wanted:
         return {}
-    of_kind = [and_(identities.c.kind == kind, identities.c.token.in_(sorted(values))) for kind, values in sorted(wanted.items())]
-    query = select(identities.c.kind, identities.c.token, identities.c.subject_id).where(identities.c.tenant_id == tenant, or_(*of_kind))
+    of_kind = [
+        select(identities.c.kind, identities.c.token, identities.c.subject_id).where(
+            identities.c.tenant_id == tenant, identities.c.kind == kind, identities.c.token.in_(sorted(values))
+        )
+        for kind, values in sorted(wanted.items())
+    ]
+    query = union_all(*of_kind) if len(of_kind) > 1 else of_kind[0]
     return {Token(kind, token): subject for kind, token, subject in await connection.execute(query)}
 
 

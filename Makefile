@@ -1,0 +1,59 @@
+# Everything a developer, a newcomer and CI do. Each target does its own set-up: nothing but Python 3.11+ is wanted.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+HOME_RUN ?= .run
+TESTS ?= tests
+JOBS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help setup protos fmt lint test demo run bench bench-quick lock clean
+
+help:  ## Say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP)  ## Make .venv with exactly the locked packages
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+protos: $(STAMP)  ## Generate vault/v1 from protos/
+	$(BIN)/python deploy/protos.py generate
+
+fmt: $(STAMP)  ## Format
+	$(BIN)/ruff check --quiet --fix-only .
+	$(BIN)/ruff format .
+
+lint: $(STAMP)  ## Everything that is checked without running the vault
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python deploy/protos.py check
+
+test: $(STAMP)  ## Every test, on SQLite and on a real PostgreSQL
+	$(BIN)/pytest -n $(JOBS) $(TESTS)
+
+demo: $(STAMP)  ## The whole main job on sample data, step by step
+	$(BIN)/python -m deploy.demo.demo
+
+run: $(STAMP)  ## A development vault in .run, serving until stopped, with commands to paste
+	@$(BIN)/python -m deploy.demo.run $(HOME_RUN)
+
+bench: $(STAMP)  ## Measure, as ratios from one run; results in benchmarks/results
+	$(BIN)/python -m benchmarks
+
+bench-quick: $(STAMP)  ## The same in under two minutes
+	$(BIN)/python -m benchmarks --quick
+
+lock: $(STAMP)  ## Resolve the newest allowed packages into requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile pyproject.toml --extra server --extra postgres --group dev --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-emit-index-url --no-annotate --no-emit-package pii-vault --upgrade --output-file requirements.lock
+
+clean:  ## Remove what the targets made
+	rm -rf $(VENV) .run .demo

@@ -1,0 +1,64 @@
+"""A development vault as a process of its own, for the demo and `make run`."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_READY_WITHIN = timedelta(seconds=30)
+
+
+def command() -> list[str]:
+    """The `pii-vault` command of this environment."""
+    return [sys.executable, "-c", "from vault.cli import main; main()"]
+
+
+class VaultProcess:
+    """`pii-vault serve` on a home; entered when it serves, left when it has stopped."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.address = ""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def create(cls, home: Path, *, tenants: Sequence[str], listen: str = "localhost:0") -> Self:
+        """A vault in a new home, by `pii-vault init`."""
+        options = [part for tenant in tenants for part in ("--tenant", tenant)]
+        subprocess.run([*command(), "init", str(home), *options, "--listen", listen], check=True, capture_output=True)
+        return cls(home)
+
+    def __enter__(self) -> Self:
+        with (self.home / "vault.log").open("wb") as log:
+            self._process = subprocess.Popen([*command(), "serve", "--config", str(self.home / "vault.yaml")], stderr=log)
+        port = self._port(self._process)
+        self.address = f"localhost:{port}"
+        # With port 0 the system chose one; the clients have to know.
+        for folder in (self.home / "clients").iterdir():
+            (folder / "address").write_text(self.address)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+
+    def wait(self) -> int:
+        """Wait until the vault ends by itself; its exit code."""
+        return self._process.wait() if self._process is not None else 0
+
+    def _port(self, process: subprocess.Popen[bytes]) -> int:
+        deadline = time.monotonic() + _READY_WITHIN.total_seconds()
+        while process.poll() is None and time.monotonic() < deadline:
+            for line in (self.home / "vault.log").read_text().splitlines():
+                if line.startswith("{") and line.endswith("}") and json.loads(line).get("event") == "serving":
+                    return int(json.loads(line)["port"])
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        raise SystemExit(f"the vault did not start:\n{(self.home / 'vault.log').read_text()}")
