@@ -7,19 +7,21 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import grpc
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vault.cli.listfile import ListFile, Row, read_list
 from vault.cli.options import Tenant
 from vault.cli.rejects import Reject, write_rejects
 from vault.cli.session import SESSION, reported, say, show, vault
 from vault.client import CallError, VaultClient
 from vault.errors import VaultError
 from vault.v1.vault_service_pb2 import ImportEnd, ImportHeader, ImportRecordsRequest, ImportRecordsResponse, ImportRow, ImportRows
+
+if TYPE_CHECKING:
+    from vault.cli.listfile import ListFile, Row
 
 # Rows of one message: few enough that a commit stays short, and far below the 4 MiB of a message.
 _ROWS, _BYTES = 250, 1 << 20
@@ -39,6 +41,8 @@ def import_file(
     repeat: Annotated[str, typer.Option(help="Any word: imports a file again that was imported before.")] = "",
 ) -> None:
     """Import a list file: new people are created, known ones found, duplicates merged, refused rows told by line and reason."""
+    from vault.cli.listfile import read_list  # noqa: PLC0415 - reading spreadsheets is slow to load, and every other command would wait for it
+
     with reported(), vault() as client:
         source = read_list(file, category=category, mapping=map_ or [])
         header = ImportHeader(
@@ -67,14 +71,14 @@ def import_file(
         )
 
 
-def _describe(source: ListFile) -> None:
+def _describe(source: "ListFile") -> None:
     for number, column in enumerate(source.columns, start=1):
         say(f"column {number}: {column.use.value}{f' {column.name}' if column.use.value == 'field' else ''}")
     if source.other_sheets:
         say(f"{source.other_sheets} more sheets of the workbook are not read")
 
 
-def _send(client: VaultClient, header: ImportHeader, source: ListFile, local: list[Reject]) -> ImportRecordsResponse:
+def _send(client: VaultClient, header: ImportHeader, source: "ListFile", local: list[Reject]) -> ImportRecordsResponse:
     """Send the whole file; after a passing failure send it again, and the vault skips what it has."""
     with Progress(
         TextColumn("importing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=SESSION.err, disable=SESSION.json
@@ -99,7 +103,7 @@ def _send(client: VaultClient, header: ImportHeader, source: ListFile, local: li
 
 
 def _messages(
-    header: ImportHeader, source: ListFile, local: list[Reject], broken: list[VaultError], sent: Callable[[int], None]
+    header: ImportHeader, source: "ListFile", local: list[Reject], broken: list[VaultError], sent: Callable[[int], None]
 ) -> Iterator[ImportRecordsRequest]:
     """Header, rows, end. A file that turns out unreadable midway ends without the end message, so that the import stays open."""
     yield ImportRecordsRequest(header=header)
@@ -123,7 +127,7 @@ def _messages(
         yield ImportRecordsRequest(end=ImportEnd(row_count=count))
 
 
-def _until_broken(source: ListFile, broken: list[VaultError]) -> Iterator[Row | Reject]:
+def _until_broken(source: "ListFile", broken: list[VaultError]) -> Iterator["Row | Reject"]:
     """The rows; what stops the reading is kept, because an exception inside the call's own thread would be lost."""
     try:
         yield from source.rows()
@@ -131,5 +135,5 @@ def _until_broken(source: ListFile, broken: list[VaultError]) -> Iterator[Row | 
         broken.append(error)
 
 
-def _row(row: Row) -> ImportRow:
+def _row(row: "Row") -> ImportRow:
     return ImportRow(line=row.line, fields=dict(row.fields), extra=dict(row.extra))
