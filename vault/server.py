@@ -38,6 +38,7 @@ from vault.keys.provider import RootKeyProvider
 from vault.names import SYSTEM_LOG, new_id
 from vault.operations import checkpoint, erase, log, tenant
 from vault.operations.attempt import Caller
+from vault.operations.budget import ReleaseBudgets
 from vault.operations.core import Limits, Vault
 from vault.operations.keyring import Keyring
 from vault.policy import access
@@ -111,6 +112,7 @@ async def open_vault(settings: Settings, *, clock: Callable[[], datetime] = _now
             clock=clock,
             region=settings.region,
             limits=Limits(),
+            budgets=ReleaseBudgets(clock),
         )
         await tenant.bootstrap(vault)
     except BaseException:
@@ -255,7 +257,9 @@ def _signing_key(path: Path) -> Ed25519PrivateKey:
 
 def _authenticator(settings: Settings, vault: Vault) -> Authenticator:
     principals = {
-        name: ServicePrincipal(item.roles, None if item.tenants == "*" else frozenset(item.tenants), item.carries_people)
+        name: ServicePrincipal(
+            item.roles, None if item.tenants == "*" else frozenset(item.tenants), item.carries_people, item.hourly_releases
+        )
         for name, item in settings.principals.items()
     }
     unknown = sorted({role for item in principals.values() for role in item.roles} - vault.catalogue.roles.keys())
@@ -271,6 +275,7 @@ def _authenticator(settings: Settings, vault: Vault) -> Authenticator:
             employee_claim=oidc.employee_claim,
             roles_claim=oidc.roles_claim,
             tenants_claim=oidc.tenants_claim,
+            hourly_releases=oidc.hourly_releases,
         )
         jwks = Jwks(oidc.jwks, refresh=timedelta(seconds=oidc.refresh_seconds), clock=vault.clock)
     return Authenticator(principals, rules=rules, jwks=jwks, known_roles=frozenset(vault.catalogue.roles), clock=vault.clock)

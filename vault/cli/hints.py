@@ -54,6 +54,7 @@ _HINTS = {
     "REQUEST_ID_REUSED": "use a fresh UUID4 for another request",
     "RETRY_AFTER_ERASURE": "try again when the erasure has finished; the person then counts as new",
     "CONCURRENT_CHANGE": "try again",
+    "RELEASE_BUDGET_EXCEEDED": "wait until earlier releases are an hour old, or have the budget of the principal raised in the configuration",
     "BATCH_TOO_LARGE": "send fewer items at once",
     "RECORD_TOO_LARGE": "send less in one record",
     "IMPORT_INCOMPLETE": "send the file again; rows that are stored already are skipped",

@@ -23,6 +23,7 @@ class Caller:
         mfa_time: when a person last proved a second factor.
         method: full RPC name.
         trace_id: W3C trace id, 32 hex characters.
+        hourly_releases: how many records the principal may be released within an hour; None for no limit.
     """
 
     principal: str
@@ -35,6 +36,7 @@ class Caller:
     employee_id: str = ""
     via: str = ""
     mfa_time: datetime | None = None
+    hourly_releases: int | None = None
 
     def may_touch(self, tenant: str) -> bool:
         """Whether the tenant is one of the caller's; if not, the answer is NOT_FOUND (I11)."""

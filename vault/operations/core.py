@@ -10,6 +10,7 @@ from vault.audit.checkpoint import NoteSigner
 from vault.catalogue.model import Catalogue
 from vault.errors import FailedPreconditionError, NotFoundError
 from vault.names import SYSTEM_LOG
+from vault.operations.budget import ReleaseBudgets
 from vault.operations.keyring import Keyring, TenantKeys
 from vault.policy.decide import Policy
 from vault.store import tenants as tenant_store
@@ -48,6 +49,7 @@ class Vault:
     clock: Callable[[], datetime]
     region: str
     limits: Limits
+    budgets: ReleaseBudgets
 
 
 async def active_tenant(vault: Vault, connection: Connection, tenant: str) -> tuple[TenantRow, TenantKeys]:

@@ -123,6 +123,8 @@ async def _outcomes(
         if call.view is View.FULL and not call.fields:
             raise InvalidArgumentError("FIELD_MASK_REQUIRED", "the full view needs a field mask", field="field_mask")
         facts = await gather(vault, connection, call.attempt, tenant)
+        caller = call.attempt.caller
+        vault.budgets.spend(caller.principal, len(call.names), budget=caller.hourly_releases)
     except VaultError as error:
         return [error] * len(call.names)
     outcomes: list[Outcome] = []

@@ -28,11 +28,12 @@ _MAX_TOKEN = 8192
 
 @dataclass(frozen=True, slots=True)
 class ServicePrincipal:
-    """A service as configured; `tenants` is None for every tenant."""
+    """A service as configured; `tenants` is None for every tenant, `hourly_releases` None for no limit."""
 
     roles: frozenset[str]
     tenants: frozenset[str] | None
     carries_people: bool
+    hourly_releases: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class TokenRules:
     employee_claim: str
     roles_claim: str
     tenants_claim: str
+    hourly_releases: int = 1000
 
 
 class Authenticator:
@@ -99,6 +101,7 @@ class Authenticator:
                 method=method,
                 trace_id=trace_id,
                 auth_method="mtls",
+                hourly_releases=service.hourly_releases,
             )
         if not service.carries_people:
             raise _invalid("this service may not carry people's tokens")
@@ -162,6 +165,7 @@ class Authenticator:
             method=method,
             trace_id=trace_id,
             auth_method="mtls+oidc",
+            hourly_releases=rules.hourly_releases,
         )
 
 
