@@ -1,11 +1,13 @@
 """Databases, and whole vaults, for every test that wants one: each such test runs on SQLite and on PostgreSQL."""
 
+import logging
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.databases import PostgresServer, PostgresUnavailableError, create_migrated_sqlite, running_postgres, sqlite_url
 from tests.serving import Serving, make_home, serving
@@ -106,3 +108,14 @@ async def served(home_template: Path, tmp_path: Path, migrated_url: str) -> Asyn
     """A running vault with an empty database."""
     async with serving(home_template, tmp_path / "home", migrated_url) as vault:
         yield vault
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """For a test that configures logging, which is one for the whole process: other tests get back what they had."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()

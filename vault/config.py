@@ -2,19 +2,19 @@
 
 Rules:
 - An unknown key, a missing file or a value out of range stops the start and names the key, never the value.
-- Paths are relative to the configuration file.
+- Paths are relative to the configuration file, those in the environment too.
 - Nothing here weakens a promise: there is no switch for encryption, TLS, client certificates or the audit log.
 """
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from vault.errors import FailedPreconditionError
 from vault.names import TENANT_ID
@@ -24,6 +24,21 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
 _SPIFFE = re.compile(r"spiffe://[a-z0-9.-]+(?:/[A-Za-z0-9._-]+)+")
 _LISTEN = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+_ENVIRONMENT_KEY = re.compile(r'for field "([a-z_.]+)"')
+_PASSWORD = re.compile(r"(?<=[?&]password=)[^&]*")
+# Keys whose value is a path, or a URI that holds one.
+_PATHS = (
+    ("tls", "certificate"),
+    ("tls", "private_key"),
+    ("tls", "client_ca"),
+    ("signing_key",),
+    ("checkpoints", "directory"),
+    ("telemetry", "otlp_ca"),
+    ("oidc", "jwks"),
+    ("keys_uri",),
+    ("database_url",),
+)
 
 Algorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
 Seconds = Annotated[int, Field(gt=0, le=86_400)]
@@ -75,9 +90,8 @@ class Oidc(_Section):
     @field_validator("jwks")
     @classmethod
     def _jwks(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in {"", "https"} and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-            msg = "neither a file nor an https address; plain http serves on this machine only"
+        if "://" in value and not _is_private(value):
+            msg = "neither a file nor an https address without a password; plain http serves on this machine only"
             raise ValueError(msg)
         return value
 
@@ -96,17 +110,17 @@ class Telemetry(_Section):
     otlp_ca: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @model_validator(mode="after")
-    def _encrypted(self) -> Self:
-        parts = urlsplit(self.otlp_endpoint)
-        if self.otlp_endpoint and not (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)):
-            msg = "an OTLP endpoint outside this machine is https"
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _encrypted(cls, value: str) -> str:
+        if value and not _is_private(value):
+            msg = "an OTLP endpoint outside this machine is an https address without a password"
             raise ValueError(msg)
-        return self
+        return value
 
 
 class Settings(BaseSettings):
-    """Every key of the file; `config_template.yaml` explains each."""
+    """Every key of the file; `cli/vault.yaml.template` explains each."""
 
     model_config = SettingsConfigDict(env_prefix="VAULT_", env_nested_delimiter="__", extra="forbid", frozen=True)
 
@@ -154,7 +168,11 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _database(cls, value: SecretStr) -> SecretStr:
-        if not is_database_url(value.get_secret_value()):
+        try:
+            known = is_database_url(value.get_secret_value())
+        except ValueError:
+            known = False  # whose text quotes what it took for a port, which may be half of a password
+        if not known:
             msg = f"not a URL of {' or '.join(BACKENDS)}"
             raise ValueError(msg)
         return value
@@ -168,9 +186,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment stands above the file."""
-        del settings_cls, dotenv_settings, file_secret_settings
-        return env_settings, init_settings
+        """What `load` put together, and nothing else: it reads the environment itself."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
 
 
 def load(path: Path) -> Settings:
@@ -185,10 +203,13 @@ def load(path: Path) -> Settings:
         raise _invalid("the configuration file cannot be read") from None
     except (yaml.YAMLError, UnicodeDecodeError):
         raise _invalid("the configuration file is not YAML") from None
-    if not isinstance(content, dict):
-        raise _invalid("the configuration file is not a mapping")
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise _invalid("the configuration file is not a mapping of names")
     try:
-        return Settings(**_absolute(content, path.resolve().parent))
+        return Settings(**_absolute(_merged(content, EnvSettingsSource(Settings)()), path.resolve().parent))
+    except SettingsError as error:
+        found = _ENVIRONMENT_KEY.search(str(error))
+        raise _invalid(f"{found[1] if found else 'environment'}: the variable in the environment is not JSON") from None
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in error.errors(include_input=False)]
         raise _invalid("; ".join(sorted(faults))) from None
@@ -197,36 +218,52 @@ def load(path: Path) -> Settings:
 def redacted(settings: Settings) -> dict[str, Any]:
     """The settings in force, for people: what is secret is hidden, a database password inside its URL too."""
     shown = settings.model_dump(mode="json")
-    shown["database_url"] = shown_url(settings.database_url.get_secret_value())
+    # A password may stand among the parameters too.
+    shown["database_url"] = _PASSWORD.sub("***", shown_url(settings.database_url.get_secret_value()))
     return shown
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, where `above` wins key by key; a section that is there and empty is absent."""
+    merged = {key: value for key, value in below.items() if value is not None}
+    for key, value in above.items():
+        inner = merged.get(key)
+        merged[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def _absolute(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The content with every relative path taken from the folder of the file, wherever the process was started."""
-    absolute = dict(content)
-    for keys in (("tls", "certificate"), ("tls", "private_key"), ("tls", "client_ca"), ("signing_key",), ("checkpoints", "directory"),
-                 ("telemetry", "otlp_ca"), ("oidc", "jwks"), ("keys_uri",), ("database_url",)):  # fmt: skip
-        section = absolute
-        for key in keys[:-1]:
-            inner = section.get(key)
-            section[key] = section = dict(inner) if isinstance(inner, dict) else {}
-        value = section.get(keys[-1])
-        if isinstance(value, str):
-            section[keys[-1]] = _from(folder, value)
-        for key in keys[:-1]:
-            if not absolute[key]:
-                del absolute[key]
+    absolute = {key: dict(value) if isinstance(value, dict) else value for key, value in content.items()}
+    for *sections, key in _PATHS:
+        section: Any = absolute
+        for name in sections:
+            section = section.get(name)
+        # A section that is no mapping stays as it is, for the check that names it.
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            section[key] = _from(folder, section[key])
     return absolute
 
 
 def _from(folder: Path, value: str) -> str:
     """A path, `local:` URI, SQLite URL or JWKS file, made absolute; anything else as it is."""
-    if value.startswith("local:"):
-        return f"local:{folder / value.removeprefix('local:')}"
-    sqlite = "sqlite+aiosqlite:///"
-    if value.startswith(sqlite):
-        return sqlite + str(folder / value.removeprefix(sqlite))
-    return value if "://" in value else str(folder / value)
+    for scheme in ("local:", "sqlite+aiosqlite:///"):
+        if value.startswith(scheme):
+            path = value.removeprefix(scheme)
+            # Quoted, so that `%`, `#` and `?` in the name of the folder mean themselves.
+            return value if path.startswith("/") else f"{scheme}{quote(str(folder))}/{path}"
+    return value if "://" in value or not value else str(folder / value)
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody on the way reads along, and no password stands in the address."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:  # whose text quotes the address
+        return False
+    private = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+    return private and bool(parts.hostname) and "@" not in parts.netloc
 
 
 def _invalid(message: str) -> FailedPreconditionError:

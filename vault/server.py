@@ -11,14 +11,18 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
+from urllib.parse import unquote
 
 import grpc
 import structlog
 import uvloop
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -31,8 +35,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from vault import crypto
 from vault.audit.checkpoint import NoteSigner
 from vault.catalogue import loader
-from vault.config import Settings
-from vault.errors import FailedPreconditionError, VaultError
+from vault.config import Settings, Tls
+from vault.errors import AbortedError, FailedPreconditionError, VaultError
 from vault.keys.open import open_provider
 from vault.keys.provider import RootKeyProvider
 from vault.names import SYSTEM_LOG, new_id
@@ -79,6 +83,8 @@ SERVICES = (
 )
 _MESSAGE_BYTES = 4 << 20
 _HEALTH_EVERY = timedelta(seconds=5)
+# A database that does not say no but nothing at all, behind a broken network, is gone as well.
+_HEALTH_WITHIN = timedelta(seconds=5)
 
 _log = structlog.get_logger()
 
@@ -114,7 +120,11 @@ async def open_vault(settings: Settings, *, clock: Callable[[], datetime] = _now
             limits=Limits(),
             budgets=ReleaseBudgets(clock),
         )
-        await tenant.bootstrap(vault)
+        try:
+            await tenant.bootstrap(vault)
+        except AbortedError:
+            # Another worker made the system log at the same moment; now it is there.
+            await tenant.bootstrap(vault)
     except BaseException:
         await database.close()
         raise
@@ -160,35 +170,40 @@ async def start(settings: Settings, *, clock: Callable[[], datetime] = _now) -> 
     Raises:
         VaultError: CONFIG_INVALID, SCHEMA_OUTDATED, KEYS_UNAVAILABLE, CATALOGUE_INVALID, DATABASE_IN_USE, PORT_UNAVAILABLE, …
     """
-    lock = _single_process(settings)
-    vault, provider = await open_vault(settings, clock=clock)
-    resumed = await erase.resume(vault, _upkeep_caller())
-    if resumed:
-        _log.info("erasures resumed", count=resumed)
-    tracer, interceptors = _tracing(settings)
-    edge = Edge(vault, _authenticator(settings, vault), access.load())
-    server = grpc.aio.server(
-        interceptors=[*interceptors, edge],
-        options=[
-            ("grpc.max_receive_message_length", _MESSAGE_BYTES),
-            ("grpc.max_send_message_length", _MESSAGE_BYTES),
-            # Two processes on one SQLite file would fight for its lock; on PostgreSQL any number may share a port.
-            ("grpc.so_reuseport", 0 if vault.database.is_sqlite else 1),
-        ],
-    )
-    _register(server, vault, await _pages(vault), max_batch=settings.batch_size)
-    health = health_aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    reflection.enable_server_reflection(
-        (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME), server
-    )
-    port = _bind(server, settings)
-    await server.start()
-    await _set_health(health, await _healthy(vault, provider))
-    upkeep = (
-        _task(_watch_health(vault, provider, health)),
-        _task(_publish_checkpoints(vault, settings.checkpoints.directory, timedelta(seconds=settings.checkpoints.interval_seconds))),
-    )
+    async with AsyncExitStack() as undo:
+        lock = _single_process(settings)
+        if lock is not None:
+            undo.callback(lock.close)
+        vault, provider = await open_vault(settings, clock=clock)
+        undo.push_async_callback(vault.database.close)
+        credentials, authenticator = _credentials(settings.tls), _authenticator(settings, vault)
+        resumed = await erase.resume(vault, _upkeep_caller())
+        if resumed:
+            _log.info("erasures resumed", count=resumed)
+        tracer, interceptors = _tracing(settings)
+        server = grpc.aio.server(
+            interceptors=[*interceptors, Edge(vault, authenticator, access.load())],
+            options=[
+                ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+                ("grpc.max_send_message_length", _MESSAGE_BYTES),
+                # Two processes on one SQLite file would fight for its lock; on PostgreSQL any number may share a port.
+                ("grpc.so_reuseport", 0 if vault.database.is_sqlite else 1),
+            ],
+        )
+        _register(server, vault, await _pages(vault), max_batch=settings.batch_size)
+        health = health_aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        reflection.enable_server_reflection(
+            (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME), server
+        )
+        port = _bind(server, settings.listen, credentials)
+        await server.start()
+        await _set_health(health, await _healthy(vault, provider))
+        upkeep = (
+            _task(_watch_health(vault, provider, health)),
+            _task(_publish_checkpoints(vault, settings.checkpoints.directory, timedelta(seconds=settings.checkpoints.interval_seconds))),
+        )
+        undo.pop_all()
     return Running(vault, port, server, health, upkeep, tracer, lock, timedelta(seconds=settings.grace_seconds))
 
 
@@ -208,10 +223,24 @@ async def _run(settings: Settings) -> None:
     stopped, failed = asyncio.create_task(stop.wait()), asyncio.create_task(running.failed())
     await asyncio.wait((stopped, failed), return_when=asyncio.FIRST_COMPLETED)
     await running.stop()
-    stopped.cancel()
+    await _leave_nothing()
     if not failed.cancelled() and failed.done() and failed.exception():
         failed.result()
     _log.info("stopped")
+
+
+async def _leave_nothing() -> None:
+    """Cancel what is left, twice.
+
+    A SQLite connection that was cut off in the middle of a statement answers the first time by waiting for its thread, which is gone, and the
+    process would never end.
+    """
+    for _ in range(2):
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=1)
 
 
 def _register(server: grpc.aio.Server, vault: Vault, pages: PageTokens, *, max_batch: int) -> None:
@@ -225,17 +254,36 @@ def _register(server: grpc.aio.Server, vault: Vault, pages: PageTokens, *, max_b
     operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsServicer(), server)
 
 
-def _bind(server: grpc.aio.Server, settings: Settings) -> int:
-    host, _, port = settings.listen.rpartition(":")
-    credentials = grpc.ssl_server_credentials(
-        [(_bytes(settings.tls.private_key), _bytes(settings.tls.certificate))],
-        root_certificates=_bytes(settings.tls.client_ca),
-        require_client_auth=True,
-    )
+def _bind(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredentials) -> int:
     try:
-        return server.add_secure_port(f"{host}:{port}", credentials)
+        return server.add_secure_port(listen, credentials)
     except RuntimeError:
         raise FailedPreconditionError("PORT_UNAVAILABLE", "the address to listen on is taken or not this machine's") from None
+
+
+def _credentials(tls: Tls) -> grpc.ServerCredentials:
+    """What the port shows and wants. Read here first: gRPC takes whatever it is given, and then has no port and no reason.
+
+    Raises:
+        FailedPreconditionError: CONFIG_INVALID, naming the key at fault.
+    """
+    certificate, private_key, client_ca = _bytes(tls.certificate), _bytes(tls.private_key), _bytes(tls.client_ca)
+    shown = _certificates(certificate, "tls.certificate")
+    _certificates(client_ca, "tls.client_ca")
+    try:
+        key = load_pem_private_key(private_key, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise FailedPreconditionError("CONFIG_INVALID", "tls.private_key is not a private key in PEM form") from None
+    if key.public_key() != shown[0].public_key():
+        raise FailedPreconditionError("CONFIG_INVALID", "tls.private_key is not the key of tls.certificate")
+    return grpc.ssl_server_credentials([(private_key, certificate)], root_certificates=client_ca, require_client_auth=True)
+
+
+def _certificates(pem: bytes, key: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise FailedPreconditionError("CONFIG_INVALID", f"{key} is not a certificate in PEM form") from None
 
 
 def _bytes(path: Path) -> bytes:
@@ -248,7 +296,7 @@ def _bytes(path: Path) -> bytes:
 def _signing_key(path: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(_bytes(path), password=None)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise FailedPreconditionError("CONFIG_INVALID", "signing_key is not an Ed25519 private key in PEM form")
@@ -301,12 +349,13 @@ def _tracing(settings: Settings) -> tuple[TracerProvider | None, list[Any]]:
 
 
 def _single_process(settings: Settings) -> TextIO | None:
-    """A SQLite file is served by one process: the log's order is kept by a lock inside it."""
+    """A SQLite file is served by one process: the log's order is kept by a lock inside it. However a path to it is spelled, it is one file."""
     url = settings.database_url.get_secret_value()
     if not url.startswith("sqlite"):
         return None
     try:
-        handle = Path(url.partition("///")[2] + ".lock").open("w")  # noqa: SIM115 - held open for as long as the vault serves
+        file = Path(unquote(url.partition("///")[2].partition("?")[0])).resolve()
+        handle = file.with_name(file.name + ".lock").open("w")
     except OSError:
         raise FailedPreconditionError("CONFIG_INVALID", "the folder of the database cannot be written") from None
     try:
@@ -342,10 +391,11 @@ async def _watch_health(vault: Vault, provider: RootKeyProvider, health: health_
 async def _healthy(vault: Vault, provider: RootKeyProvider) -> bool:
     """Whether calls can be served: the database answers and the root key unwraps."""
     try:
-        await schema.check(vault.database)
-        await provider.health()
-    except VaultError as error:
-        _log.warning("not healthy", reason=error.reason)
+        async with asyncio.timeout(_HEALTH_WITHIN.total_seconds()):
+            await schema.check(vault.database)
+            await provider.health()
+    except (VaultError, TimeoutError) as error:
+        _log.warning("not healthy", reason=error.reason if isinstance(error, VaultError) else "TIMEOUT")
         return False
     return True
 

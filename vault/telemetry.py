@@ -2,7 +2,8 @@
 
 Rules:
 - A log event is a constant; its fields are allow-listed, everything else is dropped by the last processor.
-- A span keeps allow-listed attributes only; events and status texts, where exceptions quote things, are dropped.
+- A span keeps allow-listed attributes only; events and status texts, where exceptions quote things, are dropped, and so is the trace state,
+  where a caller may write what it likes.
 - Without an OTLP endpoint nothing is exported and no span is made; the trace id of the caller is carried into the log all the same.
 """
 
@@ -18,7 +19,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.trace import Status
+from opentelemetry.trace import SpanContext, Status
 
 _LOG_KEYS = frozenset(
     {
@@ -41,7 +42,7 @@ _LOG_KEYS = frozenset(
 _SPAN_ATTRIBUTES = frozenset(
     {"rpc.system", "rpc.service", "rpc.method", "rpc.grpc.status_code", "rpc.response.status_code", "rpc.system.name"}
 )
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _NO_TRACE = "0" * 32
 
 
@@ -106,8 +107,8 @@ def _reduced(span: ReadableSpan) -> ReadableSpan:
     attributes = {key: value for key, value in (span.attributes or {}).items() if key in _SPAN_ATTRIBUTES}
     return ReadableSpan(
         name=span.name,
-        context=span.context,
-        parent=span.parent,
+        context=_stateless(span.context),
+        parent=_stateless(span.parent),
         resource=span.resource,
         attributes=attributes,
         kind=span.kind,
@@ -116,6 +117,11 @@ def _reduced(span: ReadableSpan) -> ReadableSpan:
         start_time=span.start_time,
         end_time=span.end_time,
     )
+
+
+def _stateless(context: SpanContext | None) -> SpanContext | None:
+    """Ids and flags, without the trace state."""
+    return context and SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags)
 
 
 def tracer_provider(name: str, exporter: SpanExporter) -> TracerProvider:

@@ -111,7 +111,7 @@ def test_only_a_grant_allows_and_a_refusal_without_a_guard_is_explained_by_the_g
     decision = WARM.decide(question)
 
     category = CATALOGUE.categories.get(question.category)
-    missing = _missing_grant(category.grants if category else (), question) if category else _STEPS[0][0]
+    missing = _STEPS[0][0] if category is None else _missing_grant(category.grants, question)
     if isinstance(decision, Allowed):
         assert missing is None
         assert decision.rule.startswith(f"grant:{question.category}:")

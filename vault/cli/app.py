@@ -1,13 +1,19 @@
 """The command itself: its groups, and what is common to them."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+# gRPC's core writes lines of its own to standard error, between our JSON, and a stranger at the port can make it write many. It looks here when
+# it is imported, which is why this stands in front.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 from vault.cli import auditing, erasing, importing, orders, records, running, tenants
 from vault.cli.session import SESSION, reported
+from vault.errors import InvalidArgumentError
 
 app = typer.Typer(
     name="pii-vault",
@@ -49,5 +55,19 @@ def main() -> None:
     """Run the command; refusals are told on standard error and end with exit code 1."""
     SESSION.json = "--json" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--json"]
-    with reported():
-        app(args=arguments)
+    try:
+        with reported():
+            if not all(_is_text(argument) for argument in arguments):
+                raise InvalidArgumentError("FIELD_INVALID", "an argument is not text in the encoding of this terminal")
+            app(args=arguments)
+    except typer.Exit as end:  # outside a command, nobody else turns it into an exit code
+        sys.exit(end.exit_code)
+
+
+def _is_text(argument: str) -> bool:
+    """Whether it can be sent: bytes that are no text arrive as lone surrogates."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -11,7 +11,7 @@ import typer
 from vault.bundle.verify import verify as verify_package
 from vault.cli.options import RequestId, Tenant, moment
 from vault.cli.session import plain, reported, say, show, vault
-from vault.errors import InvalidArgumentError
+from vault.errors import DataLossError, InvalidArgumentError
 from vault.v1 import legal_service_pb2
 from vault.v1.legal_service_pb2 import (
     ApproveOrderRequest,
@@ -128,15 +128,19 @@ def download(name: ExportName, output: Annotated[Path, typer.Option("--output", 
     """Fetch the sealed package; an interrupted download goes on where it stopped."""
     part = output.with_name(output.name + ".part")
     with reported(), vault() as client:
-        size = client.call(client.legal.GetExport, GetExportRequest(name=name)).export.size_bytes
+        export = client.call(client.legal.GetExport, GetExportRequest(name=name)).export
         receipt: dict[str, Any] = {}
         with part.open("ab") as out:
-            if out.tell() < size:
+            if out.tell() < export.size_bytes:
                 for chunk in client.stream(client.legal.DownloadExport, DownloadExportRequest(name=name, offset=out.tell())):
                     out.write(chunk.data)
                     receipt = plain(chunk.receipt) if chunk.HasField("receipt") else receipt
+        if _sha256(part) != export.sha256:
+            # What an interrupted download left may be of another package, or damaged.
+            part.unlink()
+            raise DataLossError("DOWNLOAD_DAMAGED", "what was downloaded is not the package whose digest the vault keeps")
         part.replace(output)
-        show({"written": str(output), "size_bytes": size, "receipt": receipt})
+        show({"written": str(output), "size_bytes": export.size_bytes, "receipt": receipt})
 
 
 @app.command()
@@ -165,6 +169,11 @@ def verify(
         say("the package holds" if verdict.ok else "the package does not hold")
     if not verdict.ok:
         raise typer.Exit(1)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _details(file: Path) -> Mapping[str, Any]:
@@ -196,11 +205,12 @@ def _instrument(details: Mapping[str, Any], digest: bytes) -> Instrument:
 
 def _scope(details: Mapping[str, Any]) -> OrderScope:
     scope = details.get("scope")
-    if not isinstance(scope, dict) or not all(isinstance(scope.get(name), list) for name in ("targets", "categories")):
-        raise InvalidArgumentError("ORDER_FILE_INVALID", "the scope lacks targets or categories", field="scope")
+    lists = ("targets", "categories", "fields")
+    if not isinstance(scope, dict) or not all(isinstance({"fields": [], **scope}.get(name), list) for name in lists):
+        raise InvalidArgumentError("ORDER_FILE_INVALID", f"the scope's {', '.join(lists)} are lists, the last one optional", field="scope")
     targets = []
     for target in scope["targets"]:
-        if not isinstance(target, dict) or target.get("id_type") not in _KINDS:
+        if not isinstance(target, dict) or str(target.get("id_type")) not in _KINDS:
             raise InvalidArgumentError("ORDER_FILE_INVALID", f"a target's id_type is not one of {', '.join(_KINDS)}", field="scope.targets")
         targets.append(OrderTarget(kind=_KINDS[target["id_type"]], value=_text(target, "value")))
     return OrderScope(

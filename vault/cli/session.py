@@ -15,7 +15,7 @@ from rich.console import Console
 
 from vault.cli.hints import hint
 from vault.client import CallError, Connection, VaultClient
-from vault.errors import VaultError
+from vault.errors import FailedPreconditionError, VaultError
 
 
 @dataclass(slots=True)
@@ -75,6 +75,12 @@ def reported() -> Iterator[None]:
         raise typer.Exit(1) from None
     except VaultError as error:
         _refusal(error.reason, error.message, fields=(error.field,) if error.field else (), receipt="", metadata=error.metadata)
+        raise typer.Exit(1) from None
+    except BrokenPipeError:  # whoever read the answer has seen enough
+        raise
+    except OSError as error:
+        failure = FailedPreconditionError("FILE_UNUSABLE", f"a file or folder cannot be used: {(error.strerror or 'unknown').lower()}")
+        _refusal(failure.reason, failure.message, fields=(), receipt="", metadata={})
         raise typer.Exit(1) from None
 
 

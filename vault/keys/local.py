@@ -85,14 +85,16 @@ def _read(path: Path) -> Mapping[int, bytes]:
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise FailedPreconditionError("ROOT_KEY_INVALID", "the root key file may be read by others, make it mode 0600")
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError):
+        text = path.read_bytes()
+    except OSError:
         raise KeyUnavailableError("the root key file cannot be read") from None
     try:
         content = json.loads(text)
         keys = {int(version): base64.b64decode(key, validate=True) for version, key in content["keys"].items()}
         sound = content["format"] == _FORMAT and bool(keys) and all(len(key) == _KEY_BYTES for key in keys.values())
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+        # One spelling per version: of "1" and "01" one would silently stand for both.
+        sound = sound and [str(version) for version in keys] == list(content["keys"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
         sound = False
     if not sound or not all(0 < version < 1 << 8 * _VERSION_BYTES for version in keys):
         raise FailedPreconditionError("ROOT_KEY_INVALID", "the root key file is not of the form pii-vault-root-key/1")

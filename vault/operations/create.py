@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from vault import crypto, names
 from vault.crypto import DataKey, Place
-from vault.errors import AbortedError, VaultError
+from vault.errors import AbortedError, NotFoundError, VaultError
 from vault.names import RecordName
 from vault.operations import idempotency, log
 from vault.operations.attempt import Attempt, Justification, Receipt
@@ -70,7 +70,7 @@ async def create_records(vault: Vault, tenant: str, calls: Sequence[CreateCall])
         UnavailableError: nothing was stored.
         AbortedError: CONCURRENT_CHANGE, RETRY_AFTER_ERASURE; nothing was stored.
     """
-    prepared = [[_prepared(vault, record) for record in call.records] for call in calls]
+    prepared = [[_prepared(vault, tenant, record) for record in call.records] for call in calls]
     async with vault.database.write() as connection:
         row, keys = await active_tenant(vault, connection, tenant)
         outcomes: list[list[Outcome]] = []
@@ -87,11 +87,14 @@ async def create_records(vault: Vault, tenant: str, calls: Sequence[CreateCall])
     return outcomes
 
 
-def _prepared(vault: Vault, record: RecordInput) -> Prepared | VaultError:
+def _prepared(vault: Vault, tenant: str, record: RecordInput) -> Prepared | VaultError:
     try:
-        return prepare(vault, record)
+        prepared = prepare(vault, record)
+        if record.subject and names.parse_subject(record.subject).tenant != tenant:
+            raise NotFoundError("SUBJECT_NOT_FOUND", "no such subject")  # noqa: TRY301 - one way out for every refusal
     except VaultError as error:
         return error
+    return prepared
 
 
 async def _store_call(

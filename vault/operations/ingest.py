@@ -191,6 +191,9 @@ def _check_header(vault: Vault, header: Header) -> None:
 
 
 def _categories(header: Header) -> tuple[str, ...]:
+    """Categories that a row becomes records of; contacts that are put into a list become its members."""
+    if header.category == CONTACT and header.list_id:
+        return _LIST_RECORDS[MEMBERSHIP]
     return _LIST_RECORDS.get(header.category, (header.category,))
 
 

@@ -36,8 +36,14 @@ class TenantKeys:
     _index_keys: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     def newest(self, purpose: str) -> DataKey:
-        """The key new things are sealed under."""
+        """The key new things are sealed under.
+
+        Raises:
+            DataLossError: KEY_UNKNOWN.
+        """
         versions = self.by_purpose[purpose]
+        if not versions:
+            raise DataLossError("KEY_UNKNOWN", f"the tenant has no {purpose} key")
         return versions[max(versions)]
 
     def version(self, purpose: str, version: int) -> DataKey:

@@ -1,7 +1,7 @@
 """Reading what is known about subjects and records without any value: state, categories, times, names of fields."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vault import crypto
 from vault.errors import NotFoundError
@@ -11,6 +11,7 @@ from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, active_tenant, page_limit
 from vault.operations.idempotency import Answer, RequestKey, earlier_answer, keep
 from vault.operations.subjects import new_subject
+from vault.policy.decide import Operation
 from vault.store import records as record_store
 from vault.store import subjects as subject_store
 from vault.store.database import Connection
@@ -57,30 +58,40 @@ async def create_subject(vault: Vault, attempt: Attempt, tenant: str, request: R
         return await _subject(connection, SubjectName(tenant, subject)), receipt
 
 
-async def get_subject(vault: Vault, name: SubjectName) -> SubjectView:
-    """Read a subject.
+async def get_subject(vault: Vault, attempt: Attempt, name: SubjectName) -> SubjectView:
+    """Read a subject; counted are the categories that the caller may list at any level.
 
     Raises:
         NotFoundError: SUBJECT_NOT_FOUND.
     """
     async with vault.database.read() as connection:
         await active_tenant(vault, connection, name.tenant)
-        return await _subject(connection, name)
+        view = await _subject(connection, name)
+    return replace(view, counts={category: count for category, count in view.counts.items() if _may_list(vault, attempt, category)})
 
 
-async def get_record(vault: Vault, name: RecordName) -> RecordView:
+async def get_record(vault: Vault, attempt: Attempt, name: RecordName) -> RecordView:
     """Read a record's metadata.
 
     Raises:
         NotFoundError: RECORD_NOT_FOUND.
+        PermissionDeniedError: ROLE_NOT_ALLOWED.
+        FailedPreconditionError: CUSTOMER_REQUEST_REQUIRED.
     """
+    attempt.operation, attempt.records, attempt.subjects = Operation.LIST.value, (name.record,), (name.subject,)
     async with vault.database.read() as connection:
         await active_tenant(vault, connection, name.tenant)
-        return await load_view(connection, name)
+        view = await load_view(connection, name)
+    attempt.category = view.row.category
+    if refused := vault.policy.refuse_listing(view.row.category, view.row.level, attempt.caller.roles):
+        raise refused.error()
+    return view
 
 
-async def list_records(vault: Vault, name: SubjectName, *, category: str, page_size: int, after: str) -> tuple[list[RecordView], str]:
-    """Metadata of a subject's records, and where the next page starts.
+async def list_records(
+    vault: Vault, attempt: Attempt, name: SubjectName, *, category: str, page_size: int, after: str
+) -> tuple[list[RecordView], str]:
+    """Metadata of those of a subject's records that the caller may list, and where the next page starts; a page may be short.
 
     Raises:
         NotFoundError: SUBJECT_NOT_FOUND.
@@ -94,7 +105,14 @@ async def list_records(vault: Vault, name: SubjectName, *, category: str, page_s
         await _subject(connection, name)
         rows = await record_store.list_records(connection, name.tenant, name.subject, category=category, after=after, limit=limit + 1)
         views = await views_of(connection, name.tenant, rows[:limit])
+    roles = attempt.caller.roles
+    views = [view for view in views if vault.policy.refuse_listing(view.row.category, view.row.level, roles) is None]
     return views, rows[limit - 1].record_id if len(rows) > limit else ""
+
+
+def _may_list(vault: Vault, attempt: Attempt, category: str) -> bool:
+    levels = vault.catalogue.category(category).levels or ("",)
+    return any(vault.policy.refuse_listing(category, level, attempt.caller.roles) is None for level in levels)
 
 
 async def load_view(connection: Connection, name: RecordName) -> RecordView:

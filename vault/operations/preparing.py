@@ -18,6 +18,8 @@ from vault.operations.core import Vault
 from vault.scan import find_contact, refuse_card_data
 
 EXTRA = "extra"
+# Types that take any words, whether the catalogue calls the field free or not: no card number is stored in a company's name either (L40).
+_PROSE = frozenset({FieldType.TEXT, FieldType.COMPANY_NAME, FieldType.MAP})
 _OVERHEAD_BYTES = 64  # framing and tag of one sealed field
 
 
@@ -143,14 +145,14 @@ def prepare_values(
     normal = category.check_fields(values, partial=partial)
     for name, value in normal.items():
         spec = category.fields[name]
+        if spec.free or spec.type in _PROSE:
+            for text in _texts(value):
+                refuse_card_data(text, field=name)
         if spec.index is not None and isinstance(value, str):
             normal[name] = _normalised(vault, spec, value)
         elif spec.type is FieldType.ID and isinstance(value, str) and find_contact(value):
             # Ids stay in clear (I2).
             raise InvalidArgumentError("FIELD_INVALID", f"field '{name}' is an id and looks like a telephone number", field=name)
-        elif spec.free or isinstance(value, Mapping):
-            for text in _texts(value):
-                refuse_card_data(text, field=name)
     size = sum(len(encoded(value)) + _OVERHEAD_BYTES for value in normal.values())
     if size > vault.limits.record_bytes:
         raise ResourceExhaustedError("RECORD_TOO_LARGE", "a record is larger than its limit", limit=str(vault.limits.record_bytes))

@@ -176,7 +176,7 @@ def _release(vault: Vault, keys: TenantKeys, call: RevealCall, facts: Facts, nam
         fields=values,
         extra=extra,
         view=call.view,
-        erased_parties=tuple(part.role for part in parts if _is_erased(part)),
+        erased_parties=_erased_parties(category, parts),
         subjects=tuple(dict.fromkeys(opened)),
         rule=decision.rule,
         consent_basis=decision.consent_basis,
@@ -185,6 +185,13 @@ def _release(vault: Vault, keys: TenantKeys, call: RevealCall, facts: Facts, nam
 
 def _is_erased(part: ReadableRow) -> bool:
     return part.wrapped is None or part.subject_state in {"ERASING", "ERASED"}
+
+
+def _erased_parties(category: Category, parts: Sequence[ReadableRow]) -> tuple[str, ...]:
+    """Parties whose part is destroyed: its key at first, soon its row too, and without that party's required fields no record was ever stored."""
+    living = {part.role for part in parts if not _is_erased(part)}
+    must_be = {spec.party for spec in category.fields.values() if spec.required} | {part.role for part in parts}
+    return tuple(party.name for party in category.parties if party.name in must_be - living)
 
 
 def _check_fields(category: Category, fields: frozenset[str] | None) -> None:

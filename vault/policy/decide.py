@@ -134,6 +134,19 @@ class Policy:
         """
         return self._remembered(question)
 
+    def refuse_listing(self, category: str, level: str, roles: frozenset[str]) -> Refused | None:
+        """Why the metadata of records is closed to the roles; None if any grant lets them do anything with such records.
+
+        Metadata is read without a justification, so nothing that a purpose would have to prove is asked for. Lists stay closed to those who
+        touch them at the customer's request only (P3.2.1-rep): being in a list is personal data by itself (P3.2-exp-contact).
+        """
+        known = self._catalogue.category(category)
+        held = [self._catalogue.roles[name] for name in roles & self._catalogue.roles.keys()]
+        if known.is_list and any(role.on_request for role in held):
+            return self._refused(self._compiled.guards["guard:customer-request"])
+        grants = [grant for grant in known.grants if level in (grant.levels or {""})]
+        return None if any(grant.roles & roles for grant in grants) else self._refused(_ROLE)
+
     def _evaluate(self, question: Question) -> Allowed | Refused:
         category = self._catalogue.categories.get(question.category)
         if category is None:

@@ -129,8 +129,11 @@ def create_result(outcome: Created | VaultError, views: Mapping[str, RecordView]
 def record(tenant: str, item: RecordView) -> resources_pb2.Record:
     """A record without its values."""
     row = item.row
+    # A name leads to the record by one of its parties, and the owner may be erased where another party is left.
+    parties = [part.subject for part in item.parts]
+    owner = row.subject_id if row.subject_id in parties or not parties else parties[0]
     return resources_pb2.Record(
-        name=str(RecordName(tenant, row.subject_id, row.record_id)),
+        name=str(RecordName(tenant, owner, row.record_id)),
         category=row.category,
         level=row.level,
         create_time=timestamp(row.create_time),

@@ -129,7 +129,13 @@ class Authenticator:
                 audience=self._rules.audience,
                 issuer=self._rules.issuer,
                 # Times are checked below, against the vault's own clock.
-                options={"require": ["exp", "iat", "aud", "iss", "sub"], "verify_exp": False, "verify_iat": False, "verify_nbf": False},
+                options={
+                    "require": ["exp", "iat", "aud", "iss", "sub"],
+                    "verify_exp": False,
+                    "verify_iat": False,
+                    "verify_nbf": False,
+                    "enforce_minimum_key_length": True,
+                },
             )
         except jwt.PyJWTError:
             # `from None`: the library's text quotes the token.
@@ -138,10 +144,12 @@ class Authenticator:
         return claims
 
     def _check_times(self, claims: Mapping[str, Any], leeway: timedelta) -> None:
+        # The leeway is added to now, never to a claim: one at the end of the calendar would overflow.
         now = self._clock()
-        if _moment(claims, "exp") + leeway <= now:
+        if _moment(claims, "exp") <= now - leeway:
             raise _invalid("the token has expired")
-        if max(_moment(claims, "iat"), _moment(claims, "nbf" if "nbf" in claims else "iat")) - leeway > now:
+        # A second factor proved in the future would stay fresh for as long as somebody likes.
+        if any(_moment(claims, name) > now + leeway for name in ("iat", "nbf", "auth_time") if name in claims):
             raise _invalid("the token is from the future")
 
     def _person(self, claims: Mapping[str, Any], service: ServicePrincipal, *, via: str, method: str, trace_id: str) -> Caller:

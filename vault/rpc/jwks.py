@@ -5,7 +5,8 @@ Rules:
   ids is not a flood of requests.
 - A known set goes on serving while the issuer is away; it is read again when it is older than the refresh time. A key that the issuer took out of
   the set is dead then.
-- Only public keys for signatures are taken; a symmetric key in the set is ignored.
+- Whoever has a key does not wait while somebody else reads the set: an issuer that hangs holds up one call, not all.
+- Only public keys for signatures are taken; a symmetric key in the set is ignored. The issuer may not send us elsewhere.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import json
 import urllib.request
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from http.client import HTTPException
 from pathlib import Path
 
 import jwt
@@ -49,7 +51,7 @@ class Jwks:
         Raises:
             UnavailableError: IDENTITY_UNAVAILABLE, the set was never read.
         """
-        if kid not in self._keys or self._age() >= self._refresh:
+        if kid not in self._keys or (self._age() >= self._refresh and not self._lock.locked()):
             async with self._lock:
                 await self._read(kid)
         if self._read_at is None:
@@ -60,21 +62,35 @@ class Jwks:
         fresh = kid in self._keys and self._age() < self._refresh
         if fresh or (self._tried_at is not None and self._clock() - self._tried_at < _AGAIN):
             return
-        self._tried_at = self._clock()
+        began = self._clock()
         try:
             self._keys = _parsed(await asyncio.to_thread(_load, self._source))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError, HTTPException):
             return  # the set at hand, if there is one, goes on serving
-        self._read_at = self._tried_at
+        finally:
+            # Counted from the end: those who waited for an issuer that hangs must not try it again, one after the other.
+            self._tried_at = self._clock()
+        self._read_at = began
 
     def _age(self) -> timedelta:
         return timedelta.max if self._read_at is None else self._clock() - self._read_at
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is an error: it could lead to keys of someone else, and out of TLS."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Follow none."""
+
+
+# The configuration admits http(s) only.
+_OPENER = urllib.request.build_opener(_NoRedirect)
+
+
 def _load(source: str) -> bytes:
     if "://" not in source:
         return Path(source).read_bytes()
-    with urllib.request.urlopen(source, timeout=_TIMEOUT.total_seconds()) as answer:  # noqa: S310 - the configuration admits http(s) only
+    with _OPENER.open(source, timeout=_TIMEOUT.total_seconds()) as answer:
         content: bytes = answer.read(_MAX_BYTES)
     return content
 
@@ -91,6 +107,6 @@ def _parsed(content: bytes) -> dict[str, jwt.PyJWK]:
             continue
         try:
             keys[str(entry["kid"])] = jwt.PyJWK.from_dict(entry)
-        except jwt.PyJWTError:
-            continue  # a key of a kind that this version does not know
+        except (jwt.PyJWTError, ValueError, TypeError, NotImplementedError):
+            continue  # damaged, or of a kind that this version does not know
     return keys

@@ -89,7 +89,7 @@ class VaultServicer(vault_service_pb2_grpc.VaultServiceServicer):
     async def GetSubject(self, request: GetSubjectRequest, context: Context) -> GetSubjectResponse:
         """Read a subject's state and record counts."""
         name = names.parse_subject(request.name)
-        return GetSubjectResponse(subject=convert.subject(name.tenant, await metadata.get_subject(self._vault, name)))
+        return GetSubjectResponse(subject=convert.subject(name.tenant, await metadata.get_subject(self._vault, current_attempt(), name)))
 
     async def FindSubjects(self, request: FindSubjectsRequest, context: Context) -> FindSubjectsResponse:
         """Find subjects by one identifier."""
@@ -166,7 +166,7 @@ class VaultServicer(vault_service_pb2_grpc.VaultServiceServicer):
     async def GetRecord(self, request: GetRecordRequest, context: Context) -> GetRecordResponse:
         """Read a record's metadata."""
         name = names.parse_record(request.name)
-        return GetRecordResponse(record=convert.record(name.tenant, await metadata.get_record(self._vault, name)))
+        return GetRecordResponse(record=convert.record(name.tenant, await metadata.get_record(self._vault, current_attempt(), name)))
 
     async def ListRecords(self, request: ListRecordsRequest, context: Context) -> ListRecordsResponse:
         """List the metadata of a subject's records."""
@@ -174,6 +174,7 @@ class VaultServicer(vault_service_pb2_grpc.VaultServiceServicer):
         query = ("records", str(name), request.category)
         views, after = await metadata.list_records(
             self._vault,
+            current_attempt(),
             name,
             category=request.category,
             page_size=request.page_size,
@@ -223,6 +224,9 @@ class VaultServicer(vault_service_pb2_grpc.VaultServiceServicer):
             await reader
         finally:
             reader.cancel()
+            # Room for the reader's last word: it would wait for ever for a place that nobody frees, and keep what was released in memory.
+            while not window.empty():
+                window.get_nowait()
 
     async def ResolveIdentifier(self, request: ResolveIdentifierRequest, context: Context) -> ResolveIdentifierResponse:
         """Look an identifier up and release the record it belonged to."""

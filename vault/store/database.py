@@ -57,6 +57,7 @@ class Database:
         if self.is_sqlite:
             event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(self.engine.sync_engine, "begin", _begin_sqlite)
+            event.listen(self.engine.sync_engine, "invalidate", _release_sqlite)
         else:
             event.listen(self.engine.sync_engine, "connect", _prepare_postgres)
 
@@ -147,3 +148,10 @@ def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:
 
 def _begin_sqlite(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("write") else "BEGIN")
+
+
+def _release_sqlite(dbapi_connection: Any, _record: object, _error: object) -> None:
+    # A caller who leaves cuts a statement off, and its connection is thrown away. Closing alone would keep the write lock for as long as anything
+    # still refers to the statement, and every other writer would wait in vain.
+    if dbapi_connection is not None:
+        dbapi_connection.rollback()

@@ -683,7 +683,7 @@ class ImportEnd(_message.Message):
 
     ROW_COUNT_FIELD_NUMBER: _builtins.int
     row_count: _builtins.int
-    """Rows sent in all."""
+    """Rows sent in all; a file may have none that can be sent."""
     def __init__(
         self,
         *,

@@ -171,7 +171,7 @@ class VaultServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRecords(self, request, context):
-        """Lists the metadata of a subject's records; never a value.
+        """Lists the metadata of those of a subject's records that the caller's role may list; never a value.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

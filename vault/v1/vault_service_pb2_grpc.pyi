@@ -48,7 +48,7 @@ class VaultServiceStub:
     GetRecord: _grpc.UnaryUnaryMultiCallable[_vault_service_pb2.GetRecordRequest, _vault_service_pb2.GetRecordResponse]
     """Reads a record's metadata; never a value."""
     ListRecords: _grpc.UnaryUnaryMultiCallable[_vault_service_pb2.ListRecordsRequest, _vault_service_pb2.ListRecordsResponse]
-    """Lists the metadata of a subject's records; never a value."""
+    """Lists the metadata of those of a subject's records that the caller's role may list; never a value."""
     UpdateRecord: _grpc.UnaryUnaryMultiCallable[_vault_service_pb2.UpdateRecordRequest, _vault_service_pb2.UpdateRecordResponse]
     """Replaces the named fields of a record."""
     DeleteRecord: _grpc.UnaryUnaryMultiCallable[_vault_service_pb2.DeleteRecordRequest, _vault_service_pb2.DeleteRecordResponse]
@@ -86,7 +86,7 @@ class VaultServiceAsyncStub(VaultServiceStub):
     GetRecord: _aio.UnaryUnaryMultiCallable[_vault_service_pb2.GetRecordRequest, _vault_service_pb2.GetRecordResponse]  # type: ignore[assignment]
     """Reads a record's metadata; never a value."""
     ListRecords: _aio.UnaryUnaryMultiCallable[_vault_service_pb2.ListRecordsRequest, _vault_service_pb2.ListRecordsResponse]  # type: ignore[assignment]
-    """Lists the metadata of a subject's records; never a value."""
+    """Lists the metadata of those of a subject's records that the caller's role may list; never a value."""
     UpdateRecord: _aio.UnaryUnaryMultiCallable[_vault_service_pb2.UpdateRecordRequest, _vault_service_pb2.UpdateRecordResponse]  # type: ignore[assignment]
     """Replaces the named fields of a record."""
     DeleteRecord: _aio.UnaryUnaryMultiCallable[_vault_service_pb2.DeleteRecordRequest, _vault_service_pb2.DeleteRecordResponse]  # type: ignore[assignment]
@@ -169,7 +169,7 @@ class VaultServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _vault_service_pb2.ListRecordsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_vault_service_pb2.ListRecordsResponse, _abc.Awaitable[_vault_service_pb2.ListRecordsResponse]]:
-        """Lists the metadata of a subject's records; never a value."""
+        """Lists the metadata of those of a subject's records that the caller's role may list; never a value."""
 
     @_abc_1.abstractmethod
     def UpdateRecord(

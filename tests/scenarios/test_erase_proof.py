@@ -1,0 +1,224 @@
+"""What is left of an erased person: nothing but a certificate, whenever the power goes out."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Table, select
+
+from tests.builders import (
+    ERASING,
+    NEVER,
+    OTHER_PHONE,
+    PHONE,
+    SERVING,
+    asked,
+    contact,
+    create,
+    entries,
+    erase,
+    find,
+    id_of,
+    not_revealed,
+    profile,
+    request_erasure,
+    rows,
+    sought,
+    subject_of,
+)
+from tests.serving import Caller, Serving, serving
+from vault.audit.certificate import verify_certificate
+from vault.client.errors import CallError
+from vault.errors import DataLossError
+from vault.operations import erase as erasing
+from vault.store import tables
+from vault.v1.erasure_service_pb2 import (
+    ERASURE_STATE_COMPLETE,
+    ERASURE_STATE_RUNNING,
+    ApproveErasureRequest,
+    GetErasureCertificateRequest,
+    GetErasureRequest,
+)
+from vault.v1.resources_pb2 import SUBJECT_STATE_ERASED
+from vault.v1.vault_service_pb2 import CreateRecordRequest, GetSubjectRequest, ResolveIdentifierRequest
+
+OF_PERSON = (tables.subject_keys, tables.record_parts, tables.index_entries, tables.identities)
+SECRET = {"wrapped", "sealed", "token"}
+
+
+class PowerCutError(Exception):
+    """Stands in for a process that dies between two commits."""
+
+
+async def power_cut(*_: object) -> None:
+    """Never gets to the rows."""
+    raise PowerCutError
+
+
+async def certificate_of(served: Serving, name: str) -> str:
+    """A certificate, read as the auditor."""
+    auditor = served.service("auditor")
+    return (await auditor.call(auditor.erasures.GetErasureCertificate, GetErasureCertificateRequest(name=name))).certificate
+
+
+async def secrets_of(served: Serving, subject: str) -> set[bytes]:
+    """Wrapped keys, ciphertexts and index tokens of a subject."""
+    found: set[bytes] = set()
+    async with served.vault.database.read() as connection:
+        for table in OF_PERSON:
+            columns = [column for column in table.columns if column.name in SECRET]
+            query = select(*columns).where(table.c.subject_id == subject)
+            found.update(value for row in await connection.execute(query) for value in row)
+    return found
+
+
+async def tables_that_name(served: Serving, subject: str) -> set[str]:
+    """Tables with a row that has the subject's id in one of its columns; the log, which names ids for ever, is not looked at."""
+    naming: set[str] = set()
+    wanted: list[Table] = [table for table in tables.metadata.sorted_tables if not table.name.startswith("audit_")]
+    async with served.vault.database.read() as connection:
+        for table in wanted:
+            if any(subject in str(row) for row in await connection.execute(select(table))):
+                naming.add(table.name)
+    return naming
+
+
+async def everything(served: Serving) -> bytes:
+    """Every row of every table, the log included, and the files of the database where they are at hand."""
+    content = b""
+    async with served.vault.database.read() as connection:
+        for table in tables.metadata.sorted_tables:
+            for row in await connection.execute(select(table)):
+                content += b"|".join(value if isinstance(value, bytes) else str(value).encode() for value in row) + b"\n"
+    return content
+
+
+async def refusals(caller: Caller, name: str) -> list[CallError]:
+    """What reading and writing answer about a person who is being erased."""
+    resolve = ResolveIdentifierRequest(
+        parent="tenants/acme", category="end-customer-contact", kind="phone", value=PHONE, justification=SERVING
+    )
+    return [
+        await not_revealed(caller, asked(name, "phone")),
+        await not_revealed(caller, asked(name)),
+        await caller.refused(caller.records.ResolveIdentifier, resolve),
+        await caller.refused(caller.records.CreateRecord, CreateRecordRequest(parent="tenants/acme", record=contact())),
+        await caller.refused(
+            caller.records.CreateRecord, CreateRecordRequest(parent="tenants/acme", record=profile(subject_of(name), first_name="דנה"))
+        ),
+    ]
+
+
+async def test_a_raw_scan_after_an_erasure_finds_nothing_of_the_person(served: Serving) -> None:
+    """I4, L43: keys, ciphertexts, index tokens and identities are gone; the other person's are not."""
+    await served.create_tenants()
+    app = served.service("acme-app")
+    person = subject_of((await create(app, contact(email="dana@example.com"))).name)
+    other = subject_of((await create(app, contact(OTHER_PHONE))).name)
+    await create(app, profile(person, first_name="דנה", extra={"shoe": "blue suede"}))
+    before, kept = await secrets_of(served, id_of(person)), await secrets_of(served, id_of(other))
+
+    await erase(served, person)
+
+    left = await everything(served)
+    assert len(before) == 5
+    assert not any(secret in left for secret in before)
+    assert all(secret in left for secret in kept)
+    assert not any(value in left for value in (PHONE.encode(), b"2345678", b"dana@", "דנה".encode(), b"suede"))
+    assert await tables_that_name(served, id_of(person)) == {"subjects", "erasures"}
+
+
+async def test_a_certificate_says_what_was_destroyed_and_verifies_with_the_vaults_key_alone(served: Serving) -> None:
+    """I8: offline; it names counts, people and the entry of the log, and nothing of the person."""
+    await served.create_tenants()
+    app = served.service("acme-app")
+    person = subject_of((await create(app, contact())).name)
+    await create(app, profile(person, first_name="דנה"))
+
+    erasure = await erase(served, person)
+
+    certificate = await certificate_of(served, erasure.name)
+    said = verify_certificate(certificate, served.vault.signer.verifier())
+    logged = (await entries(served))[-1]
+    assert (said["erasure"], said["subject"], said["state"], said["kept"]) == (erasure.name, person, "COMPLETE", [])
+    assert said["outcomes"] == {"end-customer-contact": {"erased": 1, "found": 1}, "list-profile": {"erased": 1, "found": 1}}
+    assert (said["requester"], said["approver"]) == ("spiffe://pii-vault.localhost/privacy-officer", "people/e-approver")
+    assert said["audit"] == {"log": "acme", "index": len(await entries(served)) - 1}
+    assert (logged.operation, list(logged.subjects)) == ("erase", [id_of(person)])
+    assert not any(value in certificate for value in ("2345678", "דנה"))
+
+
+async def test_a_certificate_that_was_changed_is_refused(served: Serving) -> None:
+    """I8: another subject, another approver, another key."""
+    await served.create_tenants()
+    erasure = await erase(served, subject_of((await create(served.service("acme-app"), contact())).name))
+    certificate, verifier = await certificate_of(served, erasure.name), served.vault.signer.verifier()
+    tampered = [
+        certificate.replace(id_of(erasure.subject), NEVER),
+        certificate.replace("e-approver", "e-somebody"),
+        certificate.replace('"found": 1', '"found": 2'),
+        certificate[:-8],
+        "",
+    ]
+
+    reasons = []
+    for text in tampered:
+        with pytest.raises(DataLossError) as refused:
+            verify_certificate(text, verifier)
+        reasons.append(refused.value.reason)
+
+    assert reasons == ["NOTE_INVALID"] * len(tampered)
+
+
+async def test_there_is_no_certificate_before_the_erasure_is_done(served: Serving) -> None:
+    await served.create_tenants()
+    erasure = await request_erasure(
+        served.service("privacy-officer"), subject_of((await create(served.service("acme-app"), contact())).name)
+    )
+    auditor = served.service("auditor")
+
+    refused = await auditor.refused(auditor.erasures.GetErasureCertificate, GetErasureCertificateRequest(name=erasure.name))
+
+    assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "ERASURE_NOT_COMPLETE")
+
+
+async def test_an_erasure_that_a_crash_interrupted_is_finished_at_the_next_start(
+    home_template: Path, tmp_path: Path, migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E10, I4: keys die first, so in between nothing can be read; afterwards the certificate is there as ever."""
+    home = tmp_path / "home"
+    async with serving(home_template, home, migrated_url) as served:
+        await served.create_tenants()
+        app = served.service("acme-app")
+        name = (await create(app, contact())).name
+        person = subject_of(name)
+        erasure = await request_erasure(served.service("privacy-officer"), person)
+        await served.sign_nda("e-approver")
+        officer = served.person("e-approver", "privacy-officer")
+        with monkeypatch.context() as crash:
+            crash.setattr(erasing, "finish_erasure", power_cut)
+
+            died = await officer.refused(officer.erasures.ApproveErasure, ApproveErasureRequest(name=erasure.name, justification=ERASING))
+
+        between = await refusals(app, name)
+        state = (await app.call(app.records.GetSubject, GetSubjectRequest(name=person))).subject.state
+        pending = (await officer.call(officer.erasures.GetErasure, GetErasureRequest(name=erasure.name))).erasure
+        left = await rows(served, *OF_PERSON)
+    async with serving(home_template, home, migrated_url) as served:
+        app, officer = served.service("acme-app"), served.service("privacy-officer")
+
+        done = (await officer.call(officer.erasures.GetErasure, GetErasureRequest(name=erasure.name))).erasure
+
+        said = verify_certificate(await certificate_of(served, erasure.name), served.vault.signer.verifier())
+        gone = await not_revealed(app, asked(name, "phone"))
+        found = await find(app, sought("phone", PHONE))
+        again = (await create(app, contact())).name
+        last = [entry for entry in await entries(served) if entry.operation == "erase"]
+
+    assert died.reason == "INTERNAL"
+    assert [error.reason for error in between] == ["SUBJECT_ERASED"] * 3 + ["RETRY_AFTER_ERASURE"] * 2
+    assert (state, pending.state, done.state) == (SUBJECT_STATE_ERASED, ERASURE_STATE_RUNNING, ERASURE_STATE_COMPLETE)
+    assert left == (0, 1, 1, 1)
+    assert (said["subject"], said["approver"]) == (person, "people/e-approver")
+    assert (gone.reason, list(found)) == ("RECORD_NOT_FOUND", [])
+    assert subject_of(again) != person
+    assert [entry.actor for entry in last] == ["upkeep"]

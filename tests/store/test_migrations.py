@@ -1,0 +1,161 @@
+"""Migrations: one line of revisions, up and down on both databases, ending at the schema that the code has."""
+
+import ast
+import asyncio
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
+
+from tests.store.rows import ACME, TENANT, opened
+from vault.errors import FailedPreconditionError
+from vault.store import schema
+from vault.store.database import Database
+from vault.store.tables import metadata
+from vault.store.tenants import TenantKeyRow, get_tenant, insert_tenant
+
+SCRIPTS = ScriptDirectory.from_config(schema.alembic_config())
+REVISIONS = list(SCRIPTS.walk_revisions())
+
+
+def differences(connection: Connection) -> list[object]:
+    """What autogenerate would write to make the database the model."""
+    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+    return list(compare_metadata(context, metadata))
+
+
+def tables(connection: Connection) -> set[str]:
+    return set(inspect(connection).get_table_names())
+
+
+def primary_keys(connection: Connection) -> dict[str, list[str]]:
+    inspector = inspect(connection)
+    return {name: list(inspector.get_pk_constraint(name)["constrained_columns"]) for name in inspector.get_table_names()}
+
+
+def downgrade(connection: Connection) -> None:
+    config = schema.alembic_config()
+    config.attributes["connection"] = connection
+    command.downgrade(config, "base")
+
+
+async def revision(database: Database) -> str | None:
+    async with database.read() as connection:
+        return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+
+
+def test_revisions_form_one_line() -> None:
+    assert len(SCRIPTS.get_heads()) == 1
+    assert len(SCRIPTS.get_bases()) == 1
+
+
+@pytest.mark.parametrize("path", [Path(script.path) for script in REVISIONS], ids=lambda path: path.stem)
+def test_a_migration_means_the_same_when_the_code_has_moved_on(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+
+    assert imported <= {"sqlalchemy", "alembic"}
+
+
+async def test_a_migrated_database_has_the_schema_of_the_model(database_url: str) -> None:
+    async with opened(database_url) as database:
+        await schema.migrate(database)
+
+        async with database.read() as connection:
+            found = await connection.run_sync(differences)
+
+    assert found == []
+
+
+async def test_a_migrated_database_has_the_primary_keys_of_the_model(database_url: str) -> None:
+    """Autogenerate does not compare them."""
+    async with opened(database_url) as database:
+        await schema.migrate(database)
+
+        async with database.read() as connection:
+            found = await connection.run_sync(primary_keys)
+
+    del found["alembic_version"]
+    assert found == {name: [column.name for column in table.primary_key.columns] for name, table in metadata.tables.items()}
+
+
+async def test_a_database_goes_down_to_nothing_and_up_again(database_url: str) -> None:
+    async with opened(database_url) as database:
+        await schema.migrate(database)
+        async with database.write() as connection:
+            await connection.run_sync(downgrade)
+        async with database.read() as connection:
+            left = await connection.run_sync(tables)
+
+        await schema.migrate(database)
+        async with database.read() as connection:
+            found = await connection.run_sync(differences)
+
+    assert left == {"alembic_version"}
+    assert found == []
+
+
+async def test_migrating_a_migrated_database_keeps_what_is_in_it(database: Database) -> None:
+    async with database.write() as connection:
+        await insert_tenant(connection, TENANT, [TenantKeyRow("data", 1, b"wrapped")])
+
+    await schema.migrate(database)
+
+    async with database.read() as connection:
+        assert await get_tenant(connection, ACME) == TENANT
+
+
+async def test_workers_that_migrate_at_once_all_find_it_done(database_url: str) -> None:
+    async with opened(database_url) as one, opened(database_url) as two:
+        await asyncio.gather(schema.migrate(one), schema.migrate(two), schema.migrate(two))
+
+        assert await revision(one) == SCRIPTS.get_current_head()
+
+
+async def test_a_migration_that_fails_leaves_nothing_of_it(database_url: str) -> None:
+    async with opened(database_url) as database:
+        async with database.write() as connection:
+            await connection.execute(text("CREATE TABLE tenants (something_else INTEGER)"))  # in the way of the last tables
+
+        with pytest.raises(Exception, match="AUDIT_UNAVAILABLE"):
+            await schema.migrate(database)
+
+        async with database.read() as connection:
+            assert await connection.run_sync(tables) == {"tenants"}
+
+
+async def test_a_migrated_database_passes_the_check(database: Database) -> None:
+    await schema.check(database)
+
+
+async def test_an_empty_database_is_refused(database_url: str) -> None:
+    async with opened(database_url) as database:
+        with pytest.raises(FailedPreconditionError) as raised:
+            await schema.check(database)
+
+    assert raised.value.reason == "SCHEMA_OUTDATED"
+
+
+@pytest.mark.parametrize("other", ["0000", "9999"])
+async def test_a_database_of_another_revision_is_refused(database: Database, other: str) -> None:
+    async with database.write() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = :other"), {"other": other})
+
+    with pytest.raises(FailedPreconditionError) as raised:
+        await schema.check(database)
+
+    assert raised.value.reason == "SCHEMA_OUTDATED"
+
+
+async def test_the_migrations_are_found_in_a_folder_with_a_percent_sign(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(schema, "__file__", str(tmp_path / "100%(sure)s" / "schema.py"))
+
+    found = schema.alembic_config().get_main_option("script_location")
+
+    assert found == str(tmp_path / "100%(sure)s" / "migrations")

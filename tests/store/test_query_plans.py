@@ -1,0 +1,179 @@
+"""Queries on the way of every call use an index to the row, on both databases.
+
+SQLite is asked before and after ANALYZE: nobody runs it on an embedded database, so the plan without statistics is the one that serves.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import pytest
+from sqlalchemy import event, text
+
+from tests.store.rows import ACME, BETA, END, NOW, Stored, record, store
+from vault.store.database import Connection, Database
+from vault.store.orders import records_in_scope
+from vault.store.records import find_by_token, list_members, list_records, readable_parts
+from vault.store.subjects import Token, active_subject_keys, claim_identities, subjects_of_tokens
+
+RECORDS = 4000
+LISTS = 2
+ASKED = 4
+
+BIG_TABLES = ("records", "record_parts", "index_entries", "subjects", "subject_keys", "identities")
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A database with enough rows that scanning them would be wrong."""
+
+    database: Database
+    stored: Sequence[Stored]
+
+    @property
+    def ids(self) -> list[str]:
+        return [item.row.record_id for item in self.stored[:ASKED]]
+
+    @property
+    def subjects(self) -> list[str]:
+        return [item.row.subject_id for item in self.stored[:ASKED]]
+
+
+Query = Callable[[Connection, Filled], Awaitable[object]]
+
+
+def token(number: int) -> Token:
+    return Token("phone", number.to_bytes(32, "big"))
+
+
+async def _readable_parts(connection: Connection, filled: Filled) -> object:
+    return await readable_parts(connection, ACME, filled.ids)
+
+
+async def _find_by_token(connection: Connection, filled: Filled) -> object:
+    category = filled.stored[0].row.category
+    return await find_by_token(connection, ACME, category=category, kind="phone", token=token(0).token, after="", limit=101)
+
+
+async def _list_members(connection: Connection, filled: Filled) -> object:
+    row = filled.stored[0].row
+    return await list_members(connection, ACME, category=row.category, list_id=row.list_id, owners=filled.subjects)
+
+
+async def _list_records(connection: Connection, filled: Filled) -> object:
+    return await list_records(connection, ACME, filled.subjects[0], category="", after="", limit=101)
+
+
+async def _list_records_of_category(connection: Connection, filled: Filled) -> object:
+    row = filled.stored[0].row
+    return await list_records(connection, ACME, row.subject_id, category=row.category, after="", limit=101)
+
+
+async def _subjects_of_tokens(connection: Connection, _filled: Filled) -> object:
+    return await subjects_of_tokens(connection, ACME, [token(0), token(1), Token("mail", b"mail")])
+
+
+async def _active_subject_keys(connection: Connection, filled: Filled) -> object:
+    return await active_subject_keys(connection, ACME, filled.subjects)
+
+
+async def _records_in_scope(connection: Connection, filled: Filled) -> object:
+    categories = [filled.stored[0].row.category, "incoming-message"]
+    return await records_in_scope(
+        connection, ACME, categories=categories, tokens=[("phone", token(0).token)], start=NOW, end=END, limit=20_001
+    )
+
+
+# What SQLite must have looked up, in the words of EXPLAIN QUERY PLAN: how far into the index each table's search goes.
+QUERIES: dict[str, tuple[Query, tuple[str, ...]]] = {
+    "readable_parts": (_readable_parts, ("record_parts: tenant_id record_id", "records: tenant_id record_id")),
+    "find_by_token": (_find_by_token, ("index_entries: tenant_id kind token record_id", "records: tenant_id record_id")),
+    "list_members": (_list_members, ("records: tenant_id list_id category subject_id",)),
+    "list_records": (_list_records, ("record_parts: tenant_id subject_id record_id", "records: tenant_id record_id")),
+    "list_records of a category": (
+        _list_records_of_category,
+        ("record_parts: tenant_id subject_id record_id", "records: tenant_id record_id"),
+    ),
+    "subjects_of_tokens": (_subjects_of_tokens, ("identities: tenant_id kind token",)),
+    "active_subject_keys": (_active_subject_keys, ("subject_keys: tenant_id subject_id", "subjects: tenant_id subject_id")),
+    "records_in_scope": (_records_in_scope, ("index_entries: tenant_id kind token", "records: tenant_id record_id")),
+}
+
+
+@pytest.fixture
+async def filled(database: Database) -> Filled:
+    stored = [
+        record({"member": f"subject{n}"}, {"phone": ("member", token(n))}, category="list-membership", list_id=f"list{n % LISTS}")
+        for n in range(RECORDS)
+    ]
+    for tenant in (ACME, BETA):
+        await store(database, *stored, tenant=tenant)
+        async with database.write() as connection:
+            await claim_identities(connection, tenant, [(token(n), f"subject{n}") for n in range(RECORDS)])
+    return Filled(database, stored)
+
+
+async def analyze(database: Database) -> None:
+    async with database.write() as connection:
+        await connection.execute(text("ANALYZE"))
+    # SQLite reads statistics when a connection is opened.
+    await database.engine.dispose()
+
+
+async def plans(filled: Filled, query: Query) -> list[list[str]]:
+    """The plan of each SELECT that a query makes."""
+    statements: list[tuple[str, Sequence[object]]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Sequence[object], _context: object, _many: bool) -> None:
+        if statement.startswith("SELECT"):
+            statements.append((statement, parameters))
+
+    engine = filled.database.engine.sync_engine
+    explain = "EXPLAIN QUERY PLAN" if filled.database.is_sqlite else "EXPLAIN"
+    async with filled.database.write() as connection:
+        event.listen(engine, "before_cursor_execute", note)
+        await query(connection, filled)
+        event.remove(engine, "before_cursor_execute", note)
+        return [
+            [str(row[-1]) for row in await connection.exec_driver_sql(f"{explain} {statement}", tuple(parameters))]
+            for statement, parameters in statements
+        ]
+
+
+def searched(plan: Sequence[str]) -> set[str]:
+    """`table: columns` of each index search in a plan of SQLite."""
+    found = set()
+    for line in plan:
+        if line.startswith("SEARCH"):
+            columns = line.partition("(")[2].partition(")")[0].split(" AND ")
+            found.add(f"{line.split()[1]}: " + " ".join(column.rstrip("?").rstrip("=<>") for column in columns))
+    return found
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("analyzed", [False, True], ids=["without statistics", "with statistics"])
+async def test_sqlite_goes_to_the_rows_by_an_index(filled: Filled, analyzed: bool) -> None:
+    if analyzed:
+        await analyze(filled.database)
+
+    seen = {name: [line for plan in await plans(filled, query) for line in plan] for name, (query, _) in QUERIES.items()}
+
+    scans = {name: [line for line in plan if line.startswith("SCAN") and line.split()[1] in BIG_TABLES] for name, plan in seen.items()}
+    missing = {name: sorted(set(expected) - searched(seen[name])) for name, (_, expected) in QUERIES.items()}
+    assert scans == {name: [] for name in QUERIES}
+    assert missing == {name: [] for name in QUERIES}
+
+
+@pytest.mark.parametrize("database_kind", ["postgres"], indirect=True)
+async def test_postgres_goes_to_the_rows_by_an_index(filled: Filled) -> None:
+    await analyze(filled.database)
+
+    seen = {name: await plans(filled, query) for name, (query, _) in QUERIES.items()}
+
+    scans = {name: [line for plan in found for line in plan if "Seq Scan" in line] for name, found in seen.items()}
+    whole = {
+        name: [line for plan in found for line in plan if line.strip() == f"Index Cond: (tenant_id = '{ACME}'::text)"]
+        for name, found in seen.items()
+    }
+    assert all(seen.values())
+    assert scans == {name: [] for name in QUERIES}
+    assert whole == {name: [] for name in QUERIES}
