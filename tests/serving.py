@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from vault import server
 from vault.cli import development
 from vault.client.errors import CallError, call_error
-from vault.config import load
+from vault.config import Settings, load
 from vault.operations.core import Vault
 from vault.v1 import (
     access_service_pb2_grpc,
@@ -122,21 +122,23 @@ class Caller:
 class Serving:
     """A running vault and the identities that call it."""
 
-    def __init__(self, home: Path, running: server.Running, clock: Clock) -> None:
+    def __init__(self, home: Path, address: str, clock: Clock, running: server.Running | None = None) -> None:
         self.home = home
-        self.running = running
+        self.address = address
         self.clock = clock
+        self._running = running
         self._channels: dict[str, grpc.aio.Channel] = {}
+
+    @property
+    def running(self) -> server.Running:
+        """The server, if it runs in this process."""
+        assert self._running is not None
+        return self._running
 
     @property
     def vault(self) -> Vault:
         """The parts of the running vault, for looking underneath."""
         return self.running.vault
-
-    @property
-    def address(self) -> str:
-        """Where it serves."""
-        return f"localhost:{self.running.port}"
 
     def service(self, name: str) -> Caller:
         """A service by the name of its client folder, e.g. `acme-app`."""
@@ -227,19 +229,24 @@ def make_home(folder: Path) -> Path:
 @asynccontextmanager
 async def serving(template: Path, home: Path, database_url: str, **changes: object) -> AsyncIterator[Serving]:
     """A vault in a copy of a home, on a database that has the schema already; `changes` replace keys of the configuration."""
-    if not home.exists():
-        shutil.copytree(template, home)
-    configuration = yaml.safe_load((home / "vault.yaml").read_text())
-    configuration |= {"database_url": database_url, **changes}
-    (home / "vault.yaml").write_text(yaml.safe_dump(configuration))
+    settings = _prepared(template, home, {"database_url": database_url, **changes})
     clock = Clock()
-    running = await server.start(load(home / "vault.yaml"), clock=clock)
-    served = Serving(home, running, clock)
+    running = await server.start(settings, clock=clock)
+    served = Serving(home, f"localhost:{running.port}", clock, running)
     try:
         yield served
     finally:
         await served.close()
         await running.stop()
+
+
+def _prepared(template: Path, home: Path, changes: Mapping[str, object]) -> Settings:
+    """The settings of a home of its own, with some keys replaced."""
+    if not home.exists():
+        shutil.copytree(template, home)
+    configuration = yaml.safe_load((home / "vault.yaml").read_text())
+    (home / "vault.yaml").write_text(yaml.safe_dump(configuration | changes))
+    return load(home / "vault.yaml")
 
 
 def issuer_key(home: Path) -> ec.EllipticCurvePrivateKey:

@@ -56,7 +56,6 @@ on_postgres = pytest.mark.parametrize("database_kind", ["postgres"], indirect=Tr
 @pytest.fixture
 def _quick_health(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_HEALTH_EVERY", timedelta(milliseconds=20))
-    monkeypatch.setattr(server, "_HEALTH_WITHIN", timedelta(milliseconds=500))
 
 
 @pytest.fixture
@@ -79,12 +78,12 @@ async def statuses(served: Serving, *services: str) -> set[int]:
 async def becomes(served: Serving, status: int) -> None:
     """Wait until every service has this status."""
     async with asyncio.timeout(30):
-        while await statuses(served) != {status}:
+        while await statuses(served) != {status}:  # noqa: ASYNC110 - the vault tells nobody in this process
             await asyncio.sleep(0.01)
 
 
 async def test_every_service_is_serving(served: Serving) -> None:
-    assert await statuses(served) == {Status.SERVING}
+    await becomes(served, Status.SERVING)
 
 
 async def test_an_unknown_service_has_no_health(served: Serving) -> None:
@@ -132,8 +131,11 @@ async def test_no_service_is_serving_while_the_database_is_gone(
 
 
 @on_postgres
-async def test_no_service_is_serving_while_the_database_says_nothing(served: Serving, migrated_url: str) -> None:
+async def test_no_service_is_serving_while_the_database_says_nothing(
+    served: Serving, migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Harm: behind a broken network the look at the database never came back, and the vault called itself well for ever."""
+    monkeypatch.setattr(server, "_HEALTH_WITHIN", timedelta(milliseconds=500))
     connection = await asyncpg.connect(make_url(migrated_url).set(drivername="postgresql").render_as_string(hide_password=False))
     transaction = connection.transaction()
     await transaction.start()
@@ -305,6 +307,17 @@ def test_a_process_that_cannot_start_says_why_and_what_to_do(home: Path, databas
 
     assert refused.error()["reason"] == "SCHEMA_OUTDATED"
     assert refused.error()["hint"] == "run pii-vault migrate with this configuration"
+
+
+@on_sqlite
+@pytest.mark.xfail(raises=AssertionError, reason="alembic's CommandError passes through vault/store/schema.py and ends in a stack trace")
+def test_a_database_of_a_newer_version_is_not_migrated(home: Path, migrated_url: str) -> None:
+    """An older command on a newer database: told apart from one that `migrate` would help."""
+    asyncio.run(execute(migrated_url, "UPDATE alembic_version SET version_num = '9999'"))
+
+    refused = run("--json", "migrate", "--config", home / "vault.yaml")
+
+    assert refused.error()["reason"].startswith("SCHEMA_")
 
 
 def test_a_call_under_way_finishes_after_sigterm_and_the_process_ends_well(home: Path) -> None:

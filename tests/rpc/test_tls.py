@@ -175,7 +175,6 @@ async def test_a_certificate_without_exactly_one_known_spiffe_id_is_refused(
     assert (refused.receipt.log, refused.receipt.index) == ("system", before)
 
 
-@pytest.mark.xfail(reason="edge.py reads x509_subject_alternative_name, which mixes all kinds of names; peer_uri holds URIs only")
 @pytest.mark.parametrize("name", [x509.DNSName(OPERATOR), x509.RFC822Name(OPERATOR)], ids=["DNS", "mailbox"])
 async def test_a_name_of_another_kind_that_reads_like_a_spiffe_id_is_none(
     served: Serving, authority: Authority, name: x509.GeneralName

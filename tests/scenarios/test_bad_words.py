@@ -169,7 +169,7 @@ async def test_what_is_refused_is_repeated_neither_to_the_caller_nor_to_the_log(
 @pytest.mark.parametrize("field", ["phone", "email"])
 async def test_an_identifier_that_cannot_be_one_is_refused(served: Serving, field: str) -> None:
     await served.create_tenants()
-    impossible = {"phone": ["12", "0", "call me", "+", "9" * 200, "*2345"], "email": ["@", "dana@", "dana@localhost", "a b@c.d", "x" * 200]}
+    impossible = {"phone": ["12", "0", "call me", "+", "9" * 40, "*2345"], "email": ["@", "dana@", "dana@localhost", "a b@c.d", "x" * 200]}
     items = [record("end-customer-contact", {field: text}) for text in impossible[field]]
 
     refused = [refusal(item) for item in await create_all(served.service("acme-app"), items)]

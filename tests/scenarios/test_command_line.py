@@ -97,13 +97,13 @@ def test_migrate_can_be_run_again(cli: Commands, database_kind: str, tmp_path: P
 
 def test_tenant_is_created_shown_listed_and_changed(cli: Commands) -> None:
     created = cli.answer("operator", "tenant", "create", "initech", "--display-name", "Initech")
-    changed = cli.answer("operator", "tenant", "update", "initech", "--display-name", "Initech Ltd", "--reference-pattern", "IT-[0-9]{4}")
+    changed = cli.answer("operator", "tenant", "update", "initech", "--display-name", "Initech Ltd", "--reference-pattern", r"IT-\d{4}")
     got = cli.answer("operator", "tenant", "get", "initech")
     listed = cli.answer("operator", "tenant", "list")
 
     assert created["tenant"]["name"] == "tenants/initech"
     assert changed["tenant"]["display_name"] == "Initech Ltd"
-    assert got["tenant"]["reference_pattern"] == "IT-[0-9]{4}"
+    assert got["tenant"]["reference_pattern"] == r"IT-\d{4}"
     assert "tenants/initech" in [tenant["name"] for tenant in listed["tenants"]]
     assert cli.error("operator", "tenant", "create", "initech")["reason"] == "TENANT_EXISTS"
 

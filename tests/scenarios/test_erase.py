@@ -121,7 +121,7 @@ async def test_nothing_can_be_added_to_an_erased_person(served: Serving) -> None
         app.records.CreateRecord, CreateRecordRequest(parent="tenants/acme", record=profile(person, first_name="דנה"))
     )
 
-    assert (refused.code.name, refused.reason) == ("ABORTED", "RETRY_AFTER_ERASURE")
+    assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "SUBJECT_ERASED")
     assert await rows(served, *OF_PERSON) == (0, 0, 0, 0)
 
 

@@ -7,7 +7,7 @@ Rules:
 No I/O; files are read by `loader.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from vault.catalogue import check
@@ -197,6 +197,11 @@ class Category:
     on_contract_end: ContractEnd
     requirements: tuple[str, ...]
     never_stored: NeverStored
+
+    def missing_parties(self, present: Collection[str]) -> tuple[str, ...]:
+        """Parties that every record of the category had when it was stored, and that are not among those present: their part was destroyed."""
+        must_be = {spec.party for spec in self.fields.values() if spec.required}
+        return tuple(party.name for party in self.parties if party.name in must_be and party.name not in present)
 
     @property
     def is_transient(self) -> bool:

@@ -7,12 +7,14 @@ from its identity provider, and the root key from a key service.
 import ipaddress
 import json
 import os
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jwt
 from cryptography import x509
@@ -22,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from vault import config
 from vault.audit.checkpoint import NoteSigner
 from vault.errors import FailedPreconditionError, InvalidArgumentError
 from vault.keys import local
@@ -32,6 +35,9 @@ TRUST_DOMAIN = "pii-vault.localhost"
 ISSUER, AUDIENCE = "https://issuer.pii-vault.localhost", "pii-vault"
 _VALID = timedelta(days=365)
 _TOKEN_VALID = timedelta(hours=8)
+# As the vault wants it of a token's claim.
+_EMPLOYEE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MAX_COMMON_NAME = 64  # X.520 ub-common-name
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +71,17 @@ def create(home: Path, *, tenants: Sequence[str], listen: str, database_url: str
     """Make the home of a development vault (mode 0700) with everything that `serve` needs.
 
     Raises:
-        FailedPreconditionError: HOME_EXISTS, the folder is there and not empty.
+        FailedPreconditionError: HOME_EXISTS, the folder is there and not empty; CONFIG_INVALID, the address or the database's URL is malformed.
         InvalidArgumentError: NAME_INVALID, a tenant id is malformed.
     """
     for tenant in tenants:
         check_tenant_id(tenant, field="tenant")
+    principals = services(list(dict.fromkeys(tenants)))
+    configuration = _configuration(principals, listen=listen, database_url=database_url)
+    with TemporaryDirectory() as scratch:
+        # Before anything is made, so that a mistake can be corrected and the command repeated.
+        (Path(scratch) / "vault.yaml").write_text(configuration, encoding="utf-8")
+        config.load(Path(scratch) / "vault.yaml")
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(home.iterdir()):
         raise FailedPreconditionError("HOME_EXISTS", "the folder is not empty; nothing in it was changed")
@@ -79,10 +91,10 @@ def create(home: Path, *, tenants: Sequence[str], listen: str, database_url: str
     _create_issuer(home)
     authority = _Authority.create(home)
     _write_pair(home, "server", *authority.issue("localhost", server=True))
-    principals = services(tenants)
     for service in principals:
         _create_client(home, authority, service, listen)
-    (home / "vault.yaml").write_text(_configuration(principals, listen=listen, database_url=database_url), encoding="utf-8")
+    # The URL of a database may hold a password.
+    _write_private(home / "vault.yaml", configuration.encode())
 
 
 def sign_in(home: Path, employee: str, *, roles: Sequence[str], tenants: Sequence[str], mfa: bool = True) -> Path:
@@ -90,8 +102,11 @@ def sign_in(home: Path, employee: str, *, roles: Sequence[str], tenants: Sequenc
 
     Raises:
         FailedPreconditionError: HOME_INVALID, this is not a development home.
+        InvalidArgumentError: FIELD_INVALID, a service has that name.
     """
     desk, folder = home / "clients" / "desk", home / "clients" / employee
+    if folder.exists() and not (folder / "token.jwt").exists():
+        raise InvalidArgumentError("FIELD_INVALID", "a service has that name, and its certificate would be lost", field="employee")
     try:
         key = load_pem_private_key((home / "issuer.key").read_bytes(), password=None)
         kid = json.loads((home / "jwks.json").read_text())["keys"][0]["kid"]
@@ -153,8 +168,9 @@ def _configuration(principals: Sequence[DevelopmentService], *, listen: str, dat
     template = resources.files("vault.cli").joinpath("vault.yaml.template").read_text(encoding="utf-8")
     values = {
         "NAME": NAME,
-        "LISTEN": listen,
-        "DATABASE_URL": database_url,
+        # Quoted: whatever they hold, they are one value each.
+        "LISTEN": json.dumps(listen),
+        "DATABASE_URL": json.dumps(database_url),
         "ISSUER": ISSUER,
         "AUDIENCE": AUDIENCE,
         "PRINCIPALS": "\n".join(rows),
@@ -191,7 +207,7 @@ class _Authority:
         loopback = [x509.IPAddress(ipaddress.ip_address(address)) for address in ("127.0.0.1", "::1")]
         names: list[x509.GeneralName] = [x509.DNSName(name), *loopback] if server else [x509.UniformResourceIdentifier(name)]
         purpose = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name.rsplit("/", 1)[-1])])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name.rsplit("/", 1)[-1][:_MAX_COMMON_NAME])])
         certificate = (
             _builder(subject, self.certificate.subject, key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -245,6 +261,8 @@ def check_employee(employee: str) -> str:
     Raises:
         InvalidArgumentError: FIELD_INVALID.
     """
-    if not employee or not all(c.isascii() and (c.isalnum() or c in "._-") for c in employee) or not employee[0].isalnum():
-        raise InvalidArgumentError("FIELD_INVALID", "an employee id is letters, digits, '.', '_' and '-'", field="employee")
+    if not _EMPLOYEE.fullmatch(employee):
+        raise InvalidArgumentError(
+            "FIELD_INVALID", "an employee id is 1 to 64 letters, digits, '.', '_' and '-'", field="employee", limit="64"
+        )
     return employee

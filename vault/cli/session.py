@@ -2,6 +2,7 @@
 
 import json
 import sys
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,8 +25,8 @@ class Session:
 
     client: Path | None = None
     json: bool = False
-    out: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
-    err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False, soft_wrap=True))
+    out: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True, emoji=False))
+    err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False, soft_wrap=True, emoji=False))
 
 
 SESSION = Session()
@@ -40,6 +41,12 @@ def vault() -> Iterator[VaultClient]:
         connection = Connection.from_folder(SESSION.client)
     except OSError as error:
         raise typer.BadParameter(f"the client folder lacks '{Path(error.filename or '').name}'") from None
+    except UnicodeDecodeError:
+        raise typer.BadParameter("the client folder's address or token is no text") from None
+    if not connection.address:
+        raise typer.BadParameter("the client folder's address is empty")
+    if not (connection.token.isascii() and (connection.token.isprintable() or not connection.token)):
+        raise typer.BadParameter("the client folder's token is not one line of ASCII")
     with VaultClient.connect(connection) as client:
         yield client
 
@@ -61,7 +68,7 @@ def show(message: Message | Mapping[str, Any]) -> None:
 def say(text: str) -> None:
     """A line for people; not part of a JSON answer."""
     if not SESSION.json:
-        SESSION.out.print(text, markup=False)
+        SESSION.out.print(_harmless(text), markup=False)
 
 
 @contextmanager
@@ -120,7 +127,12 @@ def _lines(data: Mapping[str, Any], *, indent: str) -> None:
                 _lines(row, indent=indent + "  ")
         else:
             shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-            SESSION.out.print(f"{indent}{key:<{width}}  {shown}", markup=False)
+            SESSION.out.print(_harmless(f"{indent}{key:<{width}}  {shown}"), markup=False)
+
+
+def _harmless(text: str) -> str:
+    """The text with its control characters spelled out: what a stranger put into a record must not steer the terminal of whoever looks."""
+    return "".join(repr(c)[1:-1] if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text)
 
 
 def _word(value: Any) -> Any:

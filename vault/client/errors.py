@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 _DETAILS_KEY = "grpc-status-details-bin"
@@ -61,7 +62,10 @@ def call_error(error: grpc.RpcError) -> CallError:
     trailers = cast(Iterable[tuple[str, bytes]], error.trailing_metadata() or ())
     for key, value in trailers:
         if key == _DETAILS_KEY:
-            return status_error(status_pb2.Status.FromString(value))
+            try:
+                return status_error(status_pb2.Status.FromString(value))
+            except DecodeError:
+                break  # somebody between us and the vault wrote it
     if code is grpc.StatusCode.UNAVAILABLE:
         return CallError(code, "UNREACHABLE", "the vault does not answer at this address with this certificate")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -79,7 +83,7 @@ def status_error(status: status_pb2.Status) -> CallError:
     metadata = dict(info.metadata)
     log, index = metadata.pop("audit_log", ""), metadata.pop("audit_index", "")
     return CallError(
-        next(code for code in grpc.StatusCode if code.value[0] == status.code),
+        next((code for code in grpc.StatusCode if code.value[0] == status.code), grpc.StatusCode.UNKNOWN),
         info.reason or "UNKNOWN",
         status.message,
         fields=tuple(violation.field for violation in bad.field_violations),

@@ -56,7 +56,7 @@ async def update_record(vault: Vault, attempt: Attempt, name: RecordName, update
         await record_store.touch_records(connection, name.tenant, [replace(row, metadata=metadata, version=row.version + 1)])
         attempt.fields = tuple(sorted(update.mask))
         [receipt] = await log.append(vault, connection, keys, [attempt])
-        return await load_view(connection, name), receipt
+        return await load_view(vault, connection, name), receipt
 
 
 async def delete_record(vault: Vault, attempt: Attempt, name: RecordName, *, etag: str) -> Receipt:
@@ -84,7 +84,7 @@ async def confirm_delivery(vault: Vault, attempt: Attempt, name: RecordName) -> 
     attempt.records, attempt.subjects = (name.record,), (name.subject,)
     async with vault.database.write() as connection:
         _, keys = await active_tenant(vault, connection, name.tenant)
-        view = await load_view(connection, name)
+        view = await load_view(vault, connection, name)
         attempt.category = view.row.category
         if not vault.catalogue.category(view.row.category).is_transient:
             raise FailedPreconditionError("NOT_TRANSIENT", "records of this category are not destroyed on delivery")

@@ -5,6 +5,7 @@ A published checkpoint is what a cut-off tail is found by: whoever rewrites the 
 
 import asyncio
 import os
+from itertools import accumulate
 from pathlib import Path
 
 from vault.audit.checkpoint import Checkpoint, origin_of, sign_checkpoint
@@ -13,15 +14,20 @@ from vault.errors import NotFoundError, UnavailableError
 from vault.operations.core import Vault, page_limit
 from vault.store import audit as audit_store
 
+# A page stays well below the 4 MiB of a message: an entry of 64 KiB goes out twice, as the bytes that are stored and as what they say.
+_PAGE_BYTES = 1 << 20
+
 
 async def list_entries(vault: Vault, log: str, *, start: int, page_size: int) -> tuple[list[tuple[int, bytes]], int]:
-    """Entries from an index on, and the size of the log."""
+    """Entries from an index on, as many as fit a page and at least one if there is one, and the size of the log."""
     async with vault.database.read() as connection:
         head = await audit_store.head(connection, log)
         if head is None:
             raise NotFoundError("TENANT_NOT_FOUND", "no such log")
         entries = await audit_store.entries(connection, log, start=start, limit=page_limit(vault, page_size))
-    return entries, head[0]
+    sizes = accumulate(len(content) for _, content in entries)
+    fitting = sum(size <= _PAGE_BYTES for size in sizes)
+    return entries[: max(1, fitting)], head[0]
 
 
 async def sign_head(vault: Vault, log: str) -> str:

@@ -91,7 +91,7 @@ def _prepared(vault: Vault, tenant: str, record: RecordInput) -> Prepared | Vaul
     try:
         prepared = prepare(vault, record)
         if record.subject and names.parse_subject(record.subject).tenant != tenant:
-            raise NotFoundError("SUBJECT_NOT_FOUND", "no such subject")  # noqa: TRY301 - one way out for every refusal
+            raise NotFoundError("SUBJECT_NOT_FOUND", "no such subject")
     except VaultError as error:
         return error
     return prepared

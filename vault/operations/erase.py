@@ -227,6 +227,9 @@ async def _facts(vault: Vault, connection: Connection, attempt: Attempt, tenant:
 def _require(vault: Vault, attempt: Attempt, facts: Facts, preview: Preview) -> None:
     """Require that the caller may erase every category that the subject has records of; one that may not be erased by them stops it whole."""
     operation = attempt.operation
+    if not facts.nda_valid:
+        # A subject without records has no category to decide about; the agreement binds the person all the same (P3.7-nda).
+        raise PermissionDeniedError("NDA_INVALID", "no confidentiality agreement is in force")
     for name in preview.outcomes:
         level = next(iter(vault.catalogue.category(name).levels), "")
         require(vault, attempt, facts, operation=Operation.ERASE, category=name, level=level)

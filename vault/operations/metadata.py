@@ -30,10 +30,11 @@ class PartView:
 
 @dataclass(frozen=True, slots=True)
 class RecordView:
-    """A record without its values."""
+    """A record without its values; `erased_parties` are those that it had and has no more."""
 
     row: RecordRow
     parts: tuple[PartView, ...]
+    erased_parties: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ async def get_record(vault: Vault, attempt: Attempt, name: RecordName) -> Record
     attempt.operation, attempt.records, attempt.subjects = Operation.LIST.value, (name.record,), (name.subject,)
     async with vault.database.read() as connection:
         await active_tenant(vault, connection, name.tenant)
-        view = await load_view(connection, name)
+        view = await load_view(vault, connection, name)
     attempt.category = view.row.category
     if refused := vault.policy.refuse_listing(view.row.category, view.row.level, attempt.caller.roles):
         raise refused.error()
@@ -104,7 +105,7 @@ async def list_records(
         await active_tenant(vault, connection, name.tenant)
         await _subject(connection, name)
         rows = await record_store.list_records(connection, name.tenant, name.subject, category=category, after=after, limit=limit + 1)
-        views = await views_of(connection, name.tenant, rows[:limit])
+        views = await views_of(vault, connection, name.tenant, rows[:limit])
     roles = attempt.caller.roles
     views = [view for view in views if vault.policy.refuse_listing(view.row.category, view.row.level, roles) is None]
     return views, rows[limit - 1].record_id if len(rows) > limit else ""
@@ -115,14 +116,14 @@ def _may_list(vault: Vault, attempt: Attempt, category: str) -> bool:
     return any(vault.policy.refuse_listing(category, level, attempt.caller.roles) is None for level in levels)
 
 
-async def load_view(connection: Connection, name: RecordName) -> RecordView:
+async def load_view(vault: Vault, connection: Connection, name: RecordName) -> RecordView:
     """A record's metadata, if the named subject is a party of it.
 
     Raises:
         NotFoundError: RECORD_NOT_FOUND.
     """
     row = await record_store.get_record(connection, name.tenant, name.record)
-    [view] = await views_of(connection, name.tenant, [row]) if row else [None]
+    [view] = await views_of(vault, connection, name.tenant, [row]) if row else [None]
     if view is None or name.subject not in {part.subject for part in view.parts}:
         raise NotFoundError("RECORD_NOT_FOUND", "no such record")
     return view
@@ -132,15 +133,20 @@ async def record_views(vault: Vault, tenant: str, ids: list[str]) -> dict[str, R
     """Metadata of records just stored, by id."""
     async with vault.database.read() as connection:
         rows = await record_store.get_records(connection, tenant, ids)
-        return {view.row.record_id: view for view in await views_of(connection, tenant, rows)}
+        return {view.row.record_id: view for view in await views_of(vault, connection, tenant, rows)}
 
 
-async def views_of(connection: Connection, tenant: str, rows: list[RecordRow]) -> list[RecordView]:
+async def views_of(vault: Vault, connection: Connection, tenant: str, rows: list[RecordRow]) -> list[RecordView]:
     """Records with the names of their sealed fields; nothing is opened."""
     parts: dict[str, list[PartView]] = {row.record_id: [] for row in rows}
     for part in await record_store.get_parts(connection, tenant, list(parts)):
         parts[part.record_id].append(PartView(part.role, part.subject_id, tuple(crypto.field_names(part.sealed))))
-    return [RecordView(row, tuple(parts[row.record_id])) for row in rows]
+    return [_view(vault, row, parts[row.record_id]) for row in rows]
+
+
+def _view(vault: Vault, row: RecordRow, parts: list[PartView]) -> RecordView:
+    present = {part.role for part in parts}
+    return RecordView(row, tuple(parts), vault.catalogue.category(row.category).missing_parties(present))
 
 
 async def _subject(connection: Connection, name: SubjectName) -> SubjectView:

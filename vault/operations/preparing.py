@@ -164,9 +164,12 @@ def _texts(value: Value) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, bytes):
-        # A message body is UTF-8, or UTF-16 as telephone networks send it: without its zero bytes that shows the same digits. What is neither is
-        # left out, so that it cannot part the digits of a number.
+        # A message body is UTF-8, or UTF-16 as telephone networks send it. Without its zero bytes the latter shows the same digits, whatever stands
+        # around them; read as what it is, it also shows words in Hebrew. What is neither is left out, so that it cannot part the digits of a number.
         yield value.replace(b"\x00", b"").decode(errors="ignore")
+        if b"\x00" in value:
+            yield value.decode("utf-16-be", errors="ignore")
+            yield value.decode("utf-16-le", errors="ignore")
     else:
         for key, text in value.items():
             yield key

@@ -189,9 +189,9 @@ def _is_erased(part: ReadableRow) -> bool:
 
 def _erased_parties(category: Category, parts: Sequence[ReadableRow]) -> tuple[str, ...]:
     """Parties whose part is destroyed: its key at first, soon its row too, and without that party's required fields no record was ever stored."""
-    living = {part.role for part in parts if not _is_erased(part)}
-    must_be = {spec.party for spec in category.fields.values() if spec.required} | {part.role for part in parts}
-    return tuple(party.name for party in category.parties if party.name in must_be - living)
+    dying = {part.role for part in parts if _is_erased(part)}
+    gone = category.missing_parties({part.role for part in parts})
+    return tuple(party.name for party in category.parties if party.name in dying or party.name in gone)
 
 
 def _check_fields(category: Category, fields: frozenset[str] | None) -> None:

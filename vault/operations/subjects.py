@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from vault import crypto, names
 from vault.crypto import DataKey
-from vault.errors import AbortedError, NotFoundError, VaultError
+from vault.errors import AbortedError, FailedPreconditionError, NotFoundError, VaultError
 from vault.operations.core import Vault
 from vault.operations.keyring import TenantKeys
 from vault.operations.preparing import Identifier, Prepared, PreparedPart
 from vault.store import subjects as subject_store
 from vault.store.database import Connection
-from vault.store.subjects import SubjectKeyRow, Token
+from vault.store.subjects import SubjectKeyRow, SubjectRow, Token
 
 
 class PartKey(NamedTuple):
@@ -100,12 +100,20 @@ async def unusable_subjects(connection: Connection, tenant: str, named: Iterable
     for subject in wanted:
         if subject not in usable:
             known = await subject_store.get_subject(connection, tenant, subject)
-            errors[subject] = _erasing() if known else NotFoundError("SUBJECT_NOT_FOUND", "no such subject")
+            errors[subject] = _unusable(known)
     return errors
 
 
+def _unusable(known: SubjectRow | None) -> VaultError:
+    if known is None:
+        return NotFoundError("SUBJECT_NOT_FOUND", "no such subject")
+    if known.state == "ERASED":
+        return FailedPreconditionError("SUBJECT_ERASED", "the subject was erased")
+    return _erasing()
+
+
 def _erasing() -> AbortedError:
-    return AbortedError("RETRY_AFTER_ERASURE", "the subject is being erased or was erased")
+    return AbortedError("RETRY_AFTER_ERASURE", "the subject is being erased")
 
 
 async def new_subject(vault: Vault, connection: Connection, keys: TenantKeys) -> str:

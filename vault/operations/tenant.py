@@ -185,7 +185,7 @@ def _check_display_name(display_name: str) -> None:
 
 def _check_pattern(pattern: str) -> None:
     """Accept simple patterns only: with nested repetition one reference could keep a worker busy for minutes."""
-    if len(pattern) > _MAX_PATTERN or re.search(r"[)\]}*+?]\s*[*+{]|\(\?|\\\d", pattern):
+    if len(pattern) > _MAX_PATTERN or re.search(r"[)}*+?]\s*[*+{]|\(\?|\\\d", pattern):
         raise InvalidArgumentError("FIELD_INVALID", "reference pattern is too long or repeats a repetition", field="reference_pattern")
     try:
         re.compile(pattern)

@@ -144,7 +144,10 @@ def record(tenant: str, item: RecordView) -> resources_pb2.Record:
         list=row.list_id,
         metadata=dict(row.metadata),
         field_names=sorted(name for part in item.parts for name in part.field_names),
-        parties=[resources_pb2.Party(role=part.role, subject=str(SubjectName(tenant, part.subject))) for part in item.parts],
+        parties=[
+            *(resources_pb2.Party(role=part.role, subject=str(SubjectName(tenant, part.subject))) for part in item.parts),
+            *(resources_pb2.Party(role=role, erased=True) for role in item.erased_parties),
+        ],
         etag=str(row.version),
     )
 

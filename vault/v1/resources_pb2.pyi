@@ -363,7 +363,7 @@ class Party(_message.Message):
     role: _builtins.str
     """Role in the record: `subject`, `customer`, `calling`, `called`."""
     subject: _builtins.str
-    """The subject; `tenants/{tenant}/subjects/{subject}`."""
+    """The subject; `tenants/{tenant}/subjects/{subject}`. Empty once the party was erased: the record no longer leads to them."""
     erased: _builtins.bool
     """Whether the party's part was erased."""
     def __init__(
