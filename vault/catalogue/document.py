@@ -24,6 +24,10 @@ _NAME_RULE = "a name is at most 64 lower-case letters and digits, parted by '-' 
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
 
 
+# The same grammar, ten times as fast, where the wheel brings libyaml.
+_LOADER: type[yaml.SafeLoader] | type[yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
 class CatalogueError(FailedPreconditionError):
     """The catalogue or its policies cannot be used; a vault with such a file does not start.
 
@@ -155,9 +159,9 @@ def parse(text: str, file: str) -> Node:
         CatalogueError: not a single plain YAML document.
     """
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        for event in yaml.parse(text, Loader=_LOADER):
             _check_plain(event, file)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise CatalogueError("syntax", "not a single YAML document", file=file, line=line) from None
