@@ -244,8 +244,8 @@ def _prepared(template: Path, home: Path, changes: Mapping[str, object]) -> Sett
     """The settings of a home of its own, with some keys replaced."""
     if not home.exists():
         shutil.copytree(template, home)
-    configuration = yaml.safe_load((home / "vault.yaml").read_text())
-    (home / "vault.yaml").write_text(yaml.safe_dump(configuration | changes))
+    configuration = yaml.load((home / "vault.yaml").read_text(), Loader=yaml.CSafeLoader)
+    (home / "vault.yaml").write_text(yaml.dump(configuration | changes, Dumper=yaml.CSafeDumper))
     return load(home / "vault.yaml")
 
 
