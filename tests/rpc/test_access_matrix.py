@@ -110,6 +110,27 @@ async def test_only_those_who_look_after_the_whole_vault_read_the_system_log(ser
     assert let_in == {(name, role) for name in EXPECTED["system_log"] for role in roles_of("system_log", name)}
 
 
+async def test_a_tenants_own_services_find_no_other_tenant_by_any_method(served: Serving) -> None:
+    """I11: a tenant that exists and one that does not answer alike, by every method that names one."""
+    await served.create_tenants()
+    methods = {
+        (name, role)
+        for role in ("tenant-app", "tenant-admin")
+        for name, method in METHODS.items()
+        if role in roles_of("methods", name) and not method.client_streaming
+    }
+    calls = {
+        (name, role, tenant): call(served.service(SERVICES[role]), name, **names_in(tenant))
+        for name, role in methods
+        for tenant in ("globex", "nobody-at-all")
+    }
+
+    answers = await answers_of(calls)
+
+    assert len(methods) > 30
+    assert answers == dict.fromkeys(calls, ("NOT_FOUND", "TENANT_NOT_FOUND"))
+
+
 async def test_what_is_not_built_says_so_and_is_exactly_what_is_listed(served: Serving) -> None:
     """A method answers NOT_BUILT after the same checks as any other; one that was built leaves both lists."""
     await served.create_tenants()
@@ -182,6 +203,16 @@ def roles_of(table: str, name: str) -> list[str]:
     return [ROLES[code] for code in EXPECTED[table][name].split() if code != "person"]
 
 
+def names_in(tenant: str) -> dict[str, str]:
+    """Every way in which a request names a tenant."""
+    return {
+        "parent": f"tenants/{tenant}",
+        "name": f"tenants/{tenant}/x",
+        "subject": f"tenants/{tenant}/subjects/{NEVER}",
+        "tenant": f"tenants/{tenant}",
+    }
+
+
 def path(name: str) -> str:
     return f"/vault.v1.{name}"
 
@@ -197,7 +228,7 @@ async def answers_of(calls: Mapping[Asked, Awaitable[tuple[str, str]]]) -> dict[
     return dict(zip(calls, await asyncio.gather(*map(one, calls.values())), strict=True))
 
 
-async def call(caller: Caller, name: str, **fields: Any) -> tuple[str, str]:
+async def call(caller: Caller, name: str, /, **fields: Any) -> tuple[str, str]:
     """Call a method with a request that lacks nothing; code and reason of the answer."""
     method = METHODS[name]
     message = filled(GetMessageClass(method.input_type)(), **fields)
@@ -233,15 +264,15 @@ async def _sent(requests: Iterable[bytes]) -> AsyncIterator[bytes]:
         yield request
 
 
-def filled(message: Message, **given: Any) -> Message:
+def filled(message: Message, /, **given: Any) -> Message:
     """The message with every required field set to something well-formed; names lead into the tenant `acme`, and there to nothing."""
     for field in message.DESCRIPTOR.fields:
         required = field_behavior_pb2.REQUIRED in field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
         target = getattr(message, field.name)
-        if field.name in given:
+        if field.name in given and isinstance(target, str):
             setattr(message, field.name, given[field.name])
         elif required and isinstance(target, Message):
-            _fill(target)
+            _fill(target, given.get("tenant", "tenants/acme"))
         elif required and field.message_type is not None:
             filled(target.add())
         elif required and field.is_repeated:
@@ -251,14 +282,14 @@ def filled(message: Message, **given: Any) -> Message:
     return message
 
 
-def _fill(target: Message) -> None:
+def _fill(target: Message, tenant: str) -> None:
     match target:
         case Timestamp():
             target.FromJsonString("2026-01-01T00:00:00Z")
         case FieldMask():
             target.paths.append("display_name")
         case resources_pb2.Tenant():
-            target.name = "tenants/acme"
+            target.name = tenant
         case _:
             filled(target)
 

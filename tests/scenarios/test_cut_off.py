@@ -15,7 +15,7 @@ from vault.store import tables
 from vault.v1.vault_service_pb2 import BatchCreateRecordsRequest, CreateSubjectRequest
 
 # Beginnings to cut off, spread over the life of a call: so many turns of the event loop, which server and client share.
-MOMENTS = range(0, 160, 4)
+MOMENTS = range(0, 240, 3)
 
 
 async def left(call: Any, turns: int) -> None:

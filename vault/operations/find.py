@@ -74,16 +74,24 @@ async def find_subjects(vault: Vault, attempt: Attempt, tenant: str, search: Sea
         facts = await gather(vault, connection, attempt, row)
         require(vault, attempt, facts, operation=Operation.FIND, category=category.name, level=_any_level(category))
         token = search_token(vault, keys, category, search.kind, search.value, search.as_of)
+        # A page ends with a record, not amid the fields of one: the next begins after a record id.
         rows = await record_store.find_by_token(
-            connection, tenant, category=category.name, kind=search.kind, token=token, after=search.after, limit=limit + 1
+            connection,
+            tenant,
+            category=category.name,
+            kind=search.kind,
+            token=token,
+            after=search.after,
+            limit=limit + len(category.fields),
         )
-        page = [(entry, record) for entry, record in rows[:limit] if is_valid(record, search.as_of)]
+        end = _page_end(rows, limit)
+        page = [(entry, record) for entry, record in rows[:end] if is_valid(record, search.as_of)]
         matches = tuple(Match(RecordName(tenant, entry.subject_id, entry.record_id), entry.role) for entry, _ in page)
         attempt.records = tuple(match.name.record for match in matches)[:_IDS_PER_ENTRY]
         attempt.subjects = tuple(dict.fromkeys(match.name.subject for match in matches))[:_IDS_PER_ENTRY]
         attempt.count = len(matches)
         [receipt] = await log.append(vault, connection, keys, [attempt])
-    return Found(matches, rows[limit - 1][0].record_id if len(rows) > limit else "", receipt)
+    return Found(matches, rows[end - 1][0].record_id if len(rows) > end else "", receipt)
 
 
 async def record_as_of(vault: Vault, connection: Connection, keys: TenantKeys, category: Category, search: Search) -> RecordName:
@@ -122,6 +130,14 @@ def is_valid(record: RecordRow, as_of: datetime | None) -> bool:
     if as_of is None or record.valid_from is None:
         return True
     return record.valid_from <= as_of and (record.valid_to is None or as_of < record.valid_to)
+
+
+def _page_end(rows: Sequence[tuple[IndexRow, RecordRow]], limit: int) -> int:
+    """Where a page of about `limit` rows ends: after the last field of the record in which it would."""
+    end = min(limit, len(rows))
+    while 0 < end < len(rows) and rows[end][0].record_id == rows[end - 1][0].record_id:
+        end += 1
+    return end
 
 
 def _any_level(category: Category) -> str:

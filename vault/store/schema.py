@@ -6,6 +6,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
 from vault.errors import FailedPreconditionError
@@ -23,9 +24,16 @@ def alembic_config() -> Config:
 
 
 async def migrate(database: Database) -> None:
-    """Upgrade the schema to the newest revision, in one transaction. Of several at once, one does it and the others find it done."""
+    """Upgrade the schema to the newest revision, in one transaction. Of several at once, one does it and the others find it done.
+
+    Raises:
+        FailedPreconditionError: SCHEMA_UNKNOWN, a newer version of the vault made it.
+    """
     async with database.write() as connection:
-        await connection.run_sync(_upgrade)
+        try:
+            await connection.run_sync(_upgrade)
+        except CommandError:
+            raise FailedPreconditionError("SCHEMA_UNKNOWN", "the database schema is of a version that this one does not know") from None
 
 
 async def check(database: Database) -> None:

@@ -147,7 +147,7 @@ class FindSubjectsRequest(_message.Message):
     value: _builtins.str
     """The identifier in any usual spelling; normalised by the server."""
     page_size: _builtins.int
-    """At most this many matches; 100 unless told, 1,000 at most."""
+    """About this many matches, whole records; 100 unless told, 1,000 at most."""
     page_token: _builtins.str
     """Token of the page to continue with; sealed to tenant and query."""
     @_builtins.property
