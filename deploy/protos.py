@@ -5,6 +5,7 @@ googleapis-common-protos. `protos/baseline.binpb` is the image of the last relea
 """
 
 import importlib.util
+import os
 import subprocess
 import sys
 import tempfile
@@ -61,7 +62,10 @@ def _protoc(*outputs: str) -> None:
     if spec is None or spec.submodule_search_locations is None:
         raise SystemExit("googleapis-common-protos is not installed")
     googleapis = Path(next(iter(spec.submodule_search_locations))).parents[1]
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", "-Iprotos", f"-I{googleapis}", *outputs, *sources], cwd=ROOT, check=True)
+    # protoc looks for the plugins of mypy-protobuf on the path; they are beside this interpreter, whether or not its environment is active.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    command = [sys.executable, "-m", "grpc_tools.protoc", "-Iprotos", f"-I{googleapis}", *outputs, *sources]
+    subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "PATH": path})
 
 
 def _stale(fresh: Path) -> set[str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import grpc
 
-from tests.builders import NOTHING, asked, contact, create, entries, entry_of, rows
+from tests.builders import NOTHING, asked, contact, create, entries, entry_of, outgoing, rows, subject_of
 from tests.serving import Caller, Serving
 from vault.client.errors import CallError, call_error
 from vault.v1.vault_service_pb2 import BatchCreateRecordsRequest, CreateRecordRequest, RevealRecordRequest
@@ -76,3 +76,17 @@ async def test_a_call_that_ran_out_of_time_is_done_whole_or_not_at_all(served: S
     assert after
     assert stored in {0, 1000}
     assert sum(recorded) == stored + 1
+
+
+async def test_a_record_of_two_mebibytes_is_refused_with_its_limit_and_not_stored(served: Serving) -> None:
+    """Design §9: the answer names the field and the limit."""
+    await served.create_tenants()
+    app, engine = served.service("acme-app"), served.service("engine")
+    person = subject_of((await create(app, contact())).name)
+    large = CreateRecordRequest(parent="tenants/acme", record=outgoing(person, "system-file", b"x" * (2 << 20)))
+
+    refused = await engine.refused(engine.records.CreateRecord, large)
+
+    assert (refused.code.name, refused.reason, refused.fields) == ("INVALID_ARGUMENT", "FIELD_INVALID", ("body",))
+    assert refused.metadata["limit"] == "1000000"
+    assert (await rows(served))[1] == 1

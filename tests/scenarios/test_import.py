@@ -1,8 +1,7 @@
 """Importing a list file over the stream: being killed anywhere costs nothing and doubles nothing (I10)."""
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -10,58 +9,12 @@ import grpc
 import pytest
 from sqlalchemy import select
 
-from tests.builders import NOTHING, PHONE, asked, entries, entry_of, find, id_of, reveal, rows, sought, subject_of
+from tests.builders import PHONE, asked, entries, find, id_of, reveal, rows, sought, subject_of
+from tests.imports import end, header, imported, people, people_without_names, some
 from tests.serving import Caller, Serving, why
 from vault.client.errors import CallError
 from vault.store import tables
-from vault.v1.vault_service_pb2 import (
-    ImportEnd,
-    ImportHeader,
-    ImportRecordsRequest,
-    ImportRecordsResponse,
-    ImportRow,
-    ImportRows,
-    ListRecordsRequest,
-)
-
-FILE = hashlib.sha256(b"the file").digest()
-
-
-def header(category: str = "list-profile", *, list_id: str = "spring", **more: Any) -> ImportRecordsRequest:
-    """The first message."""
-    fields = {"parent": "tenants/acme", "category": category, "list": list_id, "source_digest": FILE, "channel": "SFTP", **more}
-    return ImportRecordsRequest(header=ImportHeader(**fields))
-
-
-def some(*given: Mapping[str, str], start: int = 1, extra: Mapping[str, str] | None = None) -> ImportRecordsRequest:
-    """Some rows, numbered from a line on."""
-    return ImportRecordsRequest(rows=ImportRows(rows=[ImportRow(line=start + n, fields=row, extra=extra) for n, row in enumerate(given)]))
-
-
-def people(first: int, count: int) -> ImportRecordsRequest:
-    """Rows about people, one each."""
-    return some(*({"phone": f"050-2{n:06d}", "first_name": f"name {n}"} for n in range(first, first + count)), start=first + 1)
-
-
-def end(count: int) -> ImportRecordsRequest:
-    """The last message."""
-    return ImportRecordsRequest(end=ImportEnd(row_count=count))
-
-
-async def sent(messages: Iterable[ImportRecordsRequest]) -> AsyncIterator[ImportRecordsRequest]:
-    """Messages as a stream."""
-    for message in messages:
-        yield message
-
-
-async def imported(caller: Caller, *messages: ImportRecordsRequest) -> ImportRecordsResponse:
-    """Send an import."""
-    return await caller.call(caller.records.ImportRecords, sent(messages))
-
-
-async def not_imported(caller: Caller, *messages: ImportRecordsRequest) -> CallError:
-    """Send an import that is refused."""
-    return await caller.refused(caller.records.ImportRecords, sent(messages))
+from vault.v1.vault_service_pb2 import ImportRecordsRequest, ListRecordsRequest
 
 
 async def progress(served: Serving) -> int:
@@ -251,91 +204,3 @@ async def test_a_file_of_calls_is_one_record_a_row_however_often_it_is_sent(serv
     assert (first.accepted_count, first.duplicate_count, again.resumed_count) == (2, 0, 2)
     assert len({id_of(match.record) for match in await find(billing, request)}) == 2
     assert len({subject_of(match.record) for match in await find(billing, request)}) == 1
-
-
-async def test_an_import_that_announces_more_rows_than_arrived_stays_open(served: Serving) -> None:
-    """I10: nothing is reported done that is not."""
-    await served.create_tenants()
-    app = served.service("acme-app")
-
-    refused = await not_imported(app, header(), people(0, 3), end(5))
-    answer = await imported(app, header(), people(0, 3), people(3, 2), end(5))
-
-    assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "IMPORT_INCOMPLETE")
-    assert (await entry_of(served, refused)).decision == "REFUSED"
-    assert (answer.row_count, answer.resumed_count, answer.accepted_count) == (5, 3, 5)
-
-
-async def test_a_file_without_a_row_is_an_import_without_a_row(served: Serving) -> None:
-    """Once, the number zero at the end counted as a missing field, and a file of nothing but refused lines could not be finished."""
-    await served.create_tenants()
-    app = served.service("acme-app")
-
-    answer = await imported(app, header(), end(0))
-
-    assert (answer.row_count, answer.accepted_count) == (0, 0)
-    assert await rows(served) == NOTHING
-
-
-async def test_messages_out_of_order_are_refused_and_store_nothing_more(served: Serving) -> None:
-    await served.create_tenants()
-    app = served.service("acme-app")
-    orders = {
-        "nothing": [],
-        "rows first": [people(0, 1), header(), end(1)],
-        "end first": [end(1)],
-        "two headers": [header(), header(), people(0, 1), end(1)],
-        "a message of no kind": [header(), ImportRecordsRequest()],
-    }
-
-    refused = {case: await not_imported(app, *messages) for case, messages in orders.items()}
-
-    assert {case: (error.code.name, error.reason) for case, error in refused.items()} == dict.fromkeys(
-        orders, ("INVALID_ARGUMENT", "IMPORT_OUT_OF_ORDER")
-    )
-    assert all([(await entry_of(served, error)).reason == "IMPORT_OUT_OF_ORDER" for error in refused.values()])
-    assert await rows(served) == NOTHING
-
-
-async def test_a_header_that_makes_no_sense_is_refused_and_recorded(served: Serving) -> None:
-    """P3.2.1-channels, A9, I11, I2: list names that are somebody's number are not names."""
-    await served.create_tenants()
-    app = served.service("acme-app")
-    headers = {
-        "unknown category": header("shoe-size"),
-        "never collected": header("device-contacts"),
-        "not the caller's": header("number-mapping", list_id=""),
-        "no list": header(list_id=""),
-        "a list called like a number": header(list_id="050-2345678"),
-        "a channel that is none": header(channel="MAIL"),
-        "no channel": header(channel=""),
-        "half a digest": header(source_digest=FILE[:16]),
-        "another tenant": header(parent="tenants/globex"),
-        "no tenant": header(parent="tenants/nobody-at-all"),
-        "no name": header(parent="acme"),
-    }
-
-    refused = {case: await not_imported(app, message, people(0, 1), end(1)) for case, message in headers.items()}
-    too_many = await not_imported(app, header(), people(0, 501), end(501))
-
-    assert {case: error.reason for case, error in refused.items()} == {
-        "unknown category": "UNKNOWN_CATEGORY",
-        "never collected": "CATEGORY_NOT_COLLECTED",
-        "not the caller's": "ROLE_NOT_ALLOWED",
-        "no list": "LIST_REQUIRED",
-        "a list called like a number": "NAME_INVALID",
-        "a channel that is none": "FIELD_INVALID",
-        "no channel": "FIELD_REQUIRED",
-        "half a digest": "FIELD_INVALID",
-        "another tenant": "TENANT_NOT_FOUND",
-        "no tenant": "TENANT_NOT_FOUND",
-        "no name": "NAME_INVALID",
-    }
-    assert (too_many.reason, too_many.metadata["limit"]) == ("BATCH_TOO_LARGE", "500")
-    assert all([(await entry_of(served, error)).decision == "REFUSED" for error in (*refused.values(), too_many)])
-    assert await rows(served) == NOTHING
-
-
-def people_without_names(first: int, count: int) -> ImportRecordsRequest:
-    """Rows about people of whom nothing but a number is known."""
-    return some(*({"phone": f"050-2{n:06d}"} for n in range(first, first + count)), start=first + 1)
