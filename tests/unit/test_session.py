@@ -1,6 +1,8 @@
 """How the command shows answers and refusals: what a stranger put into a record is shown as it is and steers nothing; no file makes a stack trace."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -216,3 +218,25 @@ def test_somebody_is_calling_or_it_is_a_mistake() -> None:
         pass
 
     assert "--client" in raised.value.message
+
+
+@pytest.mark.parametrize(
+    "arguments", [("serve",), ("migrate",), ("init", "home"), ("config", "check"), ("dev", "sign-in", "home", "dana", "--role", "auditor")]
+)
+def test_a_command_without_its_server_says_which_extra_is_missing(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Once, an install of the command alone ended in a stack trace."""
+    script = "import sys; sys.modules.update(dict.fromkeys(('pydantic_settings', 'jwt'))); from vault.cli import main; main()"
+
+    done = subprocess.run([sys.executable, "-c", script, "--json", *arguments], check=False, capture_output=True, text=True, cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert json.loads(done.stderr)["error"]["reason"] == "EXTRA_MISSING"
+
+
+def test_the_base_install_says_which_extra_the_command_needs(tmp_path: Path) -> None:
+    script = "import sys; sys.modules['typer'] = None; from vault.cli import main; main()"
+
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True, cwd=tmp_path)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "EXTRA_MISSING: the command needs pii-vault[cli]; 'typer' is not installed\n"

@@ -1,4 +1,7 @@
-"""Setting a vault up and running it: init, serve, migrate, config check, and the stand-in for the identity provider."""
+"""Setting a vault up and running it: init, serve, migrate, config check, and the stand-in for the identity provider.
+
+What only a server needs is imported inside the commands: whoever installed the command alone is told what is missing.
+"""
 
 import asyncio
 from pathlib import Path
@@ -7,7 +10,6 @@ from typing import Annotated
 import typer
 
 from vault.cli.session import reported, say, show
-from vault.errors import FailedPreconditionError
 
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
 development_app = typer.Typer(no_args_is_help=True, help="For development only: what an identity provider does in production.")
@@ -24,9 +26,9 @@ def init(
     database_url: Annotated[str, typer.Option(help="SQLite file or PostgreSQL database.", envvar="VAULT_DATABASE_URL")] = _SQLITE,
 ) -> None:
     """Make the home of a development vault: keys, authority, certificates, configuration, database."""
-    from vault.cli import development  # noqa: PLC0415
-
     with reported():
+        from vault.cli import development  # noqa: PLC0415
+
         development.create(home, tenants=tenant or ["acme", "globex"], listen=listen, database_url=database_url)
         _migrate(home / "vault.yaml")
         show({"home": str(home), "config": str(home / "vault.yaml"), "clients": sorted(path.name for path in (home / "clients").iterdir())})
@@ -35,10 +37,10 @@ def init(
 
 def serve(config: ConfigFile = Path("vault.yaml")) -> None:
     """Serve until stopped."""
-    from vault import config as configuration  # noqa: PLC0415 - the base install of the command has no server
-    from vault import server  # noqa: PLC0415
-
     with reported():
+        from vault import config as configuration  # noqa: PLC0415
+        from vault import server  # noqa: PLC0415
+
         server.run(configuration.load(config))
 
 
@@ -52,9 +54,9 @@ def migrate(config: ConfigFile = Path("vault.yaml")) -> None:
 @config_app.command("check")
 def check(config: Annotated[Path, typer.Argument(help="Configuration file.")] = Path("vault.yaml")) -> None:
     """Validate a configuration file and print what is in force, without secrets."""
-    from vault import config as configuration  # noqa: PLC0415
-
     with reported():
+        from vault import config as configuration  # noqa: PLC0415
+
         show(configuration.redacted(configuration.load(config)))
 
 
@@ -66,9 +68,9 @@ def sign_in(
     tenant: Annotated[list[str] | None, typer.Option("--tenant", help="Tenant the person may touch; all unless told.")] = None,
 ) -> None:
     """Issue an access token with a second factor to a person, in a client folder of their own."""
-    from vault.cli import development  # noqa: PLC0415
-
     with reported():
+        from vault.cli import development  # noqa: PLC0415
+
         folder = development.sign_in(home, development.check_employee(employee), roles=role, tenants=tenant or ["*"])
         show({"client": str(folder)})
 
@@ -85,7 +87,4 @@ def _migrate(config: Path) -> None:
         finally:
             await database.close()
 
-    try:
-        asyncio.run(upgrade(configuration.load(config).database_url.get_secret_value()))
-    except ImportError:
-        raise FailedPreconditionError("EXTRA_MISSING", "this needs pii-vault[server] or, for PostgreSQL, pii-vault[postgres]") from None
+    asyncio.run(upgrade(configuration.load(config).database_url.get_secret_value()))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from google.protobuf.json_format import MessageToDict
@@ -81,14 +81,20 @@ def reported() -> Iterator[None]:
         _refusal(error.reason, error.message, fields=error.fields, receipt=receipt, metadata=error.metadata)
         raise typer.Exit(1) from None
     except VaultError as error:
-        _refusal(error.reason, error.message, fields=(error.field,) if error.field else (), receipt="", metadata=error.metadata)
-        raise typer.Exit(1) from None
+        _told(error)
+    except ModuleNotFoundError as missing:
+        message = f"this needs pii-vault[server] and, for PostgreSQL, pii-vault[postgres]; '{missing.name}' is not installed"
+        _told(FailedPreconditionError("EXTRA_MISSING", message))
     except BrokenPipeError:  # whoever read the answer has seen enough
         raise
     except OSError as error:
-        failure = FailedPreconditionError("FILE_UNUSABLE", f"a file or folder cannot be used: {(error.strerror or 'unknown').lower()}")
-        _refusal(failure.reason, failure.message, fields=(), receipt="", metadata={})
-        raise typer.Exit(1) from None
+        _told(FailedPreconditionError("FILE_UNUSABLE", f"a file or folder cannot be used: {(error.strerror or 'unknown').lower()}"))
+
+
+def _told(error: VaultError) -> NoReturn:
+    """Tell a failure on this side of the wire, and end."""
+    _refusal(error.reason, error.message, fields=(error.field,) if error.field else (), receipt="", metadata=error.metadata)
+    raise typer.Exit(1) from None
 
 
 def _refusal(reason: str, message: str, *, fields: Sequence[str], receipt: str, metadata: Mapping[str, str]) -> None:
