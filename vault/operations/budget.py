@@ -1,7 +1,7 @@
 """How many records a principal may be released within an hour, so that one stolen account is not a whole database.
 
 Counted per process and in memory: a restart forgets it and each worker counts for itself, so the limit that holds is the budget times the number
-of workers. What was released is in the log, whoever counts.
+of workers. What is asked for counts, refused or not. What was released is in the log, whoever counts.
 """
 
 from collections import deque

@@ -22,9 +22,6 @@ from vault.store import records as record_store
 from vault.store.database import Connection
 from vault.store.records import IndexRow, RecordRow
 
-# A page of 1,000 matches names at most 2,000 ids, 58 KB of an entry's 64.
-_IDS_PER_ENTRY = 1000
-
 
 @dataclass(frozen=True, slots=True)
 class Search:
@@ -87,8 +84,9 @@ async def find_subjects(vault: Vault, attempt: Attempt, tenant: str, search: Sea
         end = _page_end(rows, limit)
         page = [(entry, record) for entry, record in rows[:end] if is_valid(record, search.as_of)]
         matches = tuple(Match(RecordName(tenant, entry.subject_id, entry.record_id), entry.role) for entry, _ in page)
-        attempt.records = tuple(match.name.record for match in matches)[:_IDS_PER_ENTRY]
-        attempt.subjects = tuple(dict.fromkeys(match.name.subject for match in matches))[:_IDS_PER_ENTRY]
+        # Some 1,000 matches at most: 58 KB of an entry's 64.
+        attempt.records = tuple(dict.fromkeys(match.name.record for match in matches))
+        attempt.subjects = tuple(dict.fromkeys(match.name.subject for match in matches))
         attempt.count = len(matches)
         [receipt] = await log.append(vault, connection, keys, [attempt])
     return Found(matches, rows[end - 1][0].record_id if len(rows) > end else "", receipt)
