@@ -14,11 +14,6 @@ from tests.serving import Serving, make_home, serving
 from vault.store.database import Database
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Keep pytest-alembic from collecting: 0.13.1 binds itself to this file and does not get along with pytest 9.2."""
-    config.pluginmanager.set_blocked("pytest-alembic")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs PostgreSQL, so that `-m "not postgres"` leaves it out."""
     for item in items:
