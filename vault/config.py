@@ -26,6 +26,7 @@ _LISTEN = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _ENVIRONMENT_KEY = re.compile(r'for field "([a-z_.]+)"')
+_URI = re.compile(r"[a-z][a-z0-9+.-]*:")
 _PASSWORD = re.compile(r"(?<=[?&]password=)[^&]*")
 # Keys whose value is a path, or a URI that holds one.
 _PATHS = (
@@ -37,6 +38,7 @@ _PATHS = (
     ("telemetry", "otlp_ca"),
     ("oidc", "jwks"),
     ("keys_uri",),
+    ("keys_url",),
     ("database_url",),
 )
 
@@ -129,7 +131,9 @@ class Settings(BaseSettings):
     tls: Tls
     database_url: SecretStr
     database_pool_size: int = Field(default=8, ge=1, le=64)
+    keys_url: SecretStr | None = None
     keys_uri: str
+    root_keys: Mapping[str, str] = {}
     key_cache_seconds: Seconds = 60
     signing_key: Path
     checkpoints: Checkpoints
@@ -165,9 +169,19 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return value
 
-    @field_validator("database_url")
+    @field_validator("root_keys")
     @classmethod
-    def _database(cls, value: SecretStr) -> SecretStr:
+    def _root_keys(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        if not all(TENANT_ID.fullmatch(name) for name in value):
+            msg = "a name is not of lower-case letters, digits and hyphens"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("database_url", "keys_url")
+    @classmethod
+    def _database(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
         try:
             known = is_database_url(value.get_secret_value())
         except ValueError:
@@ -220,6 +234,8 @@ def redacted(settings: Settings) -> dict[str, Any]:
     shown = settings.model_dump(mode="json")
     # A password may stand among the parameters too.
     shown["database_url"] = _PASSWORD.sub("***", shown_url(settings.database_url.get_secret_value()))
+    if settings.keys_url is not None:
+        shown["keys_url"] = _PASSWORD.sub("***", shown_url(settings.keys_url.get_secret_value()))
     return shown
 
 
@@ -241,18 +257,22 @@ def _absolute(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             section = section.get(name)
         # A section that is no mapping stays as it is, for the check that names it.
         if isinstance(section, dict) and isinstance(section.get(key), str):
-            section[key] = _from(folder, section[key])
+            section[key] = _from(folder, section[key], is_uri=key == "keys_uri")
+    if isinstance(absolute.get("root_keys"), dict):
+        absolute["root_keys"] = {
+            name: _from(folder, uri, is_uri=True) if isinstance(uri, str) else uri for name, uri in absolute["root_keys"].items()
+        }
     return absolute
 
 
-def _from(folder: Path, value: str) -> str:
+def _from(folder: Path, value: str, *, is_uri: bool = False) -> str:
     """A path, `local:` URI, SQLite URL or JWKS file, made absolute; anything else as it is."""
     for scheme in ("local:", "sqlite+aiosqlite:///"):
         if value.startswith(scheme):
             path = value.removeprefix(scheme)
             # Quoted, so that `%`, `#` and `?` in the name of the folder mean themselves.
             return value if path.startswith("/") else f"{scheme}{quote(str(folder))}/{path}"
-    return value if "://" in value or not value else str(folder / value)
+    return value if "://" in value or not value or (is_uri and _URI.match(value)) else str(folder / value)
 
 
 def _is_private(url: str) -> bool:

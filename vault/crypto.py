@@ -1,8 +1,7 @@
 """Sealing fields, wrapping keys, index tokens: formats and nothing else. No I/O, no clock, no cache.
 
 Rules:
-- AES-256-GCM with a random 96-bit nonce everywhere (NIST SP 800-38D §8.2.2). Far below 2**32 uses per key: a subject key is one person's, and a
-  tenant's text key makes one use per justification.
+- AES-256-GCM with a random 96-bit nonce everywhere (NIST SP 800-38D §8.2.2), which allows 2**32 uses of a key (§8.3): every key counts its uses.
 - Every ciphertext opens only in its own place (I3): the format name and the whole address are bound as length-prefixed AAD.
 - A part opens as it was sealed or not at all: fields cannot be left out, added, renamed or taken from another version of the part.
 - Every ciphertext carries a format byte; an unknown one is refused (I9).
@@ -16,7 +15,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -33,19 +32,46 @@ _HEAD_BYTES = 1 + _NONCE_BYTES + _TAG_BYTES
 _VERSION_BYTES = 2
 
 
+@dataclass(slots=True)
+class Uses:
+    """How many times a key has encrypted since somebody last asked."""
+
+    count: int = 0
+
+    def take(self) -> int:
+        """The count, which starts again from zero."""
+        taken, self.count = self.count, 0
+        return taken
+
+
 @dataclass(frozen=True, slots=True)
 class DataKey:
-    """A 256-bit key and its version. Builds its cipher once."""
+    """A 256-bit key and its version. Builds its cipher once.
+
+    The bytes are overwritten when nobody refers to the key any more; what the cipher and the allocator keep is out of Python's reach.
+
+    Args:
+        version: which key of its owner it is.
+        key: 32 bytes.
+        uses: counter of encryptions; shared by every object that stands for the key in this process.
+    """
 
     version: int
-    material: bytes = field(repr=False)
+    key: InitVar[bytes]
+    uses: Uses = field(default_factory=Uses, repr=False, compare=False)
+    material: bytearray = field(init=False, repr=False)
     cipher: AESGCM = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, key: bytes) -> None:
+        object.__setattr__(self, "material", bytearray(key))
         # AES would take 16 and 24 bytes as well, and be a weaker cipher without a word.
-        if len(self.material) != KEY_BYTES:
+        if len(key) != KEY_BYTES:
             raise CiphertextInvalidError("a key is not 32 bytes long")
-        object.__setattr__(self, "cipher", AESGCM(self.material))
+        object.__setattr__(self, "cipher", AESGCM(key))
+
+    def __del__(self) -> None:
+        # In place, so that no second copy is made.
+        self.material[:] = bytes(len(self.material))
 
     def __repr__(self) -> str:
         return f"<DataKey v{self.version}>"
@@ -82,10 +108,10 @@ def seal_fields(values: Mapping[str, bytes], *, under: DataKey, at: Place) -> by
     """
     frames = bytearray()
     for name, value in values.items():
-        sealed = _seal(value, under.cipher, _field_aad(at, name, under.version))
+        sealed = _seal(value, under, _field_aad(at, name, under.version))
         encoded = name.encode()
         frames += len(encoded).to_bytes(1) + encoded + len(sealed).to_bytes(4) + sealed
-    return _seal(b"", under.cipher, _part_aad(at, under.version, frames)) + bytes(frames)
+    return _seal(b"", under, _part_aad(at, under.version, frames)) + bytes(frames)
 
 
 def field_names(part: bytes) -> list[str]:
@@ -118,7 +144,7 @@ def wrap_subject_key(key: DataKey, *, under: DataKey, tenant: str, subject: str)
     Returns:
         format (1) | nonce (12) | ciphertext (32) | tag (16).
     """
-    return _seal(key.material, under.cipher, _aad("pii-vault/subject-key/1", tenant, subject, str(key.version), str(under.version)))
+    return _seal(key.material, under, _aad("pii-vault/subject-key/1", tenant, subject, str(key.version), str(under.version)))
 
 
 def unwrap_subject_key(wrapped: bytes, *, version: int, under: DataKey, tenant: str, subject: str) -> DataKey:
@@ -144,7 +170,7 @@ def seal_text(text: bytes, *, under: DataKey, purpose: str, tenant: str, place: 
         key version (2, big endian) | format (1) | nonce (12) | ciphertext | tag (16).
     """
     aad = _aad("pii-vault/text/1", tenant, purpose, place, str(under.version))
-    return under.version.to_bytes(_VERSION_BYTES) + _seal(text, under.cipher, aad)
+    return under.version.to_bytes(_VERSION_BYTES) + _seal(text, under, aad)
 
 
 def text_key_version(sealed: bytes) -> int:
@@ -170,18 +196,23 @@ def open_text(sealed: bytes, *, under: DataKey, purpose: str, tenant: str, place
     return _open(sealed[_VERSION_BYTES:], under.cipher, aad)
 
 
-def derive_index_key(root: bytes, *, tenant: str, kind: str) -> bytes:
+def derive_index_key(root: bytes | bytearray, *, tenant: str, kind: str) -> bytes:
     """Key of the blind index for one tenant and identifier kind.
 
     Source: HKDF-SHA-256, RFC 5869; L42.
     """
     info = _aad("pii-vault/index/1", tenant, kind)
-    return HKDF(algorithm=hashes.SHA256(), length=KEY_BYTES, salt=None, info=info).derive(root)
+    return HKDF(algorithm=hashes.SHA256(), length=KEY_BYTES, salt=None, info=info).derive(bytes(root))
 
 
 def index_token(key: bytes, normalised: str) -> bytes:
     """Token under which a normalised identifier is found: HMAC-SHA-256, 32 bytes."""
     return hmac.digest(key, normalised.encode(), hashlib.sha256)
+
+
+def check_value(material: bytes, address: bytes) -> bytes:
+    """What tells a key from every other one and gives nothing away: HMAC-SHA-256 of its address under the key itself, 32 bytes."""
+    return hmac.digest(material, b"pii-vault/key-check/1" + address, hashlib.sha256)
 
 
 def keyed_digest(key: bytes, content: bytes) -> bytes:
@@ -204,9 +235,10 @@ def _aad(*parts: str) -> bytes:
     return b"".join(len(part).to_bytes(4) + part for part in encoded)
 
 
-def _seal(plaintext: bytes, cipher: AESGCM, aad: bytes) -> bytes:
+def _seal(plaintext: bytes | bytearray, key: DataKey, aad: bytes) -> bytes:
     nonce = secrets.token_bytes(_NONCE_BYTES)
-    return _FORMAT + nonce + cipher.encrypt(nonce, plaintext, aad)
+    key.uses.count += 1
+    return _FORMAT + nonce + key.cipher.encrypt(nonce, plaintext, aad)
 
 
 def _open(sealed: bytes, cipher: AESGCM, aad: bytes) -> bytes:

@@ -63,7 +63,7 @@ class RecordName:
 
 @dataclass(frozen=True, slots=True)
 class ChildName:
-    """`tenants/{tenant}/{collection}/{id}`: erasures, orders, customerRequests, imports."""
+    """`tenants/{tenant}/{collection}/{id}`: erasures, orders, customerRequests, imports, keyRotations."""
 
     tenant: str
     collection: str

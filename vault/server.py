@@ -33,17 +33,15 @@ from opentelemetry.instrumentation.grpc import aio_server_interceptor
 from opentelemetry.sdk.trace import TracerProvider
 
 from vault import crypto
-from vault.audit.checkpoint import NoteSigner
 from vault.catalogue import loader
 from vault.config import Settings, Tls
 from vault.errors import AbortedError, FailedPreconditionError, VaultError
 from vault.keys.open import open_provider
 from vault.keys.provider import RootKeyProvider
-from vault.names import SYSTEM_LOG, new_id
-from vault.operations import checkpoint, erase, log, tenant
-from vault.operations.attempt import Caller
+from vault.names import SYSTEM_LOG
+from vault.operations import checkpoint, log, signing, tenant, upkeep
 from vault.operations.budget import ReleaseBudgets
-from vault.operations.core import Limits, Vault
+from vault.operations.core import Limits, SigningKey, Vault
 from vault.operations.keyring import Keyring
 from vault.policy import access
 from vault.policy.decide import Policy
@@ -53,11 +51,12 @@ from vault.rpc.erasure_servicer import ErasureServicer
 from vault.rpc.identity import Authenticator, ServicePrincipal, TokenRules
 from vault.rpc.jwks import Jwks
 from vault.rpc.legal_servicer import LegalServicer
+from vault.rpc.operations_servicer import OperationsServicer
 from vault.rpc.pages import PageTokens
 from vault.rpc.tenant_servicer import TenantServicer
-from vault.rpc.unbuilt_servicers import OperationsServicer, RightsServicer
+from vault.rpc.unbuilt_servicers import RightsServicer
 from vault.rpc.vault_servicer import VaultServicer
-from vault.store import schema
+from vault.store import schema, subjects
 from vault.store.database import Database
 from vault.telemetry import configure_logging, tracer_provider
 from vault.v1 import (
@@ -103,18 +102,21 @@ async def open_vault(settings: Settings, *, clock: Callable[[], datetime] = _now
     policy = Policy(catalogue)
     provider = open_provider(settings.keys_uri)
     await provider.health()
+    others = {name: open_provider(uri) for name, uri in settings.root_keys.items()}
     signing_key = _signing_key(settings.signing_key)
     database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+    key_database = _key_database(settings)
     try:
         await schema.check(database)
+        await _check_keys_are_there(database, key_database)
         vault = Vault(
             name=settings.name,
             database=database,
-            keyring=Keyring(provider, ttl=timedelta(seconds=settings.key_cache_seconds), clock=clock),
+            key_database=key_database,
+            keyring=Keyring(provider, ttl=timedelta(seconds=settings.key_cache_seconds), clock=clock, others=others),
             catalogue=catalogue,
             policy=policy,
-            signer=NoteSigner(settings.name, signing_key),
-            signing_key=signing_key,
+            signing=SigningKey(signing_key, lambda: _signing_key(settings.signing_key)),
             clock=clock,
             region=settings.region,
             limits=Limits(),
@@ -125,10 +127,20 @@ async def open_vault(settings: Settings, *, clock: Callable[[], datetime] = _now
         except AbortedError:
             # Another worker made the system log at the same moment; now it is there.
             await tenant.bootstrap(vault)
+        await signing.introduce(vault, former=_former_signing_key(settings.signing_key))
     except BaseException:
         await database.close()
+        if key_database is not None:
+            await key_database.close()
         raise
     return vault, provider
+
+
+async def close_vault(vault: Vault) -> None:
+    """Close what `open_vault` opened."""
+    await vault.database.close()
+    if vault.key_database is not None:
+        await vault.key_database.close()
 
 
 @dataclass(slots=True)
@@ -139,25 +151,25 @@ class Running:
     port: int
     _server: grpc.aio.Server
     _health: health_aio.HealthServicer
-    _upkeep: tuple[asyncio.Task[None], ...]
+    _background: tuple[asyncio.Task[None], ...]
     _tracer: TracerProvider | None
     _lock: TextIO | None
     _grace: timedelta
 
     async def failed(self) -> None:
         """Wait until a background task fails; raises what it failed with."""
-        done, _ = await asyncio.wait(self._upkeep, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(self._background, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
 
     async def stop(self) -> None:
         """Say NOT_SERVING, let calls under way finish within the grace period, then close everything."""
         await self._health.enter_graceful_shutdown()
-        for task in self._upkeep:
+        for task in self._background:
             task.cancel()
-        await asyncio.gather(*self._upkeep, return_exceptions=True)
+        await asyncio.gather(*self._background, return_exceptions=True)
         await self._server.stop(self._grace.total_seconds())
-        await self.vault.database.close()
+        await close_vault(self.vault)
         if self._tracer is not None:
             await asyncio.to_thread(self._tracer.shutdown)
         if self._lock is not None:
@@ -175,11 +187,9 @@ async def start(settings: Settings, *, clock: Callable[[], datetime] = _now) -> 
         if lock is not None:
             undo.callback(lock.close)
         vault, provider = await open_vault(settings, clock=clock)
-        undo.push_async_callback(vault.database.close)
+        undo.push_async_callback(close_vault, vault)
         credentials, authenticator = _credentials(settings.tls), _authenticator(settings, vault)
-        resumed = await erase.resume(vault, _upkeep_caller())
-        if resumed:
-            _log.info("erasures resumed", count=resumed)
+        await upkeep.resume_erasures(vault)
         tracer, interceptors = _tracing(settings)
         server = grpc.aio.server(
             interceptors=[*interceptors, Edge(vault, authenticator, access.load())],
@@ -199,12 +209,13 @@ async def start(settings: Settings, *, clock: Callable[[], datetime] = _now) -> 
         port = _bind(server, settings.listen, credentials)
         await server.start()
         await _set_health(health, await _healthy(vault, provider))
-        upkeep = (
+        background = (
             _task(_watch_health(vault, provider, health)),
             _task(_publish_checkpoints(vault, settings.checkpoints.directory, timedelta(seconds=settings.checkpoints.interval_seconds))),
+            _task(upkeep.run(vault)),
         )
         undo.pop_all()
-    return Running(vault, port, server, health, upkeep, tracer, lock, timedelta(seconds=settings.grace_seconds))
+    return Running(vault, port, server, health, background, tracer, lock, timedelta(seconds=settings.grace_seconds))
 
 
 def run(settings: Settings) -> None:
@@ -251,7 +262,7 @@ def _register(server: grpc.aio.Server, vault: Vault, pages: PageTokens, *, max_b
     tenant_service_pb2_grpc.add_TenantServiceServicer_to_server(TenantServicer(vault, pages), server)
     access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(vault), server)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(vault), server)
-    operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsServicer(), server)
+    operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsServicer(vault, pages), server)
 
 
 def _bind(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredentials) -> int:
@@ -291,6 +302,35 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         raise FailedPreconditionError("CONFIG_INVALID", f"file {path.name} cannot be read") from None
+
+
+def _key_database(settings: Settings) -> Database | None:
+    if settings.keys_url is None:
+        return None
+    return Database(settings.keys_url.get_secret_value(), pool_size=settings.database_pool_size, of_keys=True)
+
+
+async def _check_keys_are_there(database: Database, key_database: Database | None) -> None:
+    """Refuse to serve people whose keys are somewhere else: their data would look erased."""
+    async with database.read() as connection:
+        people, beside = await subjects.has_subjects(connection), await subjects.has_subject_keys(connection)
+    if key_database is None:
+        if people and not beside:
+            raise FailedPreconditionError("SUBJECT_KEYS_MISSING", "there are people and no keys of theirs, is keys_url missing?")
+        return
+    await schema.check(key_database)
+    if beside:
+        raise FailedPreconditionError("SUBJECT_KEYS_NOT_MOVED", "subject keys stand beside the data still, run `pii-vault keys move`")
+    async with key_database.read() as connection:
+        apart = await subjects.has_subject_keys(connection)
+    if people and not apart:
+        raise FailedPreconditionError("SUBJECT_KEYS_MISSING", "there are people and no keys of theirs in the database of keys_url")
+
+
+def _former_signing_key(path: Path) -> Ed25519PrivateKey | None:
+    """The key that was replaced, if it is still there, beside the one that replaced it."""
+    former = path.with_name(path.name + ".old")
+    return _signing_key(former) if former.exists() else None
 
 
 def _signing_key(path: Path) -> Ed25519PrivateKey:
@@ -366,18 +406,6 @@ def _single_process(settings: Settings) -> TextIO | None:
     return handle
 
 
-def _upkeep_caller() -> Caller:
-    return Caller(
-        principal="upkeep",
-        kind="upkeep",
-        roles=frozenset({"upkeep-worker"}),
-        tenants=None,
-        method="upkeep",
-        trace_id=new_id(),
-        auth_method="internal",
-    )
-
-
 def _task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     return asyncio.create_task(work)
 
@@ -409,7 +437,10 @@ async def _set_health(health: health_aio.HealthServicer, healthy: bool) -> None:
 async def _publish_checkpoints(vault: Vault, directory: Path, interval: timedelta) -> None:
     while True:
         try:
+            if not await signing.follow(vault):
+                _log.error("signing key outdated")
             await checkpoint.publish_checkpoints(vault, directory)
+            await signing.publish_hand_overs(vault, directory)
         except VaultError as error:
             # Published checkpoints are late then, which those who watch the folder see; releases go on.
             _log.error("checkpoints not published", reason=error.reason)

@@ -22,7 +22,7 @@ async def test_a_fresh_import_is_open_and_empty(database: Database) -> None:
     await begin(database)
 
     async with database.write() as connection:
-        found, locked = await find_import(connection, ACME, b"source"), await locked_import(connection, ACME, "import")
+        found, locked = await find_import(connection, ACME, [b"source"]), await locked_import(connection, ACME, "import")
 
     assert (found, locked) == (FRESH, FRESH)
 
@@ -31,7 +31,7 @@ async def test_an_import_is_found_by_its_own_tenant_and_file(database: Database)
     await begin(database)
 
     async with database.read() as connection:
-        found = [await find_import(connection, tenant, source) for tenant, source in ((ACME, b"other"), (BETA, b"source"))]
+        found = [await find_import(connection, tenant, [source]) for tenant, source in ((ACME, b"other"), (BETA, b"source"))]
 
     assert found == [None, None]
 

@@ -62,7 +62,7 @@ async def in_scope(
             connection,
             tenant,
             categories=categories,
-            tokens=[(token.kind, token.token) for token in tokens],
+            tokens=[(token.kind, [token.token]) for token in tokens],
             start=START,
             end=END,
             limit=limit,
@@ -86,7 +86,7 @@ async def test_an_order_comes_back_as_it_was_stored(database: Database) -> None:
 
     async with database.write() as connection:
         found = [await get_order(connection, ACME, "order"), await get_order(connection, ACME, "order", lock=True)]
-        document = await order_with_document(connection, ACME, b"document")
+        document = await order_with_document(connection, ACME, [b"document"])
 
     assert found == [LISTED, LISTED]
     assert document == "order"
@@ -96,7 +96,7 @@ async def test_another_tenants_order_is_not_there(database: Database) -> None:
     await insert(database, tenant=BETA)
 
     async with database.read() as connection:
-        order, document = await get_order(connection, ACME, "order"), await order_with_document(connection, ACME, b"document")
+        order, document = await get_order(connection, ACME, "order"), await order_with_document(connection, ACME, [b"document"])
         listed = await list_orders(connection, ACME, after="", limit=10)
 
     assert order is None

@@ -149,5 +149,6 @@ def _tenant(name: str, time: datetime) -> dict[str, object]:
         tenants.c.reference_pattern: "",
         tenants.c.create_time: time,
         tenants.c.version: 1,
+        tenants.c.root_key: "",
     }
     return {column.name: value for column, value in values.items()}

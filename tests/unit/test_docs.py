@@ -22,6 +22,7 @@ PARTS = {
     "Tenant": ["termination"],
     "Access": ["incidents", "role grants"],
     "Audit": ["inclusion proofs"],
+    "Operations": ["readiness", "retention", "replay"],
 }
 
 

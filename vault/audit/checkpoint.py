@@ -106,16 +106,19 @@ def origin_of(vault_name: str, log: str) -> str:
     return f"{vault_name}/{log}"
 
 
-def sign_note(body: str, signer: NoteSigner) -> str:
-    """Sign a text; it must end with a line break and hold no empty line.
+def sign_note(body: str, *signers: NoteSigner) -> str:
+    """Sign a text, one line per signer; it must end with a line break and hold no empty line.
 
     Raises:
         InvalidArgumentError: NOTE_INVALID.
     """
-    if not body.endswith("\n") or "\n\n" in body or not _is_name(signer.name):
+    if not body.endswith("\n") or "\n\n" in body or not all(_is_name(signer.name) for signer in signers):
         raise InvalidArgumentError("NOTE_INVALID", "a note's body ends with one line break and holds no empty line")
-    signature = signer.key.sign(body.encode())
-    return f"{body}\n{_DASH}{signer.name} {base64.b64encode(signer.verifier().key_id + signature).decode()}\n"
+    lines = [
+        f"{_DASH}{signer.name} {base64.b64encode(signer.verifier().key_id + signer.key.sign(body.encode())).decode()}\n"
+        for signer in signers
+    ]
+    return f"{body}\n{''.join(lines)}"
 
 
 def open_note(text: str, verifier: NoteVerifier) -> str:

@@ -63,22 +63,26 @@ class _BadLogError(Exception):
         self.index = index
 
 
-def verify_dump(lines: Iterable[str], verifier: NoteVerifier, *, log: str, outside: Sequence[str] = ()) -> Verdict:
+def verify_dump(
+    lines: Iterable[str], verifier: NoteVerifier, *, log: str, outside: Sequence[str] = (), successors: Sequence[NoteVerifier] = ()
+) -> Verdict:
     """Check a dump.
 
     Args:
         lines: the lines of the dump.
         verifier: the key that the operator published, and the name it signs under.
         log: the log that the dump should be of.
+        successors: keys that took over from it, which sign as well (`vault.audit.succession`).
         outside: checkpoints that were published outside the database; they tell when the dump lacks the newest entries.
     """
     tree = _Tree()
     try:
         origin = f"{verifier.name}/{log}"
-        checkpoints = [_checkpoint(note, verifier, origin) for note in outside]
+        keys = (verifier, *successors)
+        checkpoints = [_checkpoint(note, keys, origin) for note in outside]
         content = iter(lines)
         _check_header(next(content, ""), log, origin)
-        roots = _read(content, tree, log, verifier, origin, checkpoints)
+        roots = _read(content, tree, log, keys, origin, checkpoints)
         _compare(roots, checkpoints, tree.size)
     except _BadLogError as bad:
         return Verdict(log, tree.size, intact=False, complete=False, covered=0, first_bad_index=bad.index, problem=bad.problem)
@@ -126,7 +130,7 @@ def _check_header(line: str, log: str, origin: str) -> None:
 
 
 def _read(
-    lines: Iterator[str], tree: _Tree, log: str, verifier: NoteVerifier, origin: str, checkpoints: list[Checkpoint]
+    lines: Iterator[str], tree: _Tree, log: str, keys: Sequence[NoteVerifier], origin: str, checkpoints: list[Checkpoint]
 ) -> dict[int, bytes]:
     """Read checkpoints, then entries; returns the root at each size that a checkpoint signs, and at the end."""
     roots: dict[int, bytes] = {0: tree.root()}
@@ -134,7 +138,7 @@ def _read(
     for line in lines:
         members = _object(line)
         if members.keys() == {"c"} and isinstance(members["c"], str) and not tree.size:
-            checkpoints.append(_checkpoint(members["c"], verifier, origin))
+            checkpoints.append(_checkpoint(members["c"], keys, origin))
             wanted.add(checkpoints[-1].size)
         elif members.keys() == {"i", "e"}:
             _check_entry(members, tree, log)
@@ -165,14 +169,28 @@ def _check_entry(members: dict[str, object], tree: _Tree, log: str) -> None:
     tree.add(content)
 
 
-def _checkpoint(note: str, verifier: NoteVerifier, origin: str) -> Checkpoint:
+def _checkpoint(note: str, keys: Sequence[NoteVerifier], origin: str) -> Checkpoint:
+    # By the key whose signature is there; if it is none's, the last one says what is wrong.
+    signer = next((key for key in keys if _names(note, key)), keys[-1])
     try:
-        checkpoint = open_checkpoint(note, verifier)
+        checkpoint = open_checkpoint(note, signer)
     except VaultError as error:
         raise _BadLogError(f"a checkpoint does not hold: {error.message}") from None
     if checkpoint.origin != origin:
         raise _BadLogError("a checkpoint is about another log")
     return checkpoint
+
+
+def _names(note: str, key: NoteVerifier) -> bool:
+    """Whether a signature in the note says that it is this key's; whether it is, `open_checkpoint` says."""
+    for line in note.splitlines():
+        name, _, encoded = line.removeprefix("— ").partition(" ")
+        try:
+            if name == key.name and base64.b64decode(encoded, validate=True)[: len(key.key_id)] == key.key_id:
+                return True
+        except (binascii.Error, ValueError):
+            continue
+    return False
 
 
 def _compare(roots: dict[int, bytes], checkpoints: Iterable[Checkpoint], size: int) -> None:

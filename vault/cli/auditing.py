@@ -8,6 +8,7 @@ import typer
 
 from vault.audit.checkpoint import NoteVerifier
 from vault.audit.dump import dump_lines
+from vault.audit.succession import trusted_keys
 from vault.audit.verify import verify_dump
 from vault.cli.session import SESSION, plain, reported, say, show, vault
 from vault.client import VaultClient
@@ -68,6 +69,9 @@ def verify(
     checkpoints: Annotated[
         Path | None, typer.Option(help="Folder of published checkpoints of this log: finds a tail that was cut off.")
     ] = None,
+    hand_overs: Annotated[
+        Path | None, typer.Option(help="Folder of published hand-overs: trusts the keys that the given one introduced.")
+    ] = None,
 ) -> None:
     """Verify a dump offline. Exit code 0: intact and complete; 1: not intact; 2: intact, but not proved complete."""
     with reported():
@@ -75,7 +79,7 @@ def verify(
         published = sorted(checkpoints.glob("*.checkpoint")) if checkpoints else []
         outside = [path.read_text(encoding="utf-8", errors="surrogateescape") for path in published]
         with file.open(encoding="utf-8", errors="surrogateescape") as lines:
-            verdict = verify_dump(lines, verifier, log=log, outside=outside)
+            verdict = verify_dump(lines, verifier, log=log, outside=outside, successors=_successors(verifier, hand_overs))
         show(
             {
                 "log": verdict.log,
@@ -90,6 +94,23 @@ def verify(
         say({0: "intact and complete", 1: "NOT intact", 2: "intact, not proved complete"}[verdict.exit_code])
     if verdict.exit_code:
         raise typer.Exit(verdict.exit_code)
+
+
+@app.command()
+def successor(
+    key: Annotated[Path, typer.Argument(help="A verifier key that is trusted, name+id+key.", exists=True, dir_okay=False)],
+    hand_overs: Annotated[Path, typer.Argument(help="Folder of published hand-overs.", exists=True, file_okay=False)],
+) -> None:
+    """Print the verifier key that signs now, if a chain of hand-overs leads to it from a key that is trusted."""
+    with reported():
+        verifier = NoteVerifier.parse(key.read_text(encoding="utf-8", errors="replace"))
+        keys = [verifier, *_successors(verifier, hand_overs)]
+        show({"verifier_key": keys[-1].text(), "hand_overs": len(keys) - 1})
+
+
+def _successors(verifier: NoteVerifier, folder: Path | None) -> list[NoteVerifier]:
+    notes = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(folder.glob("*.note"))] if folder else []
+    return trusted_keys(verifier, notes)[1:]
 
 
 def _line(entry: Mapping[str, Any]) -> str:

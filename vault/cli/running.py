@@ -80,11 +80,14 @@ def _migrate(config: Path) -> None:
     from vault.store import schema  # noqa: PLC0415
     from vault.store.database import Database  # noqa: PLC0415
 
-    async def upgrade(url: str) -> None:
-        database = Database(url)
+    async def upgrade(url: str, *, of_keys: bool) -> None:
+        database = Database(url, of_keys=of_keys)
         try:
             await schema.migrate(database)
         finally:
             await database.close()
 
-    asyncio.run(upgrade(configuration.load(config).database_url.get_secret_value()))
+    settings = configuration.load(config)
+    asyncio.run(upgrade(settings.database_url.get_secret_value(), of_keys=False))
+    if settings.keys_url is not None:
+        asyncio.run(upgrade(settings.keys_url.get_secret_value(), of_keys=True))

@@ -27,11 +27,12 @@ TenantId = Annotated[str, typer.Argument(help="Tenant id.", show_default=False)]
 def create(
     tenant: TenantId,
     display_name: Annotated[str, typer.Option("--display-name", help="Name for people.")] = "",
+    root_key: Annotated[str, typer.Option(help="Name of the root key in the configuration; the vault's own unless told.")] = "",
     request_id: RequestId = "",
 ) -> None:
     """Create a tenant with its keys and its audit log."""
     with reported(), vault() as client:
-        request = CreateTenantRequest(tenant_id=tenant, display_name=display_name, request_id=request_id)
+        request = CreateTenantRequest(tenant_id=tenant, display_name=display_name, root_key=root_key, request_id=request_id)
         show(client.call(client.tenants.CreateTenant, request))
 
 

@@ -12,7 +12,7 @@ from vault.identifiers import IdentifierKind
 from vault.names import RecordName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant
+from vault.operations.core import Vault, active_tenant, readable_parts, usable_keys
 from vault.operations.decision import gather, require
 from vault.operations.keyring import TenantKeys
 from vault.operations.metadata import RecordView, load_view
@@ -21,7 +21,6 @@ from vault.operations.reveal import open_part
 from vault.operations.subjects import token_of
 from vault.policy.decide import Operation
 from vault.store import records as record_store
-from vault.store import subjects as subject_store
 from vault.store.database import Connection
 from vault.store.records import IndexRow, PartRow, ReadableRow, RecordRow
 
@@ -50,7 +49,7 @@ async def update_record(vault: Vault, attempt: Attempt, name: RecordName, update
         normal = _new_values(vault, category, update)
         removed = update.mask - normal.keys()
         for part in parts:
-            await _reseal(connection, keys, category, part, normal, update.mask)
+            await _reseal(vault, connection, keys, category, part, normal, update.mask)
         metadata = {key: value for key, value in row.metadata.items() if key not in removed}
         metadata |= {key: str(value) for key, value in normal.items() if category.fields[key].storage is Storage.CLEAR}
         await record_store.touch_records(connection, name.tenant, [replace(row, metadata=metadata, version=row.version + 1)])
@@ -98,10 +97,10 @@ async def _changeable(
 ) -> tuple[RecordRow, TenantKeys, list[ReadableRow]]:
     """The locked record, once the caller may change it and read the newest version."""
     attempt.operation, attempt.records, attempt.subjects, attempt.count = operation.value, (name.record,), (name.subject,), 1
-    tenant, keys = await active_tenant(vault, connection, name.tenant)
+    tenant, keys = await active_tenant(vault, connection, name.tenant, hold=True)
     facts = await gather(vault, connection, attempt, tenant)
     row = await record_store.get_record(connection, name.tenant, name.record, lock=True)
-    parts = await record_store.readable_parts(connection, name.tenant, [name.record])
+    parts = await readable_parts(vault, connection, name.tenant, [name.record])
     if row is None or name.subject not in {part.subject_id for part in parts}:
         raise NotFoundError("RECORD_NOT_FOUND", "no such record")
     restricted = any(part.subject_state == "RESTRICTED" for part in parts)
@@ -137,6 +136,7 @@ def _new_values(vault: Vault, category: Category, update: Update) -> dict[str, V
 
 
 async def _reseal(
+    vault: Vault,
     connection: Connection,
     keys: TenantKeys,
     category: Category,
@@ -148,7 +148,7 @@ async def _reseal(
     touched = frozenset(name for name in mask if category.fields[name].party == part.role)
     if not touched:
         return
-    key = await _subject_key(connection, keys, part)
+    key = await _subject_key(vault, connection, keys, part)
     fields = {name: value for name, value in open_part(keys, part, None).items() if name not in touched}
     fields |= {name: encoded(normal[name]) for name in category.fields if name in touched and name in normal}
     content = crypto.seal_fields(fields, under=key, at=Place(keys.tenant, part.subject_id, part.record_id))
@@ -163,8 +163,8 @@ async def _reseal(
     await record_store.insert_index(connection, keys.tenant, entries)
 
 
-async def _subject_key(connection: Connection, keys: TenantKeys, part: ReadableRow) -> DataKey:
-    rows = await subject_store.active_subject_keys(connection, keys.tenant, [part.subject_id])
+async def _subject_key(vault: Vault, connection: Connection, keys: TenantKeys, part: ReadableRow) -> DataKey:
+    rows = await usable_keys(vault, connection, keys.tenant, [part.subject_id])
     row = rows.get(part.subject_id)
     if row is None:
         raise AbortedError("RETRY_AFTER_ERASURE", "the subject is being erased or was erased")

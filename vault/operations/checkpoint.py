@@ -57,19 +57,27 @@ async def publish_checkpoints(vault: Vault, directory: Path) -> int:
     for log in logs:
         note = await sign_head(vault, log)
         size = note.split("\n", 2)[1]
-        try:
-            await asyncio.to_thread(_publish, directory / log, f"{int(size):020d}.checkpoint", note)
-        except OSError:
-            raise UnavailableError("CHECKPOINTS_UNAVAILABLE", "the checkpoint directory cannot be written") from None
+        await publish(directory / log / f"{int(size):020d}.checkpoint", note)
     return len(logs)
 
 
-def _publish(directory: Path, name: str, note: str) -> None:
-    """Write whole or not at all; a checkpoint once published is never replaced."""
-    directory.mkdir(parents=True, exist_ok=True)
-    temporary = directory / f".{name}.{os.getpid()}"
+async def publish(path: Path, note: str) -> None:
+    """Write a note whole or not at all; one that was published is never replaced by another.
+
+    Raises:
+        UnavailableError: CHECKPOINTS_UNAVAILABLE, the directory cannot be written.
+    """
+    try:
+        await asyncio.to_thread(_publish, path, note)
+    except OSError:
+        raise UnavailableError("CHECKPOINTS_UNAVAILABLE", "the checkpoint directory cannot be written") from None
+
+
+def _publish(path: Path, note: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("w") as handle:
         handle.write(note)
         handle.flush()
         os.fsync(handle.fileno())
-    temporary.replace(directory / name)
+    temporary.replace(path)

@@ -40,9 +40,9 @@ async def check_contactable(
         raise InvalidArgumentError("UNKNOWN_IDENTIFIER_KIND", "people are contacted by phone or email", field="kind")
     normalised = normalise(IdentifierKind(kind), value, region=vault.region)
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, tenant)
-        token = Token(kind, crypto.index_token(keys.index_key(kind), normalised))
-        subject = (await subject_store.subjects_of_tokens(connection, tenant, [token])).get(token)
+        _, keys = await active_tenant(vault, connection, tenant, hold=True)
+        tokens = [Token(kind, crypto.index_token(key, normalised)) for key in keys.index_keys(kind)]
+        subject = next(iter((await subject_store.subjects_of_tokens(connection, tenant, tokens)).values()), None)
         row = await subject_store.get_subject(connection, tenant, subject) if subject else None
         answer = _answer(row.state if row else None, purpose)
         attempt.subjects, attempt.rule = (subject,) if subject else (), f"contactable:{answer.reason.lower()}"

@@ -72,7 +72,7 @@ async def create_records(vault: Vault, tenant: str, calls: Sequence[CreateCall])
     """
     prepared = [[_prepared(vault, tenant, record) for record in call.records] for call in calls]
     async with vault.database.write() as connection:
-        row, keys = await active_tenant(vault, connection, tenant)
+        row, keys = await active_tenant(vault, connection, tenant, hold=True)
         outcomes: list[list[Outcome]] = []
         for call, items in zip(calls, prepared, strict=True):
             try:
@@ -108,7 +108,7 @@ async def _store_call(
     if (answer := await idempotency.earlier_answer(connection, keys, call.request)) is not None:
         return [_named(keys.tenant, name, answer.receipt) for name in answer.ids]
     # What is kept under a request id is the whole answer, so such a call succeeds or fails as one, like an atomic one.
-    unusable = await unusable_subjects(connection, keys.tenant, {item.subject for item in items if isinstance(item, Prepared)})
+    unusable = await unusable_subjects(vault, connection, keys.tenant, {item.subject for item in items if isinstance(item, Prepared)})
     decisions = [_decision(vault, facts, call.attempt, item, unusable) for item in items]
     refused = next((decision for decision in decisions if isinstance(decision, VaultError)), None)
     if refused is not None and (call.atomic or call.request.request_id):

@@ -6,8 +6,9 @@
     (4) sweep: nothing of the subject may be left
     (5) certify, signed
 
-(1) and (2) are one transaction, (3) to (5) another. A crash between them leaves a RUNNING erasure that `resume` finishes; the order is safe because
-keys die first. A subject has one erasure: the same request by two channels is one (E12).
+(1) and (2) are one transaction where keys stand beside the data; where they have a database of their own (2) follows (1), so that a crash in between
+leaves a blocked subject and never an unreadable one. (3) to (5) are another transaction. A crash before the end leaves a RUNNING erasure that
+`resume` finishes; the order is safe because keys die before rows. A subject has one erasure: the same request by two channels is one (E12).
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from vault.errors import AbortedError, DataLossError, FailedPreconditionError, N
 from vault.names import ChildName, SubjectName
 from vault.operations import idempotency, log
 from vault.operations.attempt import Attempt, Caller, Justification, Receipt
-from vault.operations.core import Vault, active_tenant, page_limit
+from vault.operations.core import Vault, active_tenant, page_limit, reading_keys, writing_keys
 from vault.operations.decision import Facts, gather, require
 from vault.operations.idempotency import Answer, RequestKey
 from vault.policy.decide import Operation, Reference
@@ -131,8 +132,10 @@ async def approve_erasure(vault: Vault, attempt: Attempt, name: ChildName) -> tu
         _require(vault, attempt, facts, preview)
         # (1) and (2): from this commit on nothing of the subject can be read, whatever happens next.
         await subject_store.set_subject_state(connection, name.tenant, row.subject_id, "ERASING")
-        destroyed = await subject_store.destroy_subject_keys(connection, name.tenant, row.subject_id)
-        attempt.count = destroyed
+        async with reading_keys(vault) as apart:
+            attempt.count = len(await subject_store.subject_key_rows(apart or connection, name.tenant, [row.subject_id]))
+        if vault.key_database is None:
+            await subject_store.destroy_subject_keys(connection, name.tenant, row.subject_id)
         await erasure_store.update_erasure(connection, name.tenant, replace(row, state="RUNNING", approver=attempt.caller.principal))
         [receipt] = await log.append(vault, connection, keys, [attempt])
     return await finish_erasure(vault, attempt.caller, name), receipt
@@ -144,17 +147,21 @@ async def finish_erasure(vault: Vault, caller: Caller, name: ChildName) -> Erasu
     Raises:
         DataLossError: ERASURE_INCOMPLETE, the sweep still finds something; the erasure stays RUNNING.
     """
+    await _destroy_apart(vault, name)
     async with vault.database.write() as connection:
         _, keys = await active_tenant(vault, connection, name.tenant)
         row = await _erasure(connection, name, lock=True)
         if row.state != "RUNNING":
             return row
         # Keys once more: a restored key store must not bring one back (E10).
-        await subject_store.destroy_subject_keys(connection, name.tenant, row.subject_id)
+        async with writing_keys(vault, connection) as keys_on:
+            await subject_store.destroy_subject_keys(keys_on, name.tenant, row.subject_id)
         await record_store.delete_subject_parts(connection, name.tenant, row.subject_id)
         await subject_store.delete_identities(connection, name.tenant, row.subject_id)
         await subject_store.set_subject_state(connection, name.tenant, row.subject_id, "ERASED")
-        if await record_store.count_traces(connection, name.tenant, row.subject_id):
+        async with reading_keys(vault) as apart:
+            left = await record_store.count_traces(connection, name.tenant, row.subject_id, keys_on=apart)
+        if left:
             raise DataLossError("ERASURE_INCOMPLETE", "the sweep after the erasure still finds rows of the subject")
         attempt = Attempt(
             caller=caller,
@@ -171,6 +178,16 @@ async def finish_erasure(vault: Vault, caller: Caller, name: ChildName) -> Erasu
         done = replace(done, certificate=_certificate(vault, name, done, receipt))
         await erasure_store.update_erasure(connection, name.tenant, done)
     return done
+
+
+async def _destroy_apart(vault: Vault, name: ChildName) -> None:
+    """Step (2) where keys have a database of their own; it waits for no key service."""
+    if vault.key_database is None:
+        return
+    row = await get_erasure(vault, name)
+    if row.state == "RUNNING":
+        async with vault.key_database.write() as apart:
+            await subject_store.destroy_subject_keys(apart, name.tenant, row.subject_id)
 
 
 async def resume(vault: Vault, caller: Caller) -> int:

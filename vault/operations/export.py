@@ -25,7 +25,7 @@ from vault.errors import FailedPreconditionError, InvalidArgumentError, NotFound
 from vault.names import ChildName, ExportName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Justification, Receipt
-from vault.operations.core import Vault, active_tenant
+from vault.operations.core import Vault, active_tenant, readable_parts
 from vault.operations.decision import Facts, decide, gather_nda
 from vault.operations.keyring import TenantKeys
 from vault.operations.order import OrderContent, load_order, open_order
@@ -33,7 +33,6 @@ from vault.operations.reveal import open_part
 from vault.policy.decide import Operation, Reference, Refused, View
 from vault.store import audit as audit_store
 from vault.store import orders as order_store
-from vault.store import records as record_store
 from vault.store.database import Connection
 from vault.store.orders import ApprovalRow, ExportRow, OrderRow
 from vault.store.records import ReadableRow
@@ -62,7 +61,7 @@ async def create_export(vault: Vault, attempt: Attempt, name: ChildName) -> tupl
     attempt.operation, attempt.resource = Operation.EXPORT.value, str(name)
     attempt.justification, attempt.is_justified = Justification(_PURPOSE, str(name)), True
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, name.tenant)
+        _, keys = await active_tenant(vault, connection, name.tenant, hold=True)
         order = await load_order(connection, name, lock=True)
         _check_executable(vault, order)
         existing = await order_store.export_of_order(connection, name.tenant, name.id)
@@ -154,7 +153,7 @@ async def _parts_in_scope(
         connection,
         keys.tenant,
         categories=said.scope.categories,
-        tokens=[(kind, crypto.index_token(keys.index_key(kind), value)) for kind, value in said.scope.targets],
+        tokens=[(kind, [crypto.index_token(key, value) for key in keys.index_keys(kind)]) for kind, value in said.scope.targets],
         start=said.scope.start_time,
         end=said.scope.end_time,
         limit=_MAX_RECORDS + 1,
@@ -164,7 +163,7 @@ async def _parts_in_scope(
     parts: dict[tuple[str, str], list[ReadableRow]] = {key: [] for key in found}
     for start in range(0, len(found), 1000):
         ids = [record for _, record in found[start : start + 1000]]
-        for part in await record_store.readable_parts(connection, keys.tenant, ids):
+        for part in await readable_parts(vault, connection, keys.tenant, ids):
             parts[part.category, part.record_id].append(part)
     for category in {category for category, _ in found}:
         if vault.catalogue.category(category).requires_as_of:

@@ -67,17 +67,17 @@ async def find_subjects(vault: Vault, attempt: Attempt, tenant: str, search: Sea
     category = vault.catalogue.category(search.category)
     limit = page_limit(vault, search.page_size)
     async with vault.database.write() as connection:
-        row, keys = await active_tenant(vault, connection, tenant)
+        row, keys = await active_tenant(vault, connection, tenant, hold=True)
         facts = await gather(vault, connection, attempt, row)
         require(vault, attempt, facts, operation=Operation.FIND, category=category.name, level=_any_level(category))
-        token = search_token(vault, keys, category, search.kind, search.value, search.as_of)
+        tokens = search_tokens(vault, keys, category, search.kind, search.value, search.as_of)
         # A page ends with a record, not amid the fields of one: the next begins after a record id.
         rows = await record_store.find_by_token(
             connection,
             tenant,
             category=category.name,
             kind=search.kind,
-            token=token,
+            tokens=tokens,
             after=search.after,
             limit=limit + len(category.fields),
         )
@@ -98,9 +98,9 @@ async def record_as_of(vault: Vault, connection: Connection, keys: TenantKeys, c
     Raises:
         NotFoundError: RECORD_NOT_FOUND, there is none, or more than one.
     """
-    token = search_token(vault, keys, category, search.kind, search.value, search.as_of)
+    tokens = search_tokens(vault, keys, category, search.kind, search.value, search.as_of)
     rows: Sequence[tuple[IndexRow, RecordRow]] = await record_store.find_by_token(
-        connection, keys.tenant, category=category.name, kind=search.kind, token=token, after="", limit=vault.limits.page_size
+        connection, keys.tenant, category=category.name, kind=search.kind, tokens=tokens, after="", limit=vault.limits.page_size
     )
     valid = {entry.record_id: entry for entry, record in rows if is_valid(record, search.as_of)}
     if len(valid) != 1:
@@ -109,8 +109,8 @@ async def record_as_of(vault: Vault, connection: Connection, keys: TenantKeys, c
     return RecordName(keys.tenant, entry.subject_id, entry.record_id)
 
 
-def search_token(vault: Vault, keys: TenantKeys, category: Category, kind: str, value: str, as_of: datetime | None) -> bytes:
-    """Token of what is looked for.
+def search_tokens(vault: Vault, keys: TenantKeys, category: Category, kind: str, value: str, as_of: datetime | None) -> list[bytes]:
+    """Tokens of what is looked for, one for each key that the index may have been made with.
 
     Raises:
         InvalidArgumentError: UNKNOWN_IDENTIFIER_KIND, IDENTIFIER_INVALID, AS_OF_REQUIRED.
@@ -120,7 +120,7 @@ def search_token(vault: Vault, keys: TenantKeys, category: Category, kind: str, 
     if category.requires_as_of and as_of is None:
         raise InvalidArgumentError("AS_OF_REQUIRED", "numbers of this category are recycled, say which moment is meant", field="as_of")
     normalised = normalise(IdentifierKind(kind), value, region=vault.region)
-    return crypto.index_token(keys.index_key(kind), normalised)
+    return [crypto.index_token(key, normalised) for key in keys.index_keys(kind)]
 
 
 def is_valid(record: RecordRow, as_of: datetime | None) -> bool:

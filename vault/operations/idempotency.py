@@ -1,6 +1,6 @@
 """Same request id and body, same answer; same id, other body, `REQUEST_ID_REUSED`.
 
-The answer is kept in the transaction of the change it answers. The body is recognised by an HMAC under the tenant's index key, because it may hold
+The answer is kept in the transaction of the change it answers. The body is recognised by an HMAC under the tenant's digest key, because it may hold
 personal data. Two calls racing with one id: one commits, the other meets the primary key and is told to try again.
 """
 
@@ -8,7 +8,6 @@ import json
 import re
 from dataclasses import dataclass, field
 
-from vault import crypto
 from vault.errors import AlreadyExistsError, InvalidArgumentError
 from vault.operations.attempt import Receipt
 from vault.operations.core import Vault
@@ -52,7 +51,7 @@ async def earlier_answer(connection: Connection, keys: TenantKeys, request: Requ
     answered = await registers.answered_request(connection, keys.tenant, request.request_id)
     if answered is None:
         return None
-    if answered.method != request.method or answered.body_token != _token(keys, request):
+    if answered.method != request.method or answered.body_token not in _tokens(keys, request):
         raise AlreadyExistsError("REQUEST_ID_REUSED", "the request id was used for another request", field="request_id")
     kept = json.loads(answered.response)
     return Answer(tuple(kept["ids"]), Receipt(kept["log"], kept["index"]))
@@ -64,9 +63,9 @@ async def keep(vault: Vault, connection: Connection, keys: TenantKeys, request: 
         return
     kept = json.dumps({"ids": answer.ids, "log": answer.receipt.log, "index": answer.receipt.index}).encode()
     await registers.keep_answer(
-        connection, keys.tenant, request.request_id, AnsweredRequest(request.method, _token(keys, request), kept), vault.clock()
+        connection, keys.tenant, request.request_id, AnsweredRequest(request.method, _tokens(keys, request)[0], kept), vault.clock()
     )
 
 
-def _token(keys: TenantKeys, request: RequestKey) -> bytes:
-    return crypto.keyed_digest(keys.index_key("request-body"), request.body)
+def _tokens(keys: TenantKeys, request: RequestKey) -> list[bytes]:
+    return keys.digests("request-body", request.body)

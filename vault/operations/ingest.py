@@ -12,7 +12,7 @@ Rules:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from vault import crypto, names
+from vault import names
 from vault.errors import FailedPreconditionError, InvalidArgumentError, VaultError
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
@@ -97,22 +97,20 @@ async def begin_import(vault: Vault, attempt: Attempt, tenant: str, header: Head
     _check_header(vault, header)
     attempt.operation, attempt.category = "import", header.category
     async with vault.database.write() as connection:
-        row, keys = await active_tenant(vault, connection, tenant)
+        row, keys = await active_tenant(vault, connection, tenant, hold=True)
         facts = await gather(vault, connection, attempt, row, required=False)
         for category in _categories(header):
             require(vault, attempt, facts, operation=Operation.CREATE, category=category, list_id=header.list_id)
-        token = crypto.keyed_digest(
-            keys.index_key("import-source"),
-            b"\0".join([header.source_digest, header.category.encode(), header.list_id.encode(), header.repeat.encode()]),
-        )
-        known = await import_store.find_import(connection, tenant, token)
+        source = b"\0".join([header.source_digest, header.category.encode(), header.list_id.encode(), header.repeat.encode()])
+        tokens = keys.digests("import-source", source)
+        known = await import_store.find_import(connection, tenant, tokens)
         import_id = known.import_id if known else names.new_id()
         if known is None:
             await import_store.insert_import(
                 connection,
                 tenant,
                 import_id,
-                source_token=token,
+                source_token=tokens[0],
                 category=header.category,
                 list_id=header.list_id,
                 now=vault.clock(),
@@ -129,7 +127,7 @@ async def import_rows(vault: Vault, attempt: Attempt, state: Import, rows: Seque
     if state.position <= state.resumed:
         return
     async with vault.database.write() as connection:
-        tenant, keys = await active_tenant(vault, connection, state.tenant)
+        tenant, keys = await active_tenant(vault, connection, state.tenant, hold=True)
         facts = await gather(vault, connection, attempt, tenant, required=False)
         progress = await import_store.locked_import(connection, state.tenant, state.import_id)
         # Another attempt on the same file may have come further meanwhile.

@@ -14,7 +14,7 @@ from datetime import datetime
 from vault import crypto
 from vault.audit.entry import AuditEntry, encode
 from vault.audit.merkle import Frontier, leaf_hash
-from vault.errors import DataLossError, UnavailableError, VaultError
+from vault.errors import CiphertextInvalidError, DataLossError, KeyUnavailableError, UnavailableError, VaultError
 from vault.names import SYSTEM_LOG
 from vault.operations.attempt import Attempt, Justification, Receipt
 from vault.operations.core import Vault
@@ -40,14 +40,19 @@ async def append(
     Raises:
         DataLossError: LOG_CORRUPT, the log has no head.
     """
-    log = keys.tenant
+    return await _append(vault, connection, keys.tenant, keys, attempts, refused)
+
+
+async def _append(
+    vault: Vault, connection: Connection, log: str, keys: TenantKeys | None, attempts: Sequence[Attempt], refused: VaultError | None
+) -> list[Receipt]:
     head = await audit_store.locked_head(connection, log)
     if head is None:
         raise DataLossError("LOG_CORRUPT", "the audit log has no head")
     size, frontier = head[0], Frontier.from_bytes(head[1])
     now = vault.clock()
     entries = [
-        encode(_entry(vault, keys, attempt, index=size + offset, now=now, refused=refused)) for offset, attempt in enumerate(attempts)
+        encode(_entry(vault, log, keys, attempt, index=size + offset, now=now, refused=refused)) for offset, attempt in enumerate(attempts)
     ]
     frontier = frontier.extend([leaf_hash(entry) for entry in entries])
     await audit_store.append_entries(connection, log, start=size, entries=entries, frontier=frontier.to_bytes())
@@ -68,8 +73,12 @@ async def refuse(vault: Vault, attempts: Sequence[Attempt], error: VaultError) -
             row, attempts = await tenant_store.get_tenant(connection, SYSTEM_LOG), [replace(attempt, tenant="") for attempt in attempts]
         if row is None:
             raise UnavailableError("AUDIT_UNAVAILABLE", "the system log does not exist")
-        keys = await vault.keyring.of(connection, row.tenant_id, epoch=row.key_epoch)
-        return await append(vault, connection, keys, attempts, refused=error)
+        try:
+            keys = await vault.keyring.of(connection, row.tenant_id, epoch=row.key_epoch)
+        except (KeyUnavailableError, CiphertextInvalidError):
+            # That somebody tried is recorded even then; what they wrote as their reason cannot be sealed, so it is not.
+            keys = None
+        return await _append(vault, connection, row.tenant_id, keys, attempts, error)
 
 
 async def system_keys(vault: Vault, connection: Connection) -> TenantKeys:
@@ -84,15 +93,17 @@ async def system_keys(vault: Vault, connection: Connection) -> TenantKeys:
     return await vault.keyring.of(connection, SYSTEM_LOG, epoch=row.key_epoch)
 
 
-def _entry(vault: Vault, keys: TenantKeys, attempt: Attempt, *, index: int, now: datetime, refused: VaultError | None) -> AuditEntry:
+def _entry(
+    vault: Vault, log: str, keys: TenantKeys | None, attempt: Attempt, *, index: int, now: datetime, refused: VaultError | None
+) -> AuditEntry:
     caller = attempt.caller
     why = attempt.justification if attempt.is_justified else Justification(vault.catalogue.known_purpose(attempt.justification.purpose))
     sealed = b""
-    if why.reason:
+    if why.reason and keys is not None:
         text = why.reason.encode()
         sealed = crypto.seal_text(text, under=keys.newest("text"), purpose="audit-text", tenant=keys.tenant, place=caller.trace_id)
     return AuditEntry(
-        log=keys.tenant,
+        log=log,
         index=index,
         time=now,
         actor=caller.principal,

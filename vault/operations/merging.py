@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from vault import crypto
 from vault.catalogue.model import Category
 from vault.crypto import DataKey, Place
-from vault.operations.core import Vault
+from vault.operations.core import Vault, readable_parts
 from vault.operations.create import index_rows, record_row
 from vault.operations.keyring import TenantKeys
 from vault.operations.preparing import EXTRA, Prepared, PreparedPart
@@ -81,8 +81,7 @@ async def _merge_column(
     owners = sorted({subject for subject, _ in column} - resolved.created)
     existing = await record_store.list_members(connection, keys.tenant, category=category.name, list_id=list_id, owners=owners)
     parts = {
-        part.record_id: part
-        for part in await record_store.readable_parts(connection, keys.tenant, [row.record_id for row in existing.values()])
+        part.record_id: part for part in await readable_parts(vault, connection, keys.tenant, [row.record_id for row in existing.values()])
     }
     state: dict[str, tuple[RecordRow, dict[str, bytes], Prepared]] = {}
     for subject, record in column:

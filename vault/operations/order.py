@@ -121,19 +121,19 @@ async def register_order(
     attempt.resource = str(ChildName(tenant, "orders", order_id))
     payload = _payload(OrderContent(content.instrument, scope, content.recipient), salt=secrets.token_hex(32))
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, tenant)
+        _, keys = await active_tenant(vault, connection, tenant, hold=True)
         answer = await idempotency.earlier_answer(connection, keys, request)
         if answer is not None:
             return await _view(connection, ChildName(tenant, "orders", answer.ids[0])), answer.receipt
-        document = _document_token(keys, content.instrument)
-        if await order_store.order_with_document(connection, tenant, document):
+        documents = _document_tokens(keys, content.instrument)
+        if await order_store.order_with_document(connection, tenant, documents):
             raise AlreadyExistsError("ORDER_DUPLICATE", "an order with this document, court and case is registered")
         row = OrderRow(
             order_id=order_id,
             state="SCOPED",
             instrument_type=content.instrument.type,
             sealed=crypto.seal_text(payload, under=keys.newest("legal"), purpose="legal-order", tenant=tenant, place=order_id),
-            document_token=document,
+            document_token=documents[0],
             scope_digest=hashlib.sha256(payload).hexdigest(),
             registrant=attempt.caller.principal,
             categories=scope.categories,
@@ -313,9 +313,9 @@ def _approver_role(attempt: Attempt) -> str:
     return LEGAL_APPROVER if LEGAL_APPROVER in attempt.caller.roles else "legal-officer"
 
 
-def _document_token(keys: TenantKeys, instrument: Instrument) -> bytes:
+def _document_tokens(keys: TenantKeys, instrument: Instrument) -> list[bytes]:
     content = json.dumps([instrument.court_name, instrument.case_number, instrument.document_sha256.hex()]).encode()
-    return crypto.keyed_digest(keys.index_key("legal-document"), content)
+    return keys.digests("legal-document", content)
 
 
 def _payload(content: OrderContent, *, salt: str) -> bytes:

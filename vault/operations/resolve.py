@@ -28,7 +28,7 @@ async def resolve_identifier(vault: Vault, tenant: str, call: RevealCall, search
     """
     category = vault.catalogue.category(search.category)
     async with vault.database.read() as connection:
-        row, keys = await active_tenant(vault, connection, tenant)
+        row, keys = await active_tenant(vault, connection, tenant, hold=True)
         facts = await gather(vault, connection, call.attempt, row)
         # Decided before the look-up, so that who may not resolve learns nothing about what exists.
         require(vault, call.attempt, facts, operation=Operation.RESOLVE, category=category.name)

@@ -24,11 +24,10 @@ from vault.masking import MaskStyle, mask
 from vault.names import RecordName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant
+from vault.operations.core import Vault, active_tenant, keys_of_parts, readable_parts
 from vault.operations.decision import Facts, decide, gather
 from vault.operations.keyring import TenantKeys
 from vault.policy.decide import Operation, Refused, View
-from vault.store import records as record_store
 from vault.store.database import Connection
 from vault.store.records import ReadableRow
 from vault.store.tenants import TenantRow
@@ -94,19 +93,25 @@ async def reveal(vault: Vault, tenant: str, calls: Sequence[RevealCall]) -> list
     """
     async with vault.database.write() as connection:
         row, keys = await active_tenant(vault, connection, tenant)
-        parts = await _load(connection, tenant, calls)
+        parts = await _load(vault, connection, tenant, calls)
+        keys = await keys_of_parts(vault, connection, keys, wrapped_under(part for group in parts.values() for part in group))
         outcomes = [await _outcomes(vault, connection, call, tenant=row, keys=keys, parts=parts) for call in calls]
         outcomes = await _record_releases(vault, connection, keys, calls, outcomes)
     await _record_refusals(vault, calls, outcomes, parts)
     return outcomes
 
 
-async def _load(connection: Connection, tenant: str, calls: Iterable[RevealCall]) -> dict[str, list[ReadableRow]]:
+async def _load(vault: Vault, connection: Connection, tenant: str, calls: Iterable[RevealCall]) -> dict[str, list[ReadableRow]]:
     ids = list(dict.fromkeys(name.record for call in calls for name in call.names))
     parts: dict[str, list[ReadableRow]] = defaultdict(list)
-    for part in await record_store.readable_parts(connection, tenant, ids):
+    for part in await readable_parts(vault, connection, tenant, ids):
         parts[part.record_id].append(part)
     return parts
+
+
+def wrapped_under(parts: Iterable[ReadableRow]) -> set[int]:
+    """Versions of the `data` key under which the parts' subject keys are wrapped."""
+    return {part.tenant_key_version for part in parts if part.tenant_key_version is not None}
 
 
 async def _outcomes(

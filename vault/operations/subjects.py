@@ -11,7 +11,7 @@ from typing import NamedTuple
 from vault import crypto, names
 from vault.crypto import DataKey
 from vault.errors import AbortedError, FailedPreconditionError, NotFoundError, VaultError
-from vault.operations.core import Vault
+from vault.operations.core import Vault, usable_keys, writing_keys
 from vault.operations.keyring import TenantKeys
 from vault.operations.preparing import Identifier, Prepared, PreparedPart
 from vault.store import subjects as subject_store
@@ -40,6 +40,12 @@ def token_of(keys: TenantKeys, identifier: Identifier) -> Token:
     return Token(identifier.kind.value, crypto.index_token(keys.index_key(identifier.kind.value), identifier.value))
 
 
+def tokens_of(keys: TenantKeys, identifier: Identifier) -> list[Token]:
+    """Every token that the identifier may be found under, newest first."""
+    kind = identifier.kind.value
+    return [Token(kind, crypto.index_token(key, identifier.value)) for key in keys.index_keys(kind)]
+
+
 async def resolve_subjects(vault: Vault, connection: Connection, keys: TenantKeys, records: Sequence[Prepared]) -> Resolved:
     """Find or create the subject of every part. Subjects that records name are usable; `unusable_subjects` made sure.
 
@@ -48,22 +54,34 @@ async def resolve_subjects(vault: Vault, connection: Connection, keys: TenantKey
     """
     wanted = {PartKey(position, part.role): (record, part) for position, record in enumerate(records) for part in record.parts}
     tokens = {key: token_of(keys, part.identities[0]) for key, (_, part) in wanted.items() if part.identities}
-    bound = await subject_store.subjects_of_tokens(connection, keys.tenant, tokens.values())
+    bound = await _bound(connection, keys, {tokens[key]: part.identities[0] for key, (_, part) in wanted.items() if key in tokens})
     claims = _claims(wanted, tokens, bound)
     if claims:
-        await subject_store.claim_identities(connection, keys.tenant, list(claims.items()))
+        await subject_store.claim_identities(connection, keys.tenant, list(claims.items()), index_version=keys.index_version)
         bound |= await subject_store.subjects_of_tokens(connection, keys.tenant, claims)
     subjects = {
         key: record.subject if record.subject and _is_owner(record, part) else bound[tokens[key]] for key, (record, part) in wanted.items()
     }
-    also = {token_of(keys, identifier): subjects[key] for key, (_, part) in wanted.items() for identifier in part.identities[1:]}
-    await subject_store.claim_identities(connection, keys.tenant, list(also.items()))
+    further = {
+        token_of(keys, identifier): (identifier, subjects[key]) for key, (_, part) in wanted.items() for identifier in part.identities[1:]
+    }
+    taken = await _bound(connection, keys, {token: identifier for token, (identifier, _) in further.items()})
+    also = [(token, subject) for token, (_, subject) in further.items() if token not in taken]
+    await subject_store.claim_identities(connection, keys.tenant, also, index_version=keys.index_version)
     named = {record.subject for record in records if record.subject}
     won = {subject for token, subject in claims.items() if bound[token] == subject} - named
     fresh = _fresh_keys(keys, won)
-    await subject_store.insert_subjects(connection, keys.tenant, [row for row, _ in fresh.values()], vault.clock())
-    known = await _known_keys(connection, keys, {*subjects.values()} - won)
+    await _insert(vault, connection, keys.tenant, [row for row, _ in fresh.values()])
+    known = await _known_keys(vault, connection, keys, {*subjects.values()} - won)
     return Resolved(subjects, known | {subject: key for subject, (_, key) in fresh.items()}, frozenset(won))
+
+
+async def _bound(connection: Connection, keys: TenantKeys, identifiers: Mapping[Token, Identifier]) -> dict[Token, str]:
+    """Subject of each token that is bound; while the index is made anew, some are still bound by a token of an older key."""
+    spelled = {spelling: token for token, identifier in identifiers.items() for spelling in tokens_of(keys, identifier)}
+    found = await subject_store.subjects_of_tokens(connection, keys.tenant, spelled)
+    older = {spelled[spelling]: subject for spelling, subject in found.items() if spelling not in identifiers}
+    return older | {token: subject for token, subject in found.items() if token in identifiers}
 
 
 def _claims(
@@ -92,10 +110,16 @@ def _fresh_keys(keys: TenantKeys, subjects: Iterable[str]) -> dict[str, tuple[Su
     return fresh
 
 
-async def unusable_subjects(connection: Connection, tenant: str, named: Iterable[str]) -> dict[str, VaultError]:
+async def _insert(vault: Vault, connection: Connection, tenant: str, rows: Sequence[SubjectKeyRow]) -> None:
+    if rows:
+        async with writing_keys(vault, connection) as keys_on:
+            await subject_store.insert_subjects(connection, tenant, rows, vault.clock(), keys_on=keys_on)
+
+
+async def unusable_subjects(vault: Vault, connection: Connection, tenant: str, named: Iterable[str]) -> dict[str, VaultError]:
     """Why nothing can be stored under some of the subjects that records name; an empty name asks nothing."""
     wanted = sorted(filter(None, named))
-    usable = await subject_store.active_subject_keys(connection, tenant, wanted)
+    usable = await usable_keys(vault, connection, tenant, wanted)
     errors: dict[str, VaultError] = {}
     for subject in wanted:
         if subject not in usable:
@@ -119,13 +143,13 @@ def _erasing() -> AbortedError:
 async def new_subject(vault: Vault, connection: Connection, keys: TenantKeys) -> str:
     """A subject that no identifier is known of yet."""
     [(subject, (row, _))] = _fresh_keys(keys, [names.new_id()]).items()
-    await subject_store.insert_subjects(connection, keys.tenant, [row], vault.clock())
+    await _insert(vault, connection, keys.tenant, [row])
     return subject
 
 
-async def _known_keys(connection: Connection, keys: TenantKeys, subjects: Iterable[str]) -> dict[str, DataKey]:
+async def _known_keys(vault: Vault, connection: Connection, keys: TenantKeys, subjects: Iterable[str]) -> dict[str, DataKey]:
     wanted = sorted(subjects)
-    rows = await subject_store.active_subject_keys(connection, keys.tenant, wanted)
+    rows = await usable_keys(vault, connection, keys.tenant, wanted)
     for subject in wanted:
         if subject not in rows:
             raise _erasing()

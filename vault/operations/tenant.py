@@ -13,10 +13,12 @@ from vault.operations import idempotency, log
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, active_tenant, page_limit
 from vault.operations.idempotency import Answer, RequestKey
+from vault.operations.keyring import PURPOSES
 from vault.operations.preparing import check_list
 from vault.store import audit as audit_store
 from vault.store import registers
 from vault.store import tenants as tenant_store
+from vault.store.database import Connection
 from vault.store.registers import CustomerRequestRow
 from vault.store.tenants import TenantRow
 
@@ -39,22 +41,34 @@ class TenantChange:
 
 
 async def bootstrap(vault: Vault) -> None:
-    """Make sure that the system log exists, with keys of its own; done at every start."""
+    """Make sure that the system log exists, with keys of its own, and that no tenant lacks a kind of key; done at every start."""
     async with vault.database.write() as connection:
         if await tenant_store.get_tenant(connection, SYSTEM_LOG) is not None:
+            await _complete_keys(vault, connection)
             return
         row = TenantRow(SYSTEM_LOG, "", "ACTIVE", 1, DEFAULT_REFERENCE_PATTERN, vault.clock(), 1)
         await tenant_store.insert_tenant(connection, row, await vault.keyring.create(SYSTEM_LOG))
         await audit_store.create_log(connection, SYSTEM_LOG, Frontier.empty().to_bytes())
 
 
+async def _complete_keys(vault: Vault, connection: Connection) -> None:
+    """Give tenants of an earlier version the keys that came since."""
+    for purpose in PURPOSES:
+        for row in await tenant_store.tenants_without(connection, purpose):
+            keys = await vault.keyring.create(row.tenant_id, root_key=row.root_key, purposes=[purpose])
+            await tenant_store.insert_tenant_keys(connection, row.tenant_id, keys, vault.clock())
+            await tenant_store.bump_epoch(connection, row.tenant_id)
+
+
 async def create_tenant(
-    vault: Vault, attempt: Attempt, tenant: str, *, display_name: str, request: RequestKey
+    vault: Vault, attempt: Attempt, tenant: str, *, display_name: str, request: RequestKey, root_key: str = ""
 ) -> tuple[TenantRow, Receipt]:
     """Create a tenant with its keys and its audit log.
 
     Raises:
         InvalidArgumentError: NAME_INVALID, FIELD_INVALID.
+        FailedPreconditionError: ROOT_KEY_UNKNOWN.
+        KeyUnavailableError: the root key does not answer; nothing was created.
         AlreadyExistsError: TENANT_EXISTS, REQUEST_ID_REUSED.
     """
     names.check_tenant_id(tenant)
@@ -68,8 +82,8 @@ async def create_tenant(
             return existing, answer.receipt
         if existing is not None:
             raise AlreadyExistsError("TENANT_EXISTS", "there is a tenant of that id", field="tenant_id")
-        row = TenantRow(tenant, display_name, "ACTIVE", 1, DEFAULT_REFERENCE_PATTERN, vault.clock(), 1)
-        await tenant_store.insert_tenant(connection, row, await vault.keyring.create(tenant))
+        row = TenantRow(tenant, display_name, "ACTIVE", 1, DEFAULT_REFERENCE_PATTERN, vault.clock(), 1, root_key)
+        await tenant_store.insert_tenant(connection, row, await vault.keyring.create(tenant, root_key=root_key))
         await audit_store.create_log(connection, tenant, Frontier.empty().to_bytes())
         [receipt] = await log.append(vault, connection, system, [attempt])
         await idempotency.keep(vault, connection, system, request, Answer((tenant,), receipt))

@@ -22,8 +22,9 @@ from vault.rpc.status import status_of
 from vault.store.erasures import ErasureRow
 from vault.store.orders import ExportRow
 from vault.store.registers import CustomerRequestRow
+from vault.store.rotations import RotationRow
 from vault.store.tenants import TenantRow
-from vault.v1 import erasure_service_pb2, legal_service_pb2, resources_pb2, tenant_service_pb2, vault_service_pb2
+from vault.v1 import erasure_service_pb2, legal_service_pb2, operations_service_pb2, resources_pb2, tenant_service_pb2, vault_service_pb2
 
 
 def justification(message: resources_pb2.Justification) -> Justification:
@@ -180,6 +181,24 @@ def tenant(row: TenantRow) -> resources_pb2.Tenant:
         reference_pattern=row.reference_pattern,
         create_time=timestamp(row.create_time),
         etag=str(row.version),
+        root_key=row.root_key,
+    )
+
+
+def rotation(row: RotationRow) -> operations_service_pb2.KeyRotation:
+    """A key rotation."""
+    return operations_service_pb2.KeyRotation(
+        name=str(ChildName(row.tenant_id, "keyRotations", row.rotation_id)),
+        kind=operations_service_pb2.KeyKind.Value(f"KEY_KIND_{row.kind}"),
+        subject=str(SubjectName(row.tenant_id, row.subject_id)) if row.subject_id else "",
+        root_key=row.root_key,
+        state=operations_service_pb2.KeyRotationState.Value(f"KEY_ROTATION_STATE_{row.state}"),
+        version=row.version,
+        done_count=row.done_count,
+        total_count=row.total_count,
+        failed_count=row.failed_count,
+        create_time=timestamp(row.create_time),
+        finish_time=timestamp(row.finish_time),
     )
 
 

@@ -20,7 +20,15 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
 
-from vault.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError, UnavailableError, UnimplementedError, VaultError
+from vault.errors import (
+    InvalidArgumentError,
+    KeyUnavailableError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnavailableError,
+    UnimplementedError,
+    VaultError,
+)
 from vault.names import SYSTEM_LOG, TENANT_ID
 from vault.operations import log as audit_log
 from vault.operations.attempt import Attempt, Caller
@@ -146,6 +154,9 @@ class Edge(grpc.aio.ServerInterceptor):
             self._admit_tenant_of(request, access, attempt)
             # (4) required fields
             check_required(request)
+            if attempt.tenant:
+                # Before any transaction: a root key that is slow to answer must not hold a connection.
+                await self._vault.keyring.warm(self._vault.database, attempt.tenant)
         elif isinstance(request, _Malformed):
             raise request.error()
 
@@ -178,8 +189,10 @@ class Edge(grpc.aio.ServerInterceptor):
         return VaultError("INTERNAL", "internal error", log_id=incident)
 
     async def _recorded(self, error: VaultError) -> VaultError:
-        """Record a refusal, unless the flow did; what merely could not be done now is not a refusal."""
-        if error.receipt is not None or isinstance(error, UnavailableError | UnimplementedError):
+        """Record a refusal, unless the flow did; what merely could not be done now is not a refusal, unless it was for want of keys."""
+        if error.receipt is not None or (
+            isinstance(error, UnavailableError | UnimplementedError) and not isinstance(error, KeyUnavailableError)
+        ):
             return error
         try:
             receipt = (await audit_log.refuse(self._vault, [current_attempt()], error))[0]

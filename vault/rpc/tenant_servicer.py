@@ -42,7 +42,7 @@ class TenantServicer(UnbuiltTenantServicer):
         """Create a tenant."""
         key = convert.request_key(request, request.request_id, "CreateTenant")
         row, receipt = await tenants.create_tenant(
-            self._vault, current_attempt(), request.tenant_id, display_name=request.display_name, request=key
+            self._vault, current_attempt(), request.tenant_id, display_name=request.display_name, request=key, root_key=request.root_key
         )
         return CreateTenantResponse(tenant=convert.tenant(row), receipt=convert.receipt(receipt))
 

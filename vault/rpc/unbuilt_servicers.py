@@ -200,8 +200,8 @@ class UnbuiltAuditServicer(audit_grpc.AuditServiceServicer):
         _unbuilt()
 
 
-class OperationsServicer(operations_grpc.OperationsServiceServicer):
-    """Running the vault."""
+class UnbuiltOperationsServicer(operations_grpc.OperationsServiceServicer):
+    """Definition document, readiness, retention, replay."""
 
     async def GetDatabaseDefinition(
         self, request: operations.GetDatabaseDefinitionRequest, context: Context
@@ -210,10 +210,6 @@ class OperationsServicer(operations_grpc.OperationsServiceServicer):
         _unbuilt()
 
     async def GetReadiness(self, request: operations.GetReadinessRequest, context: Context) -> operations.GetReadinessResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def RotateKeys(self, request: operations.RotateKeysRequest, context: Context) -> operations.RotateKeysResponse:
         """Not built yet."""
         _unbuilt()
 

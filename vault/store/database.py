@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from vault.errors import AbortedError, UnavailableError
+from vault.errors import AbortedError, KeyUnavailableError, UnavailableError
 
 # What flows hand from query to query: an open transaction. They know nothing else of SQL.
 Connection = AsyncConnection
@@ -38,9 +38,11 @@ class Database:
     Args:
         url: `sqlite+aiosqlite:///path` or `postgresql+asyncpg://…`.
         pool_size: connections kept open.
+        of_keys: whether it holds subject keys and nothing else; then what fails is said to be the keys.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+    def __init__(self, url: str, *, pool_size: int = 8, of_keys: bool = False) -> None:
+        self.of_keys = of_keys
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         # hide_parameters: an error text must not quote what was bound, sealed or not.
         self.engine: AsyncEngine = create_async_engine(
@@ -77,7 +79,7 @@ class Database:
                     async with connection.begin():
                         yield connection
             except (SQLAlchemyError, OSError, TimeoutError) as error:
-                raise _translated(error, "AUDIT_UNAVAILABLE", "the audit log cannot be written, nothing is released") from None
+                raise self._translated(error, "AUDIT_UNAVAILABLE", "the audit log cannot be written, nothing is released") from None
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -90,11 +92,21 @@ class Database:
             async with self.engine.connect() as connection, connection.begin():
                 yield connection
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise _translated(error, "STORE_UNAVAILABLE", "the database cannot be reached") from None
+            raise self._translated(error, "STORE_UNAVAILABLE", "the database cannot be reached") from None
 
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
+
+    def _translated(self, error: Exception, reason: str, message: str) -> UnavailableError | AbortedError:
+        if isinstance(error, IntegrityError):
+            return AbortedError("CONCURRENT_CHANGE", "another call changed the same data, try again")
+        sqlstate = getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+        if sqlstate in _PG_RETRYABLE:
+            return AbortedError("CONCURRENT_CHANGE", "another call changed the same data, try again")
+        if self.of_keys:
+            return KeyUnavailableError("the database of subject keys cannot be reached")
+        return UnavailableError(reason, message, retry_after=_RETRY)
 
 
 def is_database_url(url: str) -> bool:
@@ -108,15 +120,6 @@ def is_database_url(url: str) -> bool:
 def shown_url(url: str) -> str:
     """The URL for people: without its password."""
     return make_url(url).render_as_string(hide_password=True)
-
-
-def _translated(error: Exception, reason: str, message: str) -> UnavailableError | AbortedError:
-    if isinstance(error, IntegrityError):
-        return AbortedError("CONCURRENT_CHANGE", "another call changed the same data, try again")
-    sqlstate = getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
-    if sqlstate in _PG_RETRYABLE:
-        return AbortedError("CONCURRENT_CHANGE", "another call changed the same data, try again")
-    return UnavailableError(reason, message, retry_after=_RETRY)
 
 
 def _prepare_postgres(dbapi_connection: Any, _record: object) -> None:

@@ -33,9 +33,9 @@ class IssueRow:
 _IMPORT = (imports.c.import_id, imports.c.row_count, imports.c.accepted_count, imports.c.duplicate_count, imports.c.state)
 
 
-async def find_import(connection: AsyncConnection, tenant: str, source_token: bytes) -> ImportRow | None:
-    """The import of a file, or None."""
-    query = select(*_IMPORT).where(imports.c.tenant_id == tenant, imports.c.source_token == source_token)
+async def find_import(connection: AsyncConnection, tenant: str, source_tokens: Sequence[bytes]) -> ImportRow | None:
+    """The import of a file, known by one of several tokens, or None."""
+    query = select(*_IMPORT).where(imports.c.tenant_id == tenant, imports.c.source_token.in_(source_tokens))
     row = (await connection.execute(query)).first()
     return ImportRow(*row) if row else None
 

@@ -73,9 +73,9 @@ async def get_order(connection: AsyncConnection, tenant: str, order_id: str, *, 
     return OrderRow(*row) if row else None
 
 
-async def order_with_document(connection: AsyncConnection, tenant: str, document_token: bytes) -> str | None:
+async def order_with_document(connection: AsyncConnection, tenant: str, document_tokens: Sequence[bytes]) -> str | None:
     """Id of the order registered for a document, or None."""
-    query = select(orders.c.order_id).where(orders.c.tenant_id == tenant, orders.c.document_token == document_token)
+    query = select(orders.c.order_id).where(orders.c.tenant_id == tenant, orders.c.document_token.in_(document_tokens))
     return (await connection.execute(query)).scalar_one_or_none()
 
 
@@ -116,7 +116,7 @@ async def records_in_scope(
     tenant: str,
     *,
     categories: Sequence[str],
-    tokens: Sequence[tuple[str, bytes]],
+    tokens: Sequence[tuple[str, Sequence[bytes]]],
     start: datetime,
     end: datetime,
     limit: int,
@@ -127,7 +127,7 @@ async def records_in_scope(
     is covered if the interval overlaps the period (A29).
     """
     found: set[tuple[str, str]] = set()
-    for kind, token in tokens:
+    for kind, spellings in tokens:
         happened = (records.c.occur_time >= start) & (records.c.occur_time < end)
         valid = (
             (records.c.valid_from.is_not(None))
@@ -141,7 +141,7 @@ async def records_in_scope(
                 records.c.tenant_id == tenant,
                 records.c.category.in_(categories),
                 index_entries.c.kind == kind,
-                index_entries.c.token == token,
+                index_entries.c.token == spellings[0] if len(spellings) == 1 else index_entries.c.token.in_(spellings),
                 happened | valid,
             )
             # A record that carries the target twice counts once: the limit must not be used up by repetitions.

@@ -1,13 +1,14 @@
 """Records, their sealed parts and their index entries."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BindParameter, Column, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from vault.store.subjects import subject_key_rows
 from vault.store.tables import identities, index_entries, record_parts, records, subject_keys, subjects
 
 
@@ -113,16 +114,39 @@ _READABLE = (
 )
 
 
-async def readable_parts(connection: AsyncConnection, tenant: str, ids: Sequence[str]) -> list[ReadableRow]:
+# Where the keys have a database of their own: the same without them.
+_READABLE_WITHOUT_KEYS = (
+    select(*_READABLE_COLUMNS[:-2])
+    .join(record_parts, (record_parts.c.tenant_id == records.c.tenant_id) & (record_parts.c.record_id == records.c.record_id))
+    .join(subjects, (subjects.c.tenant_id == record_parts.c.tenant_id) & (subjects.c.subject_id == record_parts.c.subject_id))
+    .where(records.c.tenant_id == bindparam("tenant"), records.c.record_id.in_(_IDS))
+)
+
+
+async def readable_parts(
+    connection: AsyncConnection, tenant: str, ids: Sequence[str], *, keys_on: AsyncConnection | None = None
+) -> list[ReadableRow]:
     """Every part of the records, with its key.
+
+    Keys on another connection are read after the parts: a key destroyed in between is not there any more (I4).
 
     The list is padded to a power of two by repeating its last id: the driver then prepares a dozen statements, not a thousand.
     """
     if not ids:
         return []
     padded = list(ids) + [ids[-1]] * ((1 << (len(ids) - 1).bit_length()) - len(ids))
-    result = await connection.execute(_READABLE, {"tenant": tenant, "ids": padded})
-    return [ReadableRow(*row) for row in result]
+    if keys_on is None:
+        return [ReadableRow(*row) for row in await connection.execute(_READABLE, {"tenant": tenant, "ids": padded})]
+    parts = await connection.execute(_READABLE_WITHOUT_KEYS, {"tenant": tenant, "ids": padded})
+    rows = [ReadableRow(*(*part, None, None)) for part in parts]
+    keys = await subject_key_rows(keys_on, tenant, sorted({row.subject_id for row in rows}))
+    of_version = {(key.subject_id, key.version): key for key in keys}
+    return [
+        replace(row, wrapped=key.wrapped, tenant_key_version=key.tenant_key_version)
+        if (key := of_version.get((row.subject_id, row.key_version)))
+        else row
+        for row in rows
+    ]
 
 
 async def insert_records(
@@ -201,9 +225,9 @@ async def list_members(
 
 
 async def find_by_token(
-    connection: AsyncConnection, tenant: str, *, category: str, kind: str, token: bytes, after: str, limit: int
+    connection: AsyncConnection, tenant: str, *, category: str, kind: str, tokens: Sequence[bytes], after: str, limit: int
 ) -> list[tuple[IndexRow, RecordRow]]:
-    """Index entries of one token within one category, with their records, by record id from `after` on."""
+    """Index entries of one identifier within one category, by any of its tokens, with their records, by record id from `after` on."""
     query = (
         select(
             *_INDEX,
@@ -213,7 +237,8 @@ async def find_by_token(
         .where(
             index_entries.c.tenant_id == tenant,
             index_entries.c.kind == kind,
-            index_entries.c.token == token,
+            # Compared, not listed, when it is one: then the index gives the order too.
+            index_entries.c.token == tokens[0] if len(tokens) == 1 else index_entries.c.token.in_(tokens),
             index_entries.c.record_id > after,
             records.c.category == category,
         )
@@ -293,6 +318,80 @@ async def delete_index_fields(connection: AsyncConnection, tenant: str, record: 
     )
 
 
+async def records_after(connection: AsyncConnection, tenant: str, after: str, *, limit: int) -> list[str]:
+    """Ids of a tenant's records from `after` on."""
+    query = (
+        select(records.c.record_id)
+        .where(records.c.tenant_id == tenant, records.c.record_id > after)
+        .order_by(records.c.record_id)
+        .limit(limit)
+    )
+    return [row.record_id for row in await connection.execute(query)]
+
+
+async def sample_records(connection: AsyncConnection, tenant: str, *, limit: int) -> list[str]:
+    """Some records that have parts; ids are random, so the first ones are as good as any."""
+    query = select(record_parts.c.record_id).where(record_parts.c.tenant_id == tenant).order_by(record_parts.c.record_id).distinct().limit(limit)
+    return [row.record_id for row in await connection.execute(query)]
+
+
+async def lock_records(connection: AsyncConnection, tenant: str, ids: Sequence[str]) -> list[str]:
+    """Those of the records that still exist, locked until the transaction ends."""
+    query = (
+        select(records.c.record_id)
+        .where(records.c.tenant_id == tenant, records.c.record_id.in_(ids))
+        .order_by(records.c.record_id)
+        .with_for_update()
+    )
+    return [row.record_id for row in await connection.execute(query)]
+
+
+async def count_records(connection: AsyncConnection, tenant: str) -> int:
+    """How many records a tenant has."""
+    return (await connection.execute(select(func.count()).select_from(records).where(records.c.tenant_id == tenant))).scalar_one()
+
+
+async def delete_index_roles(connection: AsyncConnection, tenant: str, roles: Sequence[tuple[str, str]]) -> None:
+    """Remove every index entry of some parties of some records."""
+    if not roles:
+        return
+    statement = delete(index_entries).where(
+        index_entries.c.tenant_id == tenant, index_entries.c.record_id == bindparam("b_record"), index_entries.c.role == bindparam("b_role")
+    )
+    await connection.execute(statement, [{"b_record": record, "b_role": role} for record, role in roles])
+
+
+async def has_index_before(connection: AsyncConnection, tenant: str, version: int) -> bool:
+    """Whether any index entry was made with an older index key."""
+    query = select(index_entries.c.record_id).where(index_entries.c.tenant_id == tenant, index_entries.c.index_version < version).limit(1)
+    return (await connection.execute(query)).first() is not None
+
+
+async def parts_sealed_before(
+    connection: AsyncConnection, tenant: str, subject: str, version: int, *, after: str, limit: int
+) -> list[PartRow]:
+    """A subject's parts that are sealed under an older key of theirs, by record from `after` on, locked."""
+    query = (
+        select(*_PART)
+        .where(
+            record_parts.c.tenant_id == tenant,
+            record_parts.c.subject_id == subject,
+            record_parts.c.record_id > after,
+            record_parts.c.key_version < version,
+        )
+        .order_by(record_parts.c.record_id)
+        .limit(limit)
+        .with_for_update()
+    )
+    return [PartRow(*row) for row in await connection.execute(query)]
+
+
+async def count_parts(connection: AsyncConnection, tenant: str, subject: str) -> int:
+    """How many parts a subject has."""
+    query = select(func.count()).select_from(record_parts).where(record_parts.c.tenant_id == tenant, record_parts.c.subject_id == subject)
+    return (await connection.execute(query)).scalar_one()
+
+
 async def delete_record(connection: AsyncConnection, tenant: str, record: str) -> None:
     """Delete a record; parts and index entries go with it."""
     await connection.execute(delete(records).where(records.c.tenant_id == tenant, records.c.record_id == record))
@@ -325,12 +424,13 @@ async def delete_subject_parts(connection: AsyncConnection, tenant: str, subject
         await connection.execute(delete(table).where(table.c.tenant_id == tenant, table.c.subject_id == subject))
 
 
-async def count_traces(connection: AsyncConnection, tenant: str, subject: str) -> int:
+async def count_traces(connection: AsyncConnection, tenant: str, subject: str, *, keys_on: AsyncConnection | None = None) -> int:
     """Rows that still belong to a subject: what the sweep after an erasure must find to be zero."""
     total = 0
     for table in (record_parts, index_entries, identities, subject_keys):
         query = select(func.count()).select_from(table).where(table.c.tenant_id == tenant, table.c.subject_id == subject)
-        total += (await connection.execute(query)).scalar_one()
+        on = keys_on if keys_on is not None and table is subject_keys else connection
+        total += (await on.execute(query)).scalar_one()
     return total
 
 

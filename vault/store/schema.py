@@ -16,10 +16,11 @@ from vault.store.database import Database
 _MIGRATION_LOCK = int.from_bytes(b"piivault", "big")
 
 
-def alembic_config() -> Config:
-    """Alembic's configuration, without a file."""
+def alembic_config(*, of_keys: bool = False) -> Config:
+    """Alembic's configuration, without a file: for the data, or for a database of subject keys alone."""
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    folder = Path(__file__).parent / ("key_migrations" if of_keys else "migrations")
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
     return config
 
 
@@ -31,7 +32,7 @@ async def migrate(database: Database) -> None:
     """
     async with database.write() as connection:
         try:
-            await connection.run_sync(_upgrade)
+            await connection.run_sync(_upgrade, database.of_keys)
         except CommandError:
             raise FailedPreconditionError("SCHEMA_UNKNOWN", "the database schema is of a version that this one does not know") from None
 
@@ -44,12 +45,12 @@ async def check(database: Database) -> None:
     """
     async with database.read() as connection:
         current = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
-    if current != ScriptDirectory.from_config(alembic_config()).get_current_head():
+    if current != ScriptDirectory.from_config(alembic_config(of_keys=database.of_keys)).get_current_head():
         raise FailedPreconditionError("SCHEMA_OUTDATED", "the database schema is not this version's, run `pii-vault migrate`")
 
 
-def _upgrade(connection: Connection) -> None:
-    config = alembic_config()
+def _upgrade(connection: Connection, of_keys: bool) -> None:
+    config = alembic_config(of_keys=of_keys)
     config.attributes["connection"] = connection
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})

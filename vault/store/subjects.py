@@ -2,10 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, insert, select, union_all, update
+from sqlalchemy import bindparam, delete, func, insert, select, tuple_, union_all, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,12 +24,15 @@ class SubjectRow:
 
 @dataclass(frozen=True, slots=True)
 class SubjectKeyRow:
-    """The newest wrapped key of a subject."""
+    """One wrapped key of a subject."""
 
     subject_id: str
     version: int
     tenant_key_version: int
     wrapped: bytes
+
+
+_KEY = tuple(subject_keys.c[name] for name in SubjectKeyRow.__dataclass_fields__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +43,21 @@ class Token:
     token: bytes
 
 
-async def insert_subjects(connection: AsyncConnection, tenant: str, keys: Sequence[SubjectKeyRow], now: datetime) -> None:
-    """Store new subjects, each with its first key."""
+async def insert_subjects(
+    connection: AsyncConnection, tenant: str, keys: Sequence[SubjectKeyRow], now: datetime, *, keys_on: AsyncConnection | None = None
+) -> None:
+    """Store new subjects, each with its first key; the keys on another connection if they have a database of their own."""
     if not keys:
         return
     await connection.execute(
         insert(subjects),
         [{"tenant_id": tenant, "subject_id": key.subject_id, "state": "ACTIVE", "create_time": now} for key in keys],
     )
+    await insert_subject_keys(keys_on or connection, tenant, keys)
+
+
+async def insert_subject_keys(connection: AsyncConnection, tenant: str, keys: Sequence[SubjectKeyRow]) -> None:
+    """Store wrapped keys."""
     await connection.execute(
         insert(subject_keys),
         [
@@ -63,15 +73,17 @@ async def insert_subjects(connection: AsyncConnection, tenant: str, keys: Sequen
     )
 
 
-async def claim_identities(connection: AsyncConnection, tenant: str, claims: Sequence[tuple[Token, str]]) -> None:
-    """Bind tokens to subjects; a token that is bound already keeps its subject.
+async def claim_identities(
+    connection: AsyncConnection, tenant: str, claims: Sequence[tuple[Token, str]], *, index_version: int = 1
+) -> None:
+    """Bind tokens, made with one version of the index key, to subjects; a token that is bound already keeps its subject.
 
     Tokens are written in one order everywhere, so that two writers cannot deadlock on them.
     """
     if not claims:
         return
     rows = [
-        {"tenant_id": tenant, "kind": token.kind, "token": token.token, "subject_id": subject}
+        {"tenant_id": tenant, "kind": token.kind, "token": token.token, "subject_id": subject, "index_version": index_version}
         for token, subject in sorted(claims, key=lambda claim: (claim[0].kind, claim[0].token))
     ]
     if connection.dialect.name == "sqlite":
@@ -110,21 +122,128 @@ async def get_subject(connection: AsyncConnection, tenant: str, subject: str, *,
     return SubjectRow(*row) if row else None
 
 
-async def active_subject_keys(connection: AsyncConnection, tenant: str, ids: Sequence[str]) -> dict[str, SubjectKeyRow]:
+async def active_subject_keys(
+    connection: AsyncConnection, tenant: str, ids: Sequence[str], *, keys_on: AsyncConnection | None = None
+) -> dict[str, SubjectKeyRow]:
     """Newest key of each subject that is not erased. Share-locks the subjects, so that no erasure overtakes a write (E11)."""
     if not ids:
         return {}
     query = (
-        select(subject_keys.c.subject_id, subject_keys.c.version, subject_keys.c.tenant_key_version, subject_keys.c.wrapped)
-        .join(
-            subjects,
-            (subjects.c.tenant_id == subject_keys.c.tenant_id) & (subjects.c.subject_id == subject_keys.c.subject_id),
-        )
-        .where(subject_keys.c.tenant_id == tenant, subject_keys.c.subject_id.in_(ids), subjects.c.state.in_(("ACTIVE", "RESTRICTED")))
-        .order_by(subject_keys.c.subject_id, subject_keys.c.version)
-        .with_for_update(read=True, of=subjects)
+        select(subjects.c.subject_id)
+        .where(subjects.c.tenant_id == tenant, subjects.c.subject_id.in_(ids), subjects.c.state.in_(("ACTIVE", "RESTRICTED")))
+        .order_by(subjects.c.subject_id)
+        .with_for_update(read=True)
     )
-    return {row.subject_id: SubjectKeyRow(*row) for row in await connection.execute(query)}
+    usable = [row.subject_id for row in await connection.execute(query)]
+    rows = await subject_key_rows(keys_on or connection, tenant, usable)
+    return {row.subject_id: row for row in rows}
+
+
+async def subject_key_rows(connection: AsyncConnection, tenant: str, ids: Sequence[str]) -> list[SubjectKeyRow]:
+    """Every key of the subjects, each subject's newest last."""
+    if not ids:
+        return []
+    query = select(*_KEY).where(subject_keys.c.tenant_id == tenant, subject_keys.c.subject_id.in_(ids))
+    return [SubjectKeyRow(*row) for row in await connection.execute(query.order_by(subject_keys.c.subject_id, subject_keys.c.version))]
+
+
+async def subject_keys_after(connection: AsyncConnection, tenant: str, after: str, *, limit: int) -> list[SubjectKeyRow]:
+    """Keys by subject from `after` on, locked; a subject's keys stand together, so the last one's may be cut off and come again."""
+    query = (
+        select(*_KEY)
+        .where(subject_keys.c.tenant_id == tenant, subject_keys.c.subject_id > after)
+        .order_by(subject_keys.c.subject_id, subject_keys.c.version)
+        .limit(limit)
+        .with_for_update()
+    )
+    return [SubjectKeyRow(*row) for row in await connection.execute(query)]
+
+
+async def count_subject_keys(connection: AsyncConnection, tenant: str) -> int:
+    """How many subject keys a tenant has."""
+    return (await connection.execute(select(func.count()).select_from(subject_keys).where(subject_keys.c.tenant_id == tenant))).scalar_one()
+
+
+async def count_keys_wrapped_before(connection: AsyncConnection, tenant: str, tenant_key_version: int) -> int:
+    """How many subject keys are wrapped under an older tenant key."""
+    query = (
+        select(func.count())
+        .select_from(subject_keys)
+        .where(subject_keys.c.tenant_id == tenant, subject_keys.c.tenant_key_version < tenant_key_version)
+    )
+    return (await connection.execute(query)).scalar_one()
+
+
+async def replace_subject_keys(connection: AsyncConnection, tenant: str, keys: Sequence[SubjectKeyRow]) -> None:
+    """Store the same keys wrapped anew."""
+    statement = (
+        update(subject_keys)
+        .where(
+            subject_keys.c.tenant_id == tenant,
+            subject_keys.c.subject_id == bindparam("b_subject"),
+            subject_keys.c.version == bindparam("b_version"),
+        )
+        .values(tenant_key_version=bindparam("b_under"), wrapped=bindparam("b_wrapped"))
+    )
+    rows = [{"b_subject": k.subject_id, "b_version": k.version, "b_under": k.tenant_key_version, "b_wrapped": k.wrapped} for k in keys]
+    if rows:
+        await connection.execute(statement, rows)
+
+
+async def retire_subject_keys(connection: AsyncConnection, tenant: str, subject: str, *, before: int) -> int:
+    """Destroy the versions of a subject's key older than `before`. How many there were."""
+    result = await connection.execute(
+        delete(subject_keys).where(
+            subject_keys.c.tenant_id == tenant, subject_keys.c.subject_id == subject, subject_keys.c.version < before
+        )
+    )
+    return result.rowcount
+
+
+async def all_subject_keys(connection: AsyncConnection, *, after: tuple[str, str, int], limit: int) -> list[tuple[str, SubjectKeyRow]]:
+    """(tenant, key) of every tenant, in the order of the primary key, from `after` on."""
+    place = tuple_(subject_keys.c.tenant_id, subject_keys.c.subject_id, subject_keys.c.version)
+    query = (
+        select(subject_keys.c.tenant_id, *_KEY)
+        .where(place > tuple_(*after))
+        .order_by(subject_keys.c.tenant_id, subject_keys.c.subject_id, subject_keys.c.version)
+        .limit(limit)
+    )
+    return [(row[0], SubjectKeyRow(*row[1:])) for row in await connection.execute(query)]
+
+
+async def copy_subject_keys(connection: AsyncConnection, keys: Sequence[tuple[str, SubjectKeyRow]]) -> None:
+    """Store keys of several tenants; one that is there already stays as it is."""
+    rows = [{"tenant_id": tenant, **asdict(key)} for tenant, key in keys]
+    if connection.dialect.name == "sqlite":
+        await connection.execute(sqlite_insert(subject_keys).on_conflict_do_nothing(), rows)
+    else:
+        await connection.execute(postgresql_insert(subject_keys).on_conflict_do_nothing(), rows)
+
+
+async def are_copied(connection: AsyncConnection, keys: Sequence[tuple[str, SubjectKeyRow]]) -> bool:
+    """Whether every one of the keys is here, byte for byte."""
+    for tenant in {tenant for tenant, _ in keys}:
+        wanted = {key for of, key in keys if of == tenant}
+        found = set(await subject_key_rows(connection, tenant, sorted({key.subject_id for key in wanted})))
+        if not wanted <= found:
+            return False
+    return True
+
+
+async def remove_all_subject_keys(connection: AsyncConnection) -> None:
+    """Remove every subject key: they are somewhere else now."""
+    await connection.execute(delete(subject_keys))
+
+
+async def has_subjects(connection: AsyncConnection) -> bool:
+    """Whether anybody is known whose key must be somewhere."""
+    return (await connection.execute(select(subjects.c.subject_id).where(subjects.c.state == "ACTIVE").limit(1))).first() is not None
+
+
+async def has_subject_keys(connection: AsyncConnection) -> bool:
+    """Whether any subject key is here."""
+    return (await connection.execute(select(subject_keys.c.subject_id).limit(1))).first() is not None
 
 
 async def set_subject_state(connection: AsyncConnection, tenant: str, subject: str, state: str) -> None:
@@ -136,6 +255,11 @@ async def destroy_subject_keys(connection: AsyncConnection, tenant: str, subject
     """Delete every version of a subject's key. How many there were."""
     result = await connection.execute(delete(subject_keys).where(subject_keys.c.tenant_id == tenant, subject_keys.c.subject_id == subject))
     return result.rowcount
+
+
+async def retire_identities(connection: AsyncConnection, tenant: str, *, before: int) -> None:
+    """Unbind tokens made with an index key older than `before`."""
+    await connection.execute(delete(identities).where(identities.c.tenant_id == tenant, identities.c.index_version < before))
 
 
 async def delete_identities(connection: AsyncConnection, tenant: str, subject: str) -> None:

@@ -68,6 +68,8 @@ tenants = Table(
     Column("state", Text, nullable=False),
     # Bumped whenever a key of the tenant dies or changes; a cached key of an older epoch is not used (I4).
     Column("key_epoch", Integer, nullable=False),
+    # Name of the root key that wraps the tenant's keys: empty for the vault's own, else one of `root_keys` in the configuration.
+    Column("root_key", Text, nullable=False),
     Column("reference_pattern", Text, nullable=False),
     Column("create_time", UtcTime, nullable=False),
     Column("version", Integer, nullable=False),
@@ -78,12 +80,71 @@ tenant_keys = Table(
     "tenant_keys",
     metadata,
     Column("tenant_id", Text, nullable=False),
-    # data | index | text | legal: see operations/keyring.py.
+    # data | index | text | legal | digest: see operations/keyring.py.
     Column("purpose", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("wrapped", LargeBinary, nullable=False),
+    # HMAC of the address under the key itself: a root key that answers with another key is found out. Empty on rows of the first schema.
+    Column("check_value", LargeBinary, nullable=False),
+    # Name of the root key that wrapped it.
+    Column("root_key", Text, nullable=False),
+    # Encryptions under this key so far (NIST SP 800-38D §8.3), as of the last upkeep.
+    Column("use_count", BigInteger, nullable=False),
     Column("create_time", UtcTime, nullable=False),
     PrimaryKeyConstraint("tenant_id", "purpose", "version"),
+)
+
+key_rotations = Table(
+    "key_rotations",
+    metadata,
+    # The tenant, or `system` for the root key and the signing key.
+    Column("tenant_id", Text, nullable=False),
+    Column("rotation_id", Text, nullable=False),
+    # ROOT | DATA | INDEX | TEXT | LEGAL | DIGEST | SUBJECT | SIGNING
+    Column("kind", Text, nullable=False),
+    # Empty unless the key is one person's.
+    Column("subject_id", Text, nullable=False),
+    # RUNNING | COMPLETE | INCOMPLETE
+    Column("state", Text, nullable=False),
+    # Name of the root key whose tenants are wrapped anew; empty for the vault's own and for every other kind.
+    Column("root_key", Text, nullable=False),
+    # Version that new things are sealed under from the start of the rotation on.
+    Column("version", Integer, nullable=False),
+    # Where the next batch begins, and how far it is.
+    Column("position", Text, nullable=False),
+    Column("done_count", BigInteger, nullable=False),
+    Column("total_count", BigInteger, nullable=False),
+    # What could not be opened in the pass under way, and was left as it is.
+    Column("failed_count", BigInteger, nullable=False),
+    Column("requester", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    Column("finish_time", UtcTime, nullable=True),
+    PrimaryKeyConstraint("tenant_id", "rotation_id"),
+    Index(None, "tenant_id", "state", "kind"),
+)
+
+# Background work is done by whichever worker holds its lease.
+leases = Table(
+    "leases",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("expire_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "name"),
+)
+
+# Keys that signed checkpoints, certificates and packages, oldest first; each but the first was introduced by the one before it.
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    # Succession note, signed by the old and the new key; empty for the first.
+    Column("note", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "sequence"),
 )
 
 subjects = Table(
@@ -116,6 +177,7 @@ identities = Table(
     Column("kind", Text, nullable=False),
     Column("token", LargeBinary, nullable=False),
     Column("subject_id", Text, nullable=False),
+    Column("index_version", Integer, nullable=False),
     PrimaryKeyConstraint("tenant_id", "kind", "token"),
     Index(None, "tenant_id", "subject_id"),
 )

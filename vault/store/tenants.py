@@ -1,10 +1,10 @@
 """Tenants and their wrapped keys."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.names import SYSTEM_LOG
@@ -22,6 +22,7 @@ class TenantRow:
     reference_pattern: str
     create_time: datetime
     version: int
+    root_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,17 @@ class TenantKeyRow:
     purpose: str
     version: int
     wrapped: bytes
+    check_value: bytes = b""
+    root_key: str = ""
+    use_count: int = 0
 
 
 _TENANT = tuple(tenants.c[name] for name in TenantRow.__dataclass_fields__)
+_KEY = tuple(tenant_keys.c[name] for name in TenantKeyRow.__dataclass_fields__)
+# Any 32-bit number that no one else in this database takes for an advisory lock of two numbers.
+_KEYS_LOCK = int.from_bytes(b"keys", "big", signed=True)
+_HOLD_KEYS = text("SELECT pg_advisory_xact_lock_shared(:lock, hashtext(:tenant))")
+_CHANGE_KEYS = text("SELECT pg_advisory_xact_lock(:lock, hashtext(:tenant))")
 
 
 async def insert_tenant(connection: AsyncConnection, row: TenantRow, keys: Sequence[TenantKeyRow]) -> None:
@@ -47,21 +56,46 @@ async def insert_tenant(connection: AsyncConnection, row: TenantRow, keys: Seque
             reference_pattern=row.reference_pattern,
             create_time=row.create_time,
             version=row.version,
+            root_key=row.root_key,
         )
     )
+    await insert_tenant_keys(connection, row.tenant_id, keys, row.create_time)
+
+
+async def insert_tenant_keys(connection: AsyncConnection, tenant: str, keys: Sequence[TenantKeyRow], now: datetime) -> None:
+    """Store new keys of a tenant."""
     await connection.execute(
         insert(tenant_keys),
         [
             {
-                "tenant_id": row.tenant_id,
+                "tenant_id": tenant,
                 "purpose": key.purpose,
                 "version": key.version,
                 "wrapped": key.wrapped,
-                "create_time": row.create_time,
+                "check_value": key.check_value,
+                "root_key": key.root_key,
+                "use_count": key.use_count,
+                "create_time": now,
             }
             for key in keys
         ],
     )
+
+
+async def hold_keys(connection: AsyncConnection, tenant: str) -> None:
+    """Until the transaction ends, no new version of the tenant's keys appears and none is retired; held by whoever seals or searches.
+
+    Advisory, because those who wait for it queue: a row lock that is shared by an unbroken stream of writers would never be had alone.
+    On SQLite every writing transaction is alone.
+    """
+    if connection.dialect.name == "postgresql":
+        await connection.execute(_HOLD_KEYS, {"lock": _KEYS_LOCK, "tenant": tenant})
+
+
+async def change_keys(connection: AsyncConnection, tenant: str) -> None:
+    """Wait until nobody holds the tenant's keys, and let nobody until the transaction ends."""
+    if connection.dialect.name == "postgresql":
+        await connection.execute(_CHANGE_KEYS, {"lock": _KEYS_LOCK, "tenant": tenant})
 
 
 async def get_tenant(connection: AsyncConnection, tenant: str) -> TenantRow | None:
@@ -92,5 +126,85 @@ async def update_tenant(connection: AsyncConnection, tenant: str, *, version: in
 
 async def tenant_key_rows(connection: AsyncConnection, tenant: str) -> list[TenantKeyRow]:
     """Every wrapped key of a tenant."""
-    query = select(tenant_keys.c.purpose, tenant_keys.c.version, tenant_keys.c.wrapped).where(tenant_keys.c.tenant_id == tenant)
+    query = select(*_KEY).where(tenant_keys.c.tenant_id == tenant).order_by(tenant_keys.c.purpose, tenant_keys.c.version)
     return [TenantKeyRow(*row) for row in await connection.execute(query)]
+
+
+async def bump_epoch(connection: AsyncConnection, tenant: str) -> None:
+    """Make every cached key of the tenant useless, on every replica, from its next read on (I4)."""
+    await connection.execute(update(tenants).where(tenants.c.tenant_id == tenant).values(key_epoch=tenants.c.key_epoch + 1))
+
+
+async def set_root_key(connection: AsyncConnection, tenant: str, root_key: str) -> None:
+    """Name another root key for a tenant."""
+    await connection.execute(update(tenants).where(tenants.c.tenant_id == tenant).values(root_key=root_key))
+
+
+async def replace_tenant_keys(connection: AsyncConnection, tenant: str, keys: Sequence[TenantKeyRow]) -> None:
+    """Store the same keys wrapped anew."""
+    statement = (
+        update(tenant_keys)
+        .where(
+            tenant_keys.c.tenant_id == tenant,
+            tenant_keys.c.purpose == bindparam("b_purpose"),
+            tenant_keys.c.version == bindparam("b_version"),
+        )
+        .values(wrapped=bindparam("b_wrapped"), check_value=bindparam("b_check"), root_key=bindparam("b_root"))
+    )
+    rows = [
+        {"b_purpose": k.purpose, "b_version": k.version, "b_wrapped": k.wrapped, "b_check": k.check_value, "b_root": k.root_key}
+        for k in keys
+    ]
+    if rows:
+        await connection.execute(statement, rows)
+
+
+async def retire_tenant_keys(connection: AsyncConnection, tenant: str, purpose: str, *, before: int) -> int:
+    """Destroy the versions of a key older than `before`. How many there were."""
+    result = await connection.execute(
+        delete(tenant_keys).where(tenant_keys.c.tenant_id == tenant, tenant_keys.c.purpose == purpose, tenant_keys.c.version < before)
+    )
+    return result.rowcount
+
+
+async def add_uses(connection: AsyncConnection, uses: Mapping[tuple[str, str, int], int]) -> None:
+    """Add encryptions to the counts of keys, by (tenant, purpose, version)."""
+    for (tenant, purpose, version), count in sorted(uses.items()):
+        await connection.execute(
+            update(tenant_keys)
+            .where(tenant_keys.c.tenant_id == tenant, tenant_keys.c.purpose == purpose, tenant_keys.c.version == version)
+            .values(use_count=tenant_keys.c.use_count + count)
+        )
+
+
+async def worn_keys(connection: AsyncConnection, *, limit: int) -> int:
+    """How many keys have been used at least as often as `limit`."""
+    return (await connection.execute(select(func.count()).select_from(tenant_keys).where(tenant_keys.c.use_count >= limit))).scalar_one()
+
+
+async def tenants_of_root(connection: AsyncConnection, root_key: str, *, after: str, limit: int) -> list[str]:
+    """Tenants whose keys a root key wraps, the system log among them, by id from `after` on."""
+    query = (
+        select(tenants.c.tenant_id)
+        .where(tenants.c.root_key == root_key, tenants.c.tenant_id > after)
+        .order_by(tenants.c.tenant_id)
+        .limit(limit)
+    )
+    return [row.tenant_id for row in await connection.execute(query)]
+
+
+async def count_tenants(connection: AsyncConnection, *, root_key: str) -> int:
+    """How many tenants' keys a root key wraps."""
+    return (await connection.execute(select(func.count()).select_from(tenants).where(tenants.c.root_key == root_key))).scalar_one()
+
+
+async def tenants_without(connection: AsyncConnection, purpose: str) -> list[TenantRow]:
+    """Tenants that have no key of a purpose: it came with a later version of the vault."""
+    has = select(tenant_keys.c.tenant_id).where(tenant_keys.c.tenant_id == tenants.c.tenant_id, tenant_keys.c.purpose == purpose)
+    return [TenantRow(*row) for row in await connection.execute(select(*_TENANT).where(~has.exists()).order_by(tenants.c.tenant_id))]
+
+
+async def tenant_ids(connection: AsyncConnection, *, after: str = "", limit: int = 1000) -> list[str]:
+    """Ids of tenants, the system log's among them, by id from `after` on."""
+    query = select(tenants.c.tenant_id).where(tenants.c.tenant_id > after).order_by(tenants.c.tenant_id).limit(limit)
+    return [row.tenant_id for row in await connection.execute(query)]

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from vault.v1 import resources_pb2 as vault_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!vault/v1/operations_service.proto\x12\x08vault.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18vault/v1/resources.proto\"6\n\x1cGetDatabaseDefinitionRequest\x12\x16\n\x08language\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\"1\n\x1dGetDatabaseDefinitionResponse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\"\x15\n\x13GetReadinessRequest\"7\n\x14GetReadinessResponse\x12\r\n\x05ready\x18\x01 \x01(\x08\x12\x10\n\x08\x66indings\x18\x02 \x03(\t\")\n\x11RotateKeysRequest\x12\x14\n\x06tenant\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\"8\n\x12RotateKeysResponse\x12\"\n\x07receipt\x18\x01 \x01(\x0b\x32\x11.vault.v1.Receipt\"+\n\x13RunRetentionRequest\x12\x14\n\x06tenant\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\"\xb8\x01\n\x14RunRetentionResponse\x12G\n\rerased_counts\x18\x01 \x03(\x0b\x32\x30.vault.v1.RunRetentionResponse.ErasedCountsEntry\x12\"\n\x07receipt\x18\x02 \x01(\x0b\x32\x11.vault.v1.Receipt\x1a\x33\n\x11\x45rasedCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x17\n\x15ReplayErasuresRequest\"T\n\x16ReplayErasuresResponse\x12\x16\n\x0ereplayed_count\x18\x01 \x01(\x03\x12\"\n\x07receipt\x18\x02 \x01(\x0b\x32\x11.vault.v1.Receipt2\xb9\x03\n\x11OperationsService\x12h\n\x15GetDatabaseDefinition\x12&.vault.v1.GetDatabaseDefinitionRequest\x1a\'.vault.v1.GetDatabaseDefinitionResponse\x12M\n\x0cGetReadiness\x12\x1d.vault.v1.GetReadinessRequest\x1a\x1e.vault.v1.GetReadinessResponse\x12G\n\nRotateKeys\x12\x1b.vault.v1.RotateKeysRequest\x1a\x1c.vault.v1.RotateKeysResponse\x12M\n\x0cRunRetention\x12\x1d.vault.v1.RunRetentionRequest\x1a\x1e.vault.v1.RunRetentionResponse\x12S\n\x0eReplayErasures\x12\x1f.vault.v1.ReplayErasuresRequest\x1a .vault.v1.ReplayErasuresResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!vault/v1/operations_service.proto\x12\x08vault.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18vault/v1/resources.proto\"6\n\x1cGetDatabaseDefinitionRequest\x12\x16\n\x08language\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\"1\n\x1dGetDatabaseDefinitionResponse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\"\x15\n\x13GetReadinessRequest\"7\n\x14GetReadinessResponse\x12\r\n\x05ready\x18\x01 \x01(\x08\x12\x10\n\x08\x66indings\x18\x02 \x03(\t\"\x7f\n\x11RotateKeysRequest\x12\x14\n\x06tenant\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x11.vault.v1.KeyKindB\x04\xe2\x41\x01\x02\x12\x15\n\x07subject\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08root_key\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"a\n\x12RotateKeysResponse\x12\"\n\x07receipt\x18\x01 \x01(\x0b\x32\x11.vault.v1.Receipt\x12\'\n\x08rotation\x18\x02 \x01(\x0b\x32\x15.vault.v1.KeyRotation\"\xbc\x02\n\x0bKeyRotation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1f\n\x04kind\x18\x02 \x01(\x0e\x32\x11.vault.v1.KeyKind\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x10\n\x08root_key\x18\x04 \x01(\t\x12)\n\x05state\x18\x05 \x01(\x0e\x32\x1a.vault.v1.KeyRotationState\x12\x0f\n\x07version\x18\x06 \x01(\x05\x12\x12\n\ndone_count\x18\x07 \x01(\x03\x12\x13\n\x0btotal_count\x18\x08 \x01(\x03\x12\x14\n\x0c\x66\x61iled_count\x18\t \x01(\x03\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"+\n\x15GetKeyRotationRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"A\n\x16GetKeyRotationResponse\x12\'\n\x08rotation\x18\x01 \x01(\x0b\x32\x15.vault.v1.KeyRotation\"b\n\x17ListKeyRotationsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"]\n\x18ListKeyRotationsResponse\x12(\n\trotations\x18\x01 \x03(\x0b\x32\x15.vault.v1.KeyRotation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"C\n\x15MoveTenantKeysRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08root_key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"<\n\x16MoveTenantKeysResponse\x12\"\n\x07receipt\x18\x01 \x01(\x0b\x32\x11.vault.v1.Receipt\"+\n\x15\x44ropCachedKeysRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"<\n\x16\x44ropCachedKeysResponse\x12\"\n\x07receipt\x18\x01 \x01(\x0b\x32\x11.vault.v1.Receipt\"+\n\x13RunRetentionRequest\x12\x14\n\x06tenant\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\"\xb8\x01\n\x14RunRetentionResponse\x12G\n\rerased_counts\x18\x01 \x03(\x0b\x32\x30.vault.v1.RunRetentionResponse.ErasedCountsEntry\x12\"\n\x07receipt\x18\x02 \x01(\x0b\x32\x11.vault.v1.Receipt\x1a\x33\n\x11\x45rasedCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x17\n\x15ReplayErasuresRequest\"T\n\x16ReplayErasuresResponse\x12\x16\n\x0ereplayed_count\x18\x01 \x01(\x03\x12\"\n\x07receipt\x18\x02 \x01(\x0b\x32\x11.vault.v1.Receipt*\xc5\x01\n\x07KeyKind\x12\x18\n\x14KEY_KIND_UNSPECIFIED\x10\x00\x12\x11\n\rKEY_KIND_ROOT\x10\x01\x12\x11\n\rKEY_KIND_DATA\x10\x02\x12\x12\n\x0eKEY_KIND_INDEX\x10\x03\x12\x11\n\rKEY_KIND_TEXT\x10\x04\x12\x12\n\x0eKEY_KIND_LEGAL\x10\x05\x12\x13\n\x0fKEY_KIND_DIGEST\x10\x06\x12\x14\n\x10KEY_KIND_SUBJECT\x10\x07\x12\x14\n\x10KEY_KIND_SIGNING\x10\x08*\x9a\x01\n\x10KeyRotationState\x12\"\n\x1eKEY_ROTATION_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aKEY_ROTATION_STATE_RUNNING\x10\x01\x12\x1f\n\x1bKEY_ROTATION_STATE_COMPLETE\x10\x02\x12!\n\x1dKEY_ROTATION_STATE_INCOMPLETE\x10\x03\x32\x93\x06\n\x11OperationsService\x12h\n\x15GetDatabaseDefinition\x12&.vault.v1.GetDatabaseDefinitionRequest\x1a\'.vault.v1.GetDatabaseDefinitionResponse\x12M\n\x0cGetReadiness\x12\x1d.vault.v1.GetReadinessRequest\x1a\x1e.vault.v1.GetReadinessResponse\x12G\n\nRotateKeys\x12\x1b.vault.v1.RotateKeysRequest\x1a\x1c.vault.v1.RotateKeysResponse\x12S\n\x0eGetKeyRotation\x12\x1f.vault.v1.GetKeyRotationRequest\x1a .vault.v1.GetKeyRotationResponse\x12Y\n\x10ListKeyRotations\x12!.vault.v1.ListKeyRotationsRequest\x1a\".vault.v1.ListKeyRotationsResponse\x12S\n\x0eMoveTenantKeys\x12\x1f.vault.v1.MoveTenantKeysRequest\x1a .vault.v1.MoveTenantKeysResponse\x12S\n\x0e\x44ropCachedKeys\x12\x1f.vault.v1.DropCachedKeysRequest\x1a .vault.v1.DropCachedKeysResponse\x12M\n\x0cRunRetention\x12\x1d.vault.v1.RunRetentionRequest\x1a\x1e.vault.v1.RunRetentionResponse\x12S\n\x0eReplayErasures\x12\x1f.vault.v1.ReplayErasuresRequest\x1a .vault.v1.ReplayErasuresResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,32 +38,74 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETDATABASEDEFINITIONREQUEST'].fields_by_name['language']._serialized_options = b'\342A\001\001'
   _globals['_ROTATEKEYSREQUEST'].fields_by_name['tenant']._loaded_options = None
   _globals['_ROTATEKEYSREQUEST'].fields_by_name['tenant']._serialized_options = b'\342A\001\001'
+  _globals['_ROTATEKEYSREQUEST'].fields_by_name['kind']._loaded_options = None
+  _globals['_ROTATEKEYSREQUEST'].fields_by_name['kind']._serialized_options = b'\342A\001\002'
+  _globals['_ROTATEKEYSREQUEST'].fields_by_name['subject']._loaded_options = None
+  _globals['_ROTATEKEYSREQUEST'].fields_by_name['subject']._serialized_options = b'\342A\001\001'
+  _globals['_ROTATEKEYSREQUEST'].fields_by_name['root_key']._loaded_options = None
+  _globals['_ROTATEKEYSREQUEST'].fields_by_name['root_key']._serialized_options = b'\342A\001\001'
+  _globals['_GETKEYROTATIONREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETKEYROTATIONREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_LISTKEYROTATIONSREQUEST'].fields_by_name['parent']._loaded_options = None
+  _globals['_LISTKEYROTATIONSREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002'
+  _globals['_LISTKEYROTATIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTKEYROTATIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_LISTKEYROTATIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTKEYROTATIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
+  _globals['_MOVETENANTKEYSREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_MOVETENANTKEYSREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_MOVETENANTKEYSREQUEST'].fields_by_name['root_key']._loaded_options = None
+  _globals['_MOVETENANTKEYSREQUEST'].fields_by_name['root_key']._serialized_options = b'\342A\001\001'
+  _globals['_DROPCACHEDKEYSREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_DROPCACHEDKEYSREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_RUNRETENTIONREQUEST'].fields_by_name['tenant']._loaded_options = None
   _globals['_RUNRETENTIONREQUEST'].fields_by_name['tenant']._serialized_options = b'\342A\001\001'
   _globals['_RUNRETENTIONRESPONSE_ERASEDCOUNTSENTRY']._loaded_options = None
   _globals['_RUNRETENTIONRESPONSE_ERASEDCOUNTSENTRY']._serialized_options = b'8\001'
-  _globals['_GETDATABASEDEFINITIONREQUEST']._serialized_start=106
-  _globals['_GETDATABASEDEFINITIONREQUEST']._serialized_end=160
-  _globals['_GETDATABASEDEFINITIONRESPONSE']._serialized_start=162
-  _globals['_GETDATABASEDEFINITIONRESPONSE']._serialized_end=211
-  _globals['_GETREADINESSREQUEST']._serialized_start=213
-  _globals['_GETREADINESSREQUEST']._serialized_end=234
-  _globals['_GETREADINESSRESPONSE']._serialized_start=236
-  _globals['_GETREADINESSRESPONSE']._serialized_end=291
-  _globals['_ROTATEKEYSREQUEST']._serialized_start=293
-  _globals['_ROTATEKEYSREQUEST']._serialized_end=334
-  _globals['_ROTATEKEYSRESPONSE']._serialized_start=336
-  _globals['_ROTATEKEYSRESPONSE']._serialized_end=392
-  _globals['_RUNRETENTIONREQUEST']._serialized_start=394
-  _globals['_RUNRETENTIONREQUEST']._serialized_end=437
-  _globals['_RUNRETENTIONRESPONSE']._serialized_start=440
-  _globals['_RUNRETENTIONRESPONSE']._serialized_end=624
-  _globals['_RUNRETENTIONRESPONSE_ERASEDCOUNTSENTRY']._serialized_start=573
-  _globals['_RUNRETENTIONRESPONSE_ERASEDCOUNTSENTRY']._serialized_end=624
-  _globals['_REPLAYERASURESREQUEST']._serialized_start=626
-  _globals['_REPLAYERASURESREQUEST']._serialized_end=649
-  _globals['_REPLAYERASURESRESPONSE']._serialized_start=651
-  _globals['_REPLAYERASURESRESPONSE']._serialized_end=735
-  _globals['_OPERATIONSSERVICE']._serialized_start=738
-  _globals['_OPERATIONSSERVICE']._serialized_end=1179
+  _globals['_KEYKIND']._serialized_start=1762
+  _globals['_KEYKIND']._serialized_end=1959
+  _globals['_KEYROTATIONSTATE']._serialized_start=1962
+  _globals['_KEYROTATIONSTATE']._serialized_end=2116
+  _globals['_GETDATABASEDEFINITIONREQUEST']._serialized_start=139
+  _globals['_GETDATABASEDEFINITIONREQUEST']._serialized_end=193
+  _globals['_GETDATABASEDEFINITIONRESPONSE']._serialized_start=195
+  _globals['_GETDATABASEDEFINITIONRESPONSE']._serialized_end=244
+  _globals['_GETREADINESSREQUEST']._serialized_start=246
+  _globals['_GETREADINESSREQUEST']._serialized_end=267
+  _globals['_GETREADINESSRESPONSE']._serialized_start=269
+  _globals['_GETREADINESSRESPONSE']._serialized_end=324
+  _globals['_ROTATEKEYSREQUEST']._serialized_start=326
+  _globals['_ROTATEKEYSREQUEST']._serialized_end=453
+  _globals['_ROTATEKEYSRESPONSE']._serialized_start=455
+  _globals['_ROTATEKEYSRESPONSE']._serialized_end=552
+  _globals['_KEYROTATION']._serialized_start=555
+  _globals['_KEYROTATION']._serialized_end=871
+  _globals['_GETKEYROTATIONREQUEST']._serialized_start=873
+  _globals['_GETKEYROTATIONREQUEST']._serialized_end=916
+  _globals['_GETKEYROTATIONRESPONSE']._serialized_start=918
+  _globals['_GETKEYROTATIONRESPONSE']._serialized_end=983
+  _globals['_LISTKEYROTATIONSREQUEST']._serialized_start=985
+  _globals['_LISTKEYROTATIONSREQUEST']._serialized_end=1083
+  _globals['_LISTKEYROTATIONSRESPONSE']._serialized_start=1085
+  _globals['_LISTKEYROTATIONSRESPONSE']._serialized_end=1178
+  _globals['_MOVETENANTKEYSREQUEST']._serialized_start=1180
+  _globals['_MOVETENANTKEYSREQUEST']._serialized_end=1247
+  _globals['_MOVETENANTKEYSRESPONSE']._serialized_start=1249
+  _globals['_MOVETENANTKEYSRESPONSE']._serialized_end=1309
+  _globals['_DROPCACHEDKEYSREQUEST']._serialized_start=1311
+  _globals['_DROPCACHEDKEYSREQUEST']._serialized_end=1354
+  _globals['_DROPCACHEDKEYSRESPONSE']._serialized_start=1356
+  _globals['_DROPCACHEDKEYSRESPONSE']._serialized_end=1416
+  _globals['_RUNRETENTIONREQUEST']._serialized_start=1418
+  _globals['_RUNRETENTIONREQUEST']._serialized_end=1461
+  _globals['_RUNRETENTIONRESPONSE']._serialized_start=1464
+  _globals['_RUNRETENTIONRESPONSE']._serialized_end=1648
+  _globals['_RUNRETENTIONRESPONSE_ERASEDCOUNTSENTRY']._serialized_start=1597
+  _globals['_RUNRETENTIONRESPONSE_ERASEDCOUNTSENTRY']._serialized_end=1648
+  _globals['_REPLAYERASURESREQUEST']._serialized_start=1650
+  _globals['_REPLAYERASURESREQUEST']._serialized_end=1673
+  _globals['_REPLAYERASURESRESPONSE']._serialized_start=1675
+  _globals['_REPLAYERASURESRESPONSE']._serialized_end=1759
+  _globals['_OPERATIONSSERVICE']._serialized_start=2119
+  _globals['_OPERATIONSSERVICE']._serialized_end=2906
 # @@protoc_insertion_point(module_scope)

@@ -6,7 +6,9 @@ Operating the vault. Never plaintext."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from vault.v1 import resources_pb2 as _resources_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +20,82 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _KeyKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KeyKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KEY_KIND_UNSPECIFIED: _KeyKind.ValueType  # 0
+    """Refused by the server."""
+    KEY_KIND_ROOT: _KeyKind.ValueType  # 1
+    """Root key: tenant keys are wrapped under its newest version."""
+    KEY_KIND_DATA: _KeyKind.ValueType  # 2
+    """Tenant key that wraps subject keys: they are wrapped under a new one, the old one is destroyed."""
+    KEY_KIND_INDEX: _KeyKind.ValueType  # 3
+    """Tenant key of the index: everything is indexed anew, the old one is destroyed."""
+    KEY_KIND_TEXT: _KeyKind.ValueType  # 4
+    """Tenant key that seals justifications: a new version, older ones stay to open what they sealed."""
+    KEY_KIND_LEGAL: _KeyKind.ValueType  # 5
+    """Tenant key that seals orders: a new version, older ones stay."""
+    KEY_KIND_DIGEST: _KeyKind.ValueType  # 6
+    """Tenant key that recognises requests, files and documents: a new version, older ones stay."""
+    KEY_KIND_SUBJECT: _KeyKind.ValueType  # 7
+    """Key of one person: what is kept of them is sealed anew, the old key is destroyed."""
+    KEY_KIND_SIGNING: _KeyKind.ValueType  # 8
+    """Key that signs checkpoints, certificates and packages: the one in the file now takes over."""
+
+class KeyKind(_KeyKind, metaclass=_KeyKindEnumTypeWrapper):
+    """Which key of the vault."""
+
+KEY_KIND_UNSPECIFIED: KeyKind.ValueType  # 0
+"""Refused by the server."""
+KEY_KIND_ROOT: KeyKind.ValueType  # 1
+"""Root key: tenant keys are wrapped under its newest version."""
+KEY_KIND_DATA: KeyKind.ValueType  # 2
+"""Tenant key that wraps subject keys: they are wrapped under a new one, the old one is destroyed."""
+KEY_KIND_INDEX: KeyKind.ValueType  # 3
+"""Tenant key of the index: everything is indexed anew, the old one is destroyed."""
+KEY_KIND_TEXT: KeyKind.ValueType  # 4
+"""Tenant key that seals justifications: a new version, older ones stay to open what they sealed."""
+KEY_KIND_LEGAL: KeyKind.ValueType  # 5
+"""Tenant key that seals orders: a new version, older ones stay."""
+KEY_KIND_DIGEST: KeyKind.ValueType  # 6
+"""Tenant key that recognises requests, files and documents: a new version, older ones stay."""
+KEY_KIND_SUBJECT: KeyKind.ValueType  # 7
+"""Key of one person: what is kept of them is sealed anew, the old key is destroyed."""
+KEY_KIND_SIGNING: KeyKind.ValueType  # 8
+"""Key that signs checkpoints, certificates and packages: the one in the file now takes over."""
+Global___KeyKind: _TypeAlias = KeyKind  # noqa: Y015
+
+class _KeyRotationState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KeyRotationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyRotationState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KEY_ROTATION_STATE_UNSPECIFIED: _KeyRotationState.ValueType  # 0
+    """Refused by the server."""
+    KEY_ROTATION_STATE_RUNNING: _KeyRotationState.ValueType  # 1
+    """Under way; taken up again after a restart."""
+    KEY_ROTATION_STATE_COMPLETE: _KeyRotationState.ValueType  # 2
+    """Everything is under the new version, the older ones are destroyed where nothing needs them."""
+    KEY_ROTATION_STATE_INCOMPLETE: _KeyRotationState.ValueType  # 3
+    """Ended; some things could not be opened, so the older version is kept."""
+
+class KeyRotationState(_KeyRotationState, metaclass=_KeyRotationStateEnumTypeWrapper):
+    """Life of a rotation."""
+
+KEY_ROTATION_STATE_UNSPECIFIED: KeyRotationState.ValueType  # 0
+"""Refused by the server."""
+KEY_ROTATION_STATE_RUNNING: KeyRotationState.ValueType  # 1
+"""Under way; taken up again after a restart."""
+KEY_ROTATION_STATE_COMPLETE: KeyRotationState.ValueType  # 2
+"""Everything is under the new version, the older ones are destroyed where nothing needs them."""
+KEY_ROTATION_STATE_INCOMPLETE: KeyRotationState.ValueType  # 3
+"""Ended; some things could not be opened, so the older version is kept."""
+Global___KeyRotationState: _TypeAlias = KeyRotationState  # noqa: Y015
 
 @_typing.final
 class GetDatabaseDefinitionRequest(_message.Message):
@@ -115,16 +193,28 @@ class RotateKeysRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TENANT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ROOT_KEY_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
-    """`tenants/{tenant}`; the root key if empty."""
+    """`tenants/{tenant}`, or `system` for the system log's keys; empty for root key and signing key."""
+    kind: Global___KeyKind.ValueType
+    """Which key."""
+    subject: _builtins.str
+    """`tenants/{tenant}/subjects/{subject}`, for a subject key."""
+    root_key: _builtins.str
+    """Which root key, by its name in the configuration; the vault's own if empty."""
     def __init__(
         self,
         *,
         tenant: _builtins.str = ...,
+        kind: Global___KeyKind.ValueType = ...,
+        subject: _builtins.str = ...,
+        root_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "root_key", b"root_key", "subject", b"subject", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -133,6 +223,232 @@ Global___RotateKeysRequest: _TypeAlias = RotateKeysRequest  # noqa: Y015
 @_typing.final
 class RotateKeysResponse(_message.Message):
     """Response of RotateKeys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    ROTATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> _resources_pb2.Receipt:
+        """Where it was recorded."""
+
+    @_builtins.property
+    def rotation(self) -> Global___KeyRotation:
+        """The rotation; absent for the signing key, which is replaced at once."""
+
+    def __init__(
+        self,
+        *,
+        receipt: _resources_pb2.Receipt | None = ...,
+        rotation: Global___KeyRotation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "rotation", b"rotation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "rotation", b"rotation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateKeysResponse: _TypeAlias = RotateKeysResponse  # noqa: Y015
+
+@_typing.final
+class KeyRotation(_message.Message):
+    """A rotation under way or done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ROOT_KEY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DONE_COUNT_FIELD_NUMBER: _builtins.int
+    TOTAL_COUNT_FIELD_NUMBER: _builtins.int
+    FAILED_COUNT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    FINISH_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`tenants/{tenant}/keyRotations/{rotation}`, with tenant `system` for the root key."""
+    kind: Global___KeyKind.ValueType
+    """Which key."""
+    subject: _builtins.str
+    """`tenants/{tenant}/subjects/{subject}`, for a subject key."""
+    root_key: _builtins.str
+    """Which root key; empty for the vault's own and for every other kind."""
+    state: Global___KeyRotationState.ValueType
+    """How far it is."""
+    version: _builtins.int
+    """Version of the key that is new; 0 for a root key, whose versions are the key service's."""
+    done_count: _builtins.int
+    """Things done: tenants, subject keys, records or parts."""
+    total_count: _builtins.int
+    """Things to do, as counted at the start."""
+    failed_count: _builtins.int
+    """Things that could not be opened, and were left as they are."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was started."""
+
+    @_builtins.property
+    def finish_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        kind: Global___KeyKind.ValueType = ...,
+        subject: _builtins.str = ...,
+        root_key: _builtins.str = ...,
+        state: Global___KeyRotationState.ValueType = ...,
+        version: _builtins.int = ...,
+        done_count: _builtins.int = ...,
+        total_count: _builtins.int = ...,
+        failed_count: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        finish_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "finish_time", b"finish_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "done_count", b"done_count", "failed_count", b"failed_count", "finish_time", b"finish_time", "kind", b"kind", "name", b"name", "root_key", b"root_key", "state", b"state", "subject", b"subject", "total_count", b"total_count", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyRotation: _TypeAlias = KeyRotation  # noqa: Y015
+
+@_typing.final
+class GetKeyRotationRequest(_message.Message):
+    """Request of GetKeyRotation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`tenants/{tenant}/keyRotations/{rotation}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetKeyRotationRequest: _TypeAlias = GetKeyRotationRequest  # noqa: Y015
+
+@_typing.final
+class GetKeyRotationResponse(_message.Message):
+    """Response of GetKeyRotation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROTATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rotation(self) -> Global___KeyRotation:
+        """The rotation."""
+
+    def __init__(
+        self,
+        *,
+        rotation: Global___KeyRotation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rotation", b"rotation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rotation", b"rotation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetKeyRotationResponse: _TypeAlias = GetKeyRotationResponse  # noqa: Y015
+
+@_typing.final
+class ListKeyRotationsRequest(_message.Message):
+    """Request of ListKeyRotations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`tenants/{tenant}`, or `system` for the vault's own keys."""
+    page_size: _builtins.int
+    """At most this many; 100 unless told, 1,000 at most."""
+    page_token: _builtins.str
+    """Token of the page to continue with."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListKeyRotationsRequest: _TypeAlias = ListKeyRotationsRequest  # noqa: Y015
+
+@_typing.final
+class ListKeyRotationsResponse(_message.Message):
+    """Response of ListKeyRotations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROTATIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty at the end."""
+    @_builtins.property
+    def rotations(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyRotation]:
+        """The rotations, by id."""
+
+    def __init__(
+        self,
+        *,
+        rotations: _abc.Iterable[Global___KeyRotation] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "rotations", b"rotations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListKeyRotationsResponse: _TypeAlias = ListKeyRotationsResponse  # noqa: Y015
+
+@_typing.final
+class MoveTenantKeysRequest(_message.Message):
+    """Request of MoveTenantKeys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ROOT_KEY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`tenants/{tenant}`."""
+    root_key: _builtins.str
+    """Root key, by its name in the configuration; the vault's own if empty."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        root_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "root_key", b"root_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveTenantKeysRequest: _TypeAlias = MoveTenantKeysRequest  # noqa: Y015
+
+@_typing.final
+class MoveTenantKeysResponse(_message.Message):
+    """Response of MoveTenantKeys."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -152,7 +468,53 @@ class RotateKeysResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___RotateKeysResponse: _TypeAlias = RotateKeysResponse  # noqa: Y015
+Global___MoveTenantKeysResponse: _TypeAlias = MoveTenantKeysResponse  # noqa: Y015
+
+@_typing.final
+class DropCachedKeysRequest(_message.Message):
+    """Request of DropCachedKeys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`tenants/{tenant}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropCachedKeysRequest: _TypeAlias = DropCachedKeysRequest  # noqa: Y015
+
+@_typing.final
+class DropCachedKeysResponse(_message.Message):
+    """Response of DropCachedKeys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> _resources_pb2.Receipt:
+        """Where it was recorded."""
+
+    def __init__(
+        self,
+        *,
+        receipt: _resources_pb2.Receipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropCachedKeysResponse: _TypeAlias = DropCachedKeysResponse  # noqa: Y015
 
 @_typing.final
 class RunRetentionRequest(_message.Message):

@@ -50,6 +50,26 @@ class OperationsServiceStub:
                 request_serializer=vault_dot_v1_dot_operations__service__pb2.RotateKeysRequest.SerializeToString,
                 response_deserializer=vault_dot_v1_dot_operations__service__pb2.RotateKeysResponse.FromString,
                 _registered_method=True)
+        self.GetKeyRotation = channel.unary_unary(
+                '/vault.v1.OperationsService/GetKeyRotation',
+                request_serializer=vault_dot_v1_dot_operations__service__pb2.GetKeyRotationRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_operations__service__pb2.GetKeyRotationResponse.FromString,
+                _registered_method=True)
+        self.ListKeyRotations = channel.unary_unary(
+                '/vault.v1.OperationsService/ListKeyRotations',
+                request_serializer=vault_dot_v1_dot_operations__service__pb2.ListKeyRotationsRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_operations__service__pb2.ListKeyRotationsResponse.FromString,
+                _registered_method=True)
+        self.MoveTenantKeys = channel.unary_unary(
+                '/vault.v1.OperationsService/MoveTenantKeys',
+                request_serializer=vault_dot_v1_dot_operations__service__pb2.MoveTenantKeysRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_operations__service__pb2.MoveTenantKeysResponse.FromString,
+                _registered_method=True)
+        self.DropCachedKeys = channel.unary_unary(
+                '/vault.v1.OperationsService/DropCachedKeys',
+                request_serializer=vault_dot_v1_dot_operations__service__pb2.DropCachedKeysRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_operations__service__pb2.DropCachedKeysResponse.FromString,
+                _registered_method=True)
         self.RunRetention = channel.unary_unary(
                 '/vault.v1.OperationsService/RunRetention',
                 request_serializer=vault_dot_v1_dot_operations__service__pb2.RunRetentionRequest.SerializeToString,
@@ -81,7 +101,35 @@ class OperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateKeys(self, request, context):
-        """Rotates keys without downtime.
+        """Starts rotating a key; the work is done in the background, while everything goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetKeyRotation(self, request, context):
+        """Reads a rotation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListKeyRotations(self, request, context):
+        """Lists rotations of a tenant's keys, or of the vault's own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveTenantKeys(self, request, context):
+        """Wraps a tenant's keys under another root key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropCachedKeys(self, request, context):
+        """Makes every replica unwrap a tenant's keys anew on its next read, so that a root key that was revoked is felt at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,6 +166,26 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     servicer.RotateKeys,
                     request_deserializer=vault_dot_v1_dot_operations__service__pb2.RotateKeysRequest.FromString,
                     response_serializer=vault_dot_v1_dot_operations__service__pb2.RotateKeysResponse.SerializeToString,
+            ),
+            'GetKeyRotation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetKeyRotation,
+                    request_deserializer=vault_dot_v1_dot_operations__service__pb2.GetKeyRotationRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_operations__service__pb2.GetKeyRotationResponse.SerializeToString,
+            ),
+            'ListKeyRotations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeyRotations,
+                    request_deserializer=vault_dot_v1_dot_operations__service__pb2.ListKeyRotationsRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_operations__service__pb2.ListKeyRotationsResponse.SerializeToString,
+            ),
+            'MoveTenantKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveTenantKeys,
+                    request_deserializer=vault_dot_v1_dot_operations__service__pb2.MoveTenantKeysRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_operations__service__pb2.MoveTenantKeysResponse.SerializeToString,
+            ),
+            'DropCachedKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropCachedKeys,
+                    request_deserializer=vault_dot_v1_dot_operations__service__pb2.DropCachedKeysRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_operations__service__pb2.DropCachedKeysResponse.SerializeToString,
             ),
             'RunRetention': grpc.unary_unary_rpc_method_handler(
                     servicer.RunRetention,
@@ -212,6 +280,114 @@ class OperationsService:
             '/vault.v1.OperationsService/RotateKeys',
             vault_dot_v1_dot_operations__service__pb2.RotateKeysRequest.SerializeToString,
             vault_dot_v1_dot_operations__service__pb2.RotateKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetKeyRotation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.OperationsService/GetKeyRotation',
+            vault_dot_v1_dot_operations__service__pb2.GetKeyRotationRequest.SerializeToString,
+            vault_dot_v1_dot_operations__service__pb2.GetKeyRotationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeyRotations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.OperationsService/ListKeyRotations',
+            vault_dot_v1_dot_operations__service__pb2.ListKeyRotationsRequest.SerializeToString,
+            vault_dot_v1_dot_operations__service__pb2.ListKeyRotationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveTenantKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.OperationsService/MoveTenantKeys',
+            vault_dot_v1_dot_operations__service__pb2.MoveTenantKeysRequest.SerializeToString,
+            vault_dot_v1_dot_operations__service__pb2.MoveTenantKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropCachedKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.OperationsService/DropCachedKeys',
+            vault_dot_v1_dot_operations__service__pb2.DropCachedKeysRequest.SerializeToString,
+            vault_dot_v1_dot_operations__service__pb2.DropCachedKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,7 +38,15 @@ class OperationsServiceStub:
     GetReadiness: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.GetReadinessRequest, _operations_service_pb2.GetReadinessResponse]
     """Answers whether the vault can serve, and what to look at if not."""
     RotateKeys: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.RotateKeysRequest, _operations_service_pb2.RotateKeysResponse]
-    """Rotates keys without downtime."""
+    """Starts rotating a key; the work is done in the background, while everything goes on."""
+    GetKeyRotation: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.GetKeyRotationRequest, _operations_service_pb2.GetKeyRotationResponse]
+    """Reads a rotation."""
+    ListKeyRotations: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.ListKeyRotationsRequest, _operations_service_pb2.ListKeyRotationsResponse]
+    """Lists rotations of a tenant's keys, or of the vault's own."""
+    MoveTenantKeys: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.MoveTenantKeysRequest, _operations_service_pb2.MoveTenantKeysResponse]
+    """Wraps a tenant's keys under another root key."""
+    DropCachedKeys: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.DropCachedKeysRequest, _operations_service_pb2.DropCachedKeysResponse]
+    """Makes every replica unwrap a tenant's keys anew on its next read, so that a root key that was revoked is felt at once."""
     RunRetention: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.RunRetentionRequest, _operations_service_pb2.RunRetentionResponse]
     """Erases what retention has ended for."""
     ReplayErasures: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.ReplayErasuresRequest, _operations_service_pb2.ReplayErasuresResponse]
@@ -54,7 +62,15 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
     GetReadiness: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.GetReadinessRequest, _operations_service_pb2.GetReadinessResponse]  # type: ignore[assignment]
     """Answers whether the vault can serve, and what to look at if not."""
     RotateKeys: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.RotateKeysRequest, _operations_service_pb2.RotateKeysResponse]  # type: ignore[assignment]
-    """Rotates keys without downtime."""
+    """Starts rotating a key; the work is done in the background, while everything goes on."""
+    GetKeyRotation: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.GetKeyRotationRequest, _operations_service_pb2.GetKeyRotationResponse]  # type: ignore[assignment]
+    """Reads a rotation."""
+    ListKeyRotations: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListKeyRotationsRequest, _operations_service_pb2.ListKeyRotationsResponse]  # type: ignore[assignment]
+    """Lists rotations of a tenant's keys, or of the vault's own."""
+    MoveTenantKeys: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.MoveTenantKeysRequest, _operations_service_pb2.MoveTenantKeysResponse]  # type: ignore[assignment]
+    """Wraps a tenant's keys under another root key."""
+    DropCachedKeys: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.DropCachedKeysRequest, _operations_service_pb2.DropCachedKeysResponse]  # type: ignore[assignment]
+    """Makes every replica unwrap a tenant's keys anew on its next read, so that a root key that was revoked is felt at once."""
     RunRetention: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.RunRetentionRequest, _operations_service_pb2.RunRetentionResponse]  # type: ignore[assignment]
     """Erases what retention has ended for."""
     ReplayErasures: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ReplayErasuresRequest, _operations_service_pb2.ReplayErasuresResponse]  # type: ignore[assignment]
@@ -85,7 +101,39 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_service_pb2.RotateKeysRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_service_pb2.RotateKeysResponse, _abc.Awaitable[_operations_service_pb2.RotateKeysResponse]]:
-        """Rotates keys without downtime."""
+        """Starts rotating a key; the work is done in the background, while everything goes on."""
+
+    @_abc_1.abstractmethod
+    def GetKeyRotation(
+        self,
+        request: _operations_service_pb2.GetKeyRotationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_service_pb2.GetKeyRotationResponse, _abc.Awaitable[_operations_service_pb2.GetKeyRotationResponse]]:
+        """Reads a rotation."""
+
+    @_abc_1.abstractmethod
+    def ListKeyRotations(
+        self,
+        request: _operations_service_pb2.ListKeyRotationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_service_pb2.ListKeyRotationsResponse, _abc.Awaitable[_operations_service_pb2.ListKeyRotationsResponse]]:
+        """Lists rotations of a tenant's keys, or of the vault's own."""
+
+    @_abc_1.abstractmethod
+    def MoveTenantKeys(
+        self,
+        request: _operations_service_pb2.MoveTenantKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_service_pb2.MoveTenantKeysResponse, _abc.Awaitable[_operations_service_pb2.MoveTenantKeysResponse]]:
+        """Wraps a tenant's keys under another root key."""
+
+    @_abc_1.abstractmethod
+    def DropCachedKeys(
+        self,
+        request: _operations_service_pb2.DropCachedKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_service_pb2.DropCachedKeysResponse, _abc.Awaitable[_operations_service_pb2.DropCachedKeysResponse]]:
+        """Makes every replica unwrap a tenant's keys anew on its next read, so that a root key that was revoked is felt at once."""
 
     @_abc_1.abstractmethod
     def RunRetention(

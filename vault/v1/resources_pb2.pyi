@@ -482,6 +482,7 @@ class Tenant(_message.Message):
     REFERENCE_PATTERN_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ROOT_KEY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`tenants/{tenant}`; the id is chosen by the operator: `[a-z][a-z0-9-]{1,61}[a-z0-9]`."""
     display_name: _builtins.str
@@ -492,6 +493,8 @@ class Tenant(_message.Message):
     """RE2-style pattern that a ticket reference must match whole."""
     etag: _builtins.str
     """Version for guarded updates."""
+    root_key: _builtins.str
+    """Name of the root key that wraps the tenant's keys; empty for the vault's own."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the tenant was created."""
@@ -505,10 +508,11 @@ class Tenant(_message.Message):
         reference_pattern: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        root_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "name", b"name", "reference_pattern", b"reference_pattern", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "name", b"name", "reference_pattern", b"reference_pattern", "root_key", b"root_key", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from vault.v1 import resources_pb2 as vault_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dvault/v1/tenant_service.proto\x12\x08vault.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18vault/v1/resources.proto\"\xd3\x01\n\x0f\x43ustomerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04list\x18\x02 \x01(\t\x12\x12\n\noperations\x18\x03 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nclose_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x13\x43reateTenantRequest\x12\x17\n\ttenant_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"\\\n\x14\x43reateTenantResponse\x12 \n\x06tenant\x18\x01 \x01(\x0b\x32\x10.vault.v1.Tenant\x12\"\n\x07receipt\x18\x02 \x01(\x0b\x32\x11.vault.v1.Receipt\"&\n\x10GetTenantRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"5\n\x11GetTenantResponse\x12 \n\x06tenant\x18\x01 \x01(\x0b\x32\x10.vault.v1.Tenant\"G\n\x12ListTenantsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"Q\n\x13ListTenantsResponse\x12!\n\x07tenants\x18\x01 \x03(\x0b\x32\x10.vault.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"t\n\x13UpdateTenantRequest\x12&\n\x06tenant\x18\x01 \x01(\x0b\x32\x10.vault.v1.TenantB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x02\"\\\n\x14UpdateTenantResponse\x12 \n\x06tenant\x18\x01 \x01(\x0b\x32\x10.vault.v1.Tenant\x12\"\n\x07receipt\x18\x02 \x01(\x0b\x32\x11.vault.v1.Receipt\"\x97\x01\n\x1aOpenCustomerRequestRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04list\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\noperations\x18\x03 \x03(\tB\x04\xe2\x41\x01\x02\x12\x35\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02\"v\n\x1bOpenCustomerRequestResponse\x12\x33\n\x10\x63ustomer_request\x18\x01 \x01(\x0b\x32\x19.vault.v1.CustomerRequest\x12\"\n\x07receipt\x18\x02 \x01(\x0b\x32\x11.vault.v1.Receipt\"1\n\x1b\x43loseCustomerRequestRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"w\n\x1c\x43loseCustomerRequestResponse\x12\x33\n\x10\x63ustomer_request\x18\x01 \x01(\x0b\x32\x19.vault.v1.CustomerRequest\x12\"\n\x07receipt\x18\x02 \x01(\x0b\x32\x11.vault.v1.Receipt\"f\n\x16TerminateTenantRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x38\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02\"_\n\x17TerminateTenantResponse\x12 \n\x06tenant\x18\x01 \x01(\x0b\x32\x10.vault.v1.Tenant\x12\"\n\x07receipt\x18\x02 \x01(\x0b\x32\x11.vault.v1.Receipt\"1\n\x1bGetTerminationReportRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\xa7\x02\n\x1cGetTerminationReportResponse\x12Q\n\x0eremoved_counts\x18\x01 \x03(\x0b\x32\x39.vault.v1.GetTerminationReportResponse.RemovedCountsEntry\x12K\n\x0bkept_counts\x18\x02 \x03(\x0b\x32\x36.vault.v1.GetTerminationReportResponse.KeptCountsEntry\x1a\x34\n\x12RemovedCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x31\n\x0fKeptCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32\xc9\x05\n\rTenantService\x12M\n\x0c\x43reateTenant\x12\x1d.vault.v1.CreateTenantRequest\x1a\x1e.vault.v1.CreateTenantResponse\x12\x44\n\tGetTenant\x12\x1a.vault.v1.GetTenantRequest\x1a\x1b.vault.v1.GetTenantResponse\x12J\n\x0bListTenants\x12\x1c.vault.v1.ListTenantsRequest\x1a\x1d.vault.v1.ListTenantsResponse\x12M\n\x0cUpdateTenant\x12\x1d.vault.v1.UpdateTenantRequest\x1a\x1e.vault.v1.UpdateTenantResponse\x12\x62\n\x13OpenCustomerRequest\x12$.vault.v1.OpenCustomerRequestRequest\x1a%.vault.v1.OpenCustomerRequestResponse\x12\x65\n\x14\x43loseCustomerRequest\x12%.vault.v1.CloseCustomerRequestRequest\x1a&.vault.v1.CloseCustomerRequestResponse\x12V\n\x0fTerminateTenant\x12 .vault.v1.TerminateTenantRequest\x1a!.vault.v1.TerminateTenantResponse\x12\x65\n\x14GetTerminationReport\x12%.vault.v1.GetTerminationReportRequest\x1a&.vault.v1.GetTerminationReportResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dvault/v1/tenant_service.proto\x12\x08vault.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18vault/v1/resources.proto\"\xd3\x01\n\x0f\x43ustomerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04list\x18\x02 \x01(\t\x12\x12\n\noperations\x18\x03 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nclose_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"|\n\x13\x43reateTenantRequest\x12\x17\n\ttenant_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08root_key\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"\\\n\x14\x43reateTenantResponse\x12 \n\x06tenant\x18\x01 \x01(\x0b\x32\x10.vault.v1.Tenant\x12\"\n\x07receipt\x18\x02 \x01(\x0b\x32\x11.vault.v1.Receipt\"&\n\x10GetTenantRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"5\n\x11GetTenantResponse\x12 \n\x06tenant\x18\x01 \x01(\x0b\x32\x10.vault.v1.Tenant\"G\n\x12ListTenantsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"Q\n\x13ListTenantsResponse\x12!\n\x07tenants\x18\x01 \x03(\x0b\x32\x10.vault.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"t\n\x13UpdateTenantRequest\x12&\n\x06tenant\x18\x01 \x01(\x0b\x32\x10.vault.v1.TenantB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x02\"\\\n\x14UpdateTenantResponse\x12 \n\x06tenant\x18\x01 \x01(\x0b\x32\x10.vault.v1.Tenant\x12\"\n\x07receipt\x18\x02 \x01(\x0b\x32\x11.vault.v1.Receipt\"\x97\x01\n\x1aOpenCustomerRequestRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04list\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\noperations\x18\x03 \x03(\tB\x04\xe2\x41\x01\x02\x12\x35\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02\"v\n\x1bOpenCustomerRequestResponse\x12\x33\n\x10\x63ustomer_request\x18\x01 \x01(\x0b\x32\x19.vault.v1.CustomerRequest\x12\"\n\x07receipt\x18\x02 \x01(\x0b\x32\x11.vault.v1.Receipt\"1\n\x1b\x43loseCustomerRequestRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"w\n\x1c\x43loseCustomerRequestResponse\x12\x33\n\x10\x63ustomer_request\x18\x01 \x01(\x0b\x32\x19.vault.v1.CustomerRequest\x12\"\n\x07receipt\x18\x02 \x01(\x0b\x32\x11.vault.v1.Receipt\"f\n\x16TerminateTenantRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x38\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02\"_\n\x17TerminateTenantResponse\x12 \n\x06tenant\x18\x01 \x01(\x0b\x32\x10.vault.v1.Tenant\x12\"\n\x07receipt\x18\x02 \x01(\x0b\x32\x11.vault.v1.Receipt\"1\n\x1bGetTerminationReportRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\xa7\x02\n\x1cGetTerminationReportResponse\x12Q\n\x0eremoved_counts\x18\x01 \x03(\x0b\x32\x39.vault.v1.GetTerminationReportResponse.RemovedCountsEntry\x12K\n\x0bkept_counts\x18\x02 \x03(\x0b\x32\x36.vault.v1.GetTerminationReportResponse.KeptCountsEntry\x1a\x34\n\x12RemovedCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x31\n\x0fKeptCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32\xc9\x05\n\rTenantService\x12M\n\x0c\x43reateTenant\x12\x1d.vault.v1.CreateTenantRequest\x1a\x1e.vault.v1.CreateTenantResponse\x12\x44\n\tGetTenant\x12\x1a.vault.v1.GetTenantRequest\x1a\x1b.vault.v1.GetTenantResponse\x12J\n\x0bListTenants\x12\x1c.vault.v1.ListTenantsRequest\x1a\x1d.vault.v1.ListTenantsResponse\x12M\n\x0cUpdateTenant\x12\x1d.vault.v1.UpdateTenantRequest\x1a\x1e.vault.v1.UpdateTenantResponse\x12\x62\n\x13OpenCustomerRequest\x12$.vault.v1.OpenCustomerRequestRequest\x1a%.vault.v1.OpenCustomerRequestResponse\x12\x65\n\x14\x43loseCustomerRequest\x12%.vault.v1.CloseCustomerRequestRequest\x1a&.vault.v1.CloseCustomerRequestResponse\x12V\n\x0fTerminateTenant\x12 .vault.v1.TerminateTenantRequest\x1a!.vault.v1.TerminateTenantResponse\x12\x65\n\x14GetTerminationReport\x12%.vault.v1.GetTerminationReportRequest\x1a&.vault.v1.GetTerminationReportResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATETENANTREQUEST'].fields_by_name['display_name']._serialized_options = b'\342A\001\001'
   _globals['_CREATETENANTREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATETENANTREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001'
+  _globals['_CREATETENANTREQUEST'].fields_by_name['root_key']._loaded_options = None
+  _globals['_CREATETENANTREQUEST'].fields_by_name['root_key']._serialized_options = b'\342A\001\001'
   _globals['_GETTENANTREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETTENANTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_LISTTENANTSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -74,41 +76,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CUSTOMERREQUEST']._serialized_start=170
   _globals['_CUSTOMERREQUEST']._serialized_end=381
   _globals['_CREATETENANTREQUEST']._serialized_start=383
-  _globals['_CREATETENANTREQUEST']._serialized_end=483
-  _globals['_CREATETENANTRESPONSE']._serialized_start=485
-  _globals['_CREATETENANTRESPONSE']._serialized_end=577
-  _globals['_GETTENANTREQUEST']._serialized_start=579
-  _globals['_GETTENANTREQUEST']._serialized_end=617
-  _globals['_GETTENANTRESPONSE']._serialized_start=619
-  _globals['_GETTENANTRESPONSE']._serialized_end=672
-  _globals['_LISTTENANTSREQUEST']._serialized_start=674
-  _globals['_LISTTENANTSREQUEST']._serialized_end=745
-  _globals['_LISTTENANTSRESPONSE']._serialized_start=747
-  _globals['_LISTTENANTSRESPONSE']._serialized_end=828
-  _globals['_UPDATETENANTREQUEST']._serialized_start=830
-  _globals['_UPDATETENANTREQUEST']._serialized_end=946
-  _globals['_UPDATETENANTRESPONSE']._serialized_start=948
-  _globals['_UPDATETENANTRESPONSE']._serialized_end=1040
-  _globals['_OPENCUSTOMERREQUESTREQUEST']._serialized_start=1043
-  _globals['_OPENCUSTOMERREQUESTREQUEST']._serialized_end=1194
-  _globals['_OPENCUSTOMERREQUESTRESPONSE']._serialized_start=1196
-  _globals['_OPENCUSTOMERREQUESTRESPONSE']._serialized_end=1314
-  _globals['_CLOSECUSTOMERREQUESTREQUEST']._serialized_start=1316
-  _globals['_CLOSECUSTOMERREQUESTREQUEST']._serialized_end=1365
-  _globals['_CLOSECUSTOMERREQUESTRESPONSE']._serialized_start=1367
-  _globals['_CLOSECUSTOMERREQUESTRESPONSE']._serialized_end=1486
-  _globals['_TERMINATETENANTREQUEST']._serialized_start=1488
-  _globals['_TERMINATETENANTREQUEST']._serialized_end=1590
-  _globals['_TERMINATETENANTRESPONSE']._serialized_start=1592
-  _globals['_TERMINATETENANTRESPONSE']._serialized_end=1687
-  _globals['_GETTERMINATIONREPORTREQUEST']._serialized_start=1689
-  _globals['_GETTERMINATIONREPORTREQUEST']._serialized_end=1738
-  _globals['_GETTERMINATIONREPORTRESPONSE']._serialized_start=1741
-  _globals['_GETTERMINATIONREPORTRESPONSE']._serialized_end=2036
-  _globals['_GETTERMINATIONREPORTRESPONSE_REMOVEDCOUNTSENTRY']._serialized_start=1933
-  _globals['_GETTERMINATIONREPORTRESPONSE_REMOVEDCOUNTSENTRY']._serialized_end=1985
-  _globals['_GETTERMINATIONREPORTRESPONSE_KEPTCOUNTSENTRY']._serialized_start=1987
-  _globals['_GETTERMINATIONREPORTRESPONSE_KEPTCOUNTSENTRY']._serialized_end=2036
-  _globals['_TENANTSERVICE']._serialized_start=2039
-  _globals['_TENANTSERVICE']._serialized_end=2752
+  _globals['_CREATETENANTREQUEST']._serialized_end=507
+  _globals['_CREATETENANTRESPONSE']._serialized_start=509
+  _globals['_CREATETENANTRESPONSE']._serialized_end=601
+  _globals['_GETTENANTREQUEST']._serialized_start=603
+  _globals['_GETTENANTREQUEST']._serialized_end=641
+  _globals['_GETTENANTRESPONSE']._serialized_start=643
+  _globals['_GETTENANTRESPONSE']._serialized_end=696
+  _globals['_LISTTENANTSREQUEST']._serialized_start=698
+  _globals['_LISTTENANTSREQUEST']._serialized_end=769
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=771
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=852
+  _globals['_UPDATETENANTREQUEST']._serialized_start=854
+  _globals['_UPDATETENANTREQUEST']._serialized_end=970
+  _globals['_UPDATETENANTRESPONSE']._serialized_start=972
+  _globals['_UPDATETENANTRESPONSE']._serialized_end=1064
+  _globals['_OPENCUSTOMERREQUESTREQUEST']._serialized_start=1067
+  _globals['_OPENCUSTOMERREQUESTREQUEST']._serialized_end=1218
+  _globals['_OPENCUSTOMERREQUESTRESPONSE']._serialized_start=1220
+  _globals['_OPENCUSTOMERREQUESTRESPONSE']._serialized_end=1338
+  _globals['_CLOSECUSTOMERREQUESTREQUEST']._serialized_start=1340
+  _globals['_CLOSECUSTOMERREQUESTREQUEST']._serialized_end=1389
+  _globals['_CLOSECUSTOMERREQUESTRESPONSE']._serialized_start=1391
+  _globals['_CLOSECUSTOMERREQUESTRESPONSE']._serialized_end=1510
+  _globals['_TERMINATETENANTREQUEST']._serialized_start=1512
+  _globals['_TERMINATETENANTREQUEST']._serialized_end=1614
+  _globals['_TERMINATETENANTRESPONSE']._serialized_start=1616
+  _globals['_TERMINATETENANTRESPONSE']._serialized_end=1711
+  _globals['_GETTERMINATIONREPORTREQUEST']._serialized_start=1713
+  _globals['_GETTERMINATIONREPORTREQUEST']._serialized_end=1762
+  _globals['_GETTERMINATIONREPORTRESPONSE']._serialized_start=1765
+  _globals['_GETTERMINATIONREPORTRESPONSE']._serialized_end=2060
+  _globals['_GETTERMINATIONREPORTRESPONSE_REMOVEDCOUNTSENTRY']._serialized_start=1957
+  _globals['_GETTERMINATIONREPORTRESPONSE_REMOVEDCOUNTSENTRY']._serialized_end=2009
+  _globals['_GETTERMINATIONREPORTRESPONSE_KEPTCOUNTSENTRY']._serialized_start=2011
+  _globals['_GETTERMINATIONREPORTRESPONSE_KEPTCOUNTSENTRY']._serialized_end=2060
+  _globals['_TENANTSERVICE']._serialized_start=2063
+  _globals['_TENANTSERVICE']._serialized_end=2776
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,95 @@
+"""What is done in the background, in whichever worker holds the lease: erasures and rotations that are under way, counts of key uses.
+
+Every step is idempotent and takes up where the last commit was (I10). A dependency that is away is tried again at the next turn.
+"""
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from vault.errors import VaultError
+from vault.names import new_id
+from vault.operations import erase, rotate
+from vault.operations.attempt import Caller
+from vault.operations.core import Vault
+from vault.operations.keyring import WARN_USES
+from vault.store import rotations as rotation_store
+from vault.store import tenants as tenant_store
+
+_LEASE = "upkeep"
+_LASTING = timedelta(seconds=30)
+_EVERY = 1.0
+# Turns between two looks at erasures and use counts.
+_SELDOM = 10
+
+_log = structlog.get_logger()
+
+
+def upkeep_caller() -> Caller:
+    """Who background work is recorded as."""
+    return Caller(
+        principal="upkeep",
+        kind="upkeep",
+        roles=frozenset({"upkeep-worker"}),
+        tenants=None,
+        method="upkeep",
+        trace_id=new_id(),
+        auth_method="internal",
+    )
+
+
+async def run(vault: Vault) -> None:
+    """Turn after turn, until cancelled; the counts of the last turn are stored on the way out."""
+    holder, turn = new_id(), 0
+    try:
+        while True:
+            busy = False
+            try:
+                busy = await _turn(vault, holder, turn)
+            except VaultError as error:
+                _log.warning("upkeep delayed", reason=error.reason)
+            turn += 1
+            # A rotation under way goes on at once, after whoever waits for the loop or the database.
+            await asyncio.sleep(0 if busy else _EVERY)
+    finally:
+        await count_uses(vault)
+
+
+async def resume_erasures(vault: Vault) -> None:
+    """Finish the erasures that a crash or a dependency interrupted."""
+    resumed = await erase.resume(vault, upkeep_caller())
+    if resumed:
+        _log.info("erasures resumed", count=resumed)
+
+
+async def count_uses(vault: Vault) -> None:
+    """Add the encryptions of this process since the last time to the counts of the keys; warn of a key that nears its limit."""
+    uses = vault.keyring.take_uses()
+    if not uses:
+        return
+    try:
+        async with vault.database.write() as connection:
+            await tenant_store.add_uses(connection, uses)
+            worn = await tenant_store.worn_keys(connection, limit=WARN_USES)
+    except VaultError as error:
+        vault.keyring.give_back(uses)
+        _log.warning("key uses not counted", reason=error.reason)
+        return
+    if worn:
+        _log.warning("keys near their limit of uses", count=worn)
+
+
+async def _turn(vault: Vault, holder: str, turn: int) -> bool:
+    """One turn. Whether there is more to do at once."""
+    if turn % _SELDOM == 0:
+        await count_uses(vault)
+    if not await rotate.is_pending(vault) and turn % _SELDOM:
+        return False
+    async with vault.database.write() as connection:
+        mine = await rotation_store.take_lease(connection, _LEASE, holder=holder, now=vault.clock(), lasting=_LASTING)
+    if not mine:
+        return False
+    if turn % _SELDOM == 0:
+        await resume_erasures(vault)
+    return await rotate.advance(vault, upkeep_caller())
