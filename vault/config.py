@@ -175,6 +175,9 @@ class Settings(BaseSettings):
         if not all(TENANT_ID.fullmatch(name) for name in value):
             msg = "a name is not of lower-case letters, digits and hyphens"
             raise ValueError(msg)
+        if not all(_URI.match(uri) for uri in value.values()):
+            msg = "a root key is not named by a URI"
+            raise ValueError(msg)
         return value
 
     @field_validator("database_url", "keys_url")

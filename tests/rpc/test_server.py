@@ -95,12 +95,14 @@ async def test_an_unknown_service_has_no_health(served: Serving) -> None:
 
 async def test_no_service_is_serving_while_the_schema_is_another_versions(served: Serving, migrated_url: str) -> None:
     """Somebody migrated to a newer version while this one runs."""
+    async with served.vault.database.read() as connection:
+        mine = (await connection.exec_driver_sql("SELECT version_num FROM alembic_version")).scalar_one()
     await execute(migrated_url, "UPDATE alembic_version SET version_num = '9999'")
 
     await becomes(served, Status.NOT_SERVING)
     async with served.vault.database.read() as connection:
         head = (await connection.exec_driver_sql("SELECT version_num FROM alembic_version")).scalar_one()
-    await execute(migrated_url, "UPDATE alembic_version SET version_num = '0001'")
+    await execute(migrated_url, f"UPDATE alembic_version SET version_num = '{mine}'")
     await becomes(served, Status.SERVING)
 
     assert head == "9999"

@@ -79,7 +79,7 @@ async def _active_subject_keys(connection: Connection, filled: Filled) -> object
 async def _records_in_scope(connection: Connection, filled: Filled) -> object:
     categories = [filled.stored[0].row.category, "incoming-message"]
     return await records_in_scope(
-        connection, ACME, categories=categories, tokens=[("phone", token(0).token)], start=NOW, end=END, limit=20_001
+        connection, ACME, categories=categories, tokens=[("phone", [token(0).token])], start=NOW, end=END, limit=20_001
     )
 
 

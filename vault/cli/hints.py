@@ -134,6 +134,7 @@ _HINTS = {
     "KEYS_INCOMPLETE": "call operations: the two databases hold different keys of one person; nothing was removed",
     "RECOVERY_SHARES_INVALID": "check each word, and that the shares are of one set and as many as the threshold",
     "RECOVERY_FILE_INVALID": "give the recovery file that the shares were made with, whole",
+    "KEYS_PIN_INVALID": "make the PIN file readable by its owner alone, with the PIN and nothing else",
     "FILE_EXISTS": "name a file that does not exist yet",
     "ACCESS_TABLE_INVALID": "correct the row of vault/policy/access.yaml that is named",
     "CATALOGUE_INVALID": "correct the line of the catalogue that is named",
