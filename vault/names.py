@@ -63,14 +63,14 @@ class RecordName:
 
 @dataclass(frozen=True, slots=True)
 class ChildName:
-    """`tenants/{tenant}/{collection}/{id}`: erasures, orders, customerRequests, imports, keyRotations."""
+    """`tenants/{tenant}/{collection}/{id}`: erasures, orders, customerRequests, imports, keyRotations. Without a tenant for what is the vault's."""
 
     tenant: str
     collection: str
     id: str
 
     def __str__(self) -> str:
-        return f"tenants/{self.tenant}/{self.collection}/{self.id}"
+        return f"{self.collection}/{self.id}" if self.tenant == SYSTEM_LOG else f"tenants/{self.tenant}/{self.collection}/{self.id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,17 @@ def parse_child(name: str, collection: str, *, field: str = "name") -> ChildName
     """
     parts = _split(name, f"tenants/{{tenant}}/{collection}/{{id}}", field)
     return ChildName(_tenant(parts[1], field), collection, _id(parts[3], field))
+
+
+def parse_rotation(name: str, *, field: str = "name") -> ChildName:
+    """Parse `tenants/{tenant}/keyRotations/{rotation}`, or `keyRotations/{rotation}` for the vault's own keys.
+
+    Raises:
+        InvalidArgumentError: NAME_INVALID.
+    """
+    if not name.startswith("keyRotations/"):
+        return parse_child(name, "keyRotations", field=field)
+    return ChildName(SYSTEM_LOG, "keyRotations", _id(_split(name, "keyRotations/{rotation}", field)[1], field))
 
 
 def parse_export(name: str, *, field: str = "name") -> ExportName:

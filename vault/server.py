@@ -36,6 +36,7 @@ from vault import crypto
 from vault.catalogue import loader
 from vault.config import Settings, Tls
 from vault.errors import AbortedError, FailedPreconditionError, VaultError
+from vault.hygiene import forbid_dumps
 from vault.keys.open import open_provider
 from vault.keys.provider import RootKeyProvider
 from vault.names import SYSTEM_LOG
@@ -220,6 +221,7 @@ async def start(settings: Settings, *, clock: Callable[[], datetime] = _now) -> 
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; returns when everything is closed."""
+    forbid_dumps()
     configure_logging(settings.telemetry.log_level)
     uvloop.run(_run(settings))
 
@@ -320,7 +322,8 @@ async def _check_keys_are_there(database: Database, key_database: Database | Non
         return
     await schema.check(key_database)
     if beside:
-        raise FailedPreconditionError("SUBJECT_KEYS_NOT_MOVED", "subject keys stand beside the data still, run `pii-vault keys move`")
+        message = "subject keys stand beside the data still, run `pii-vault keys move-subject-keys`"
+        raise FailedPreconditionError("SUBJECT_KEYS_NOT_MOVED", message)
     async with key_database.read() as connection:
         apart = await subjects.has_subject_keys(connection)
     if people and not apart:
@@ -417,10 +420,12 @@ async def _watch_health(vault: Vault, provider: RootKeyProvider, health: health_
 
 
 async def _healthy(vault: Vault, provider: RootKeyProvider) -> bool:
-    """Whether calls can be served: the database answers and the root key unwraps."""
+    """Whether calls can be served: the databases answer and the vault's own root key unwraps. A tenant's own is that tenant's affair."""
     try:
         async with asyncio.timeout(_HEALTH_WITHIN.total_seconds()):
             await schema.check(vault.database)
+            if vault.key_database is not None:
+                await schema.check(vault.key_database)
             await provider.health()
     except (VaultError, TimeoutError) as error:
         _log.warning("not healthy", reason=error.reason if isinstance(error, VaultError) else "TIMEOUT")

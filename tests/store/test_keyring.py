@@ -232,7 +232,16 @@ async def test_the_newest_version_seals_and_older_ones_still_open(parts: Parts) 
     old = await parts.keys()
     await parts.change(
         lambda connection: connection.execute(
-            tenant_keys.insert().values(tenant_id=ACME, purpose="data", version=2, wrapped=wrapped, check_value=b"", root_key="", use_count=0, create_time=parts.clock())
+            tenant_keys.insert().values(
+                tenant_id=ACME,
+                purpose="data",
+                version=2,
+                wrapped=wrapped,
+                check_value=b"",
+                root_key="",
+                use_count=0,
+                create_time=parts.clock(),
+            )
         )
     )
 

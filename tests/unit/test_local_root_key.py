@@ -402,7 +402,7 @@ def test_a_missing_passphrase_file_is_unavailable(protected: Path, tmp_path: Pat
 
 def test_nothing_shows_the_passphrase(protected: Path) -> None:
     root = LocalRootKey(protected, PASSPHRASE)
-    file = local._read(protected, PASSPHRASE)
+    file = local.read(protected, PASSPHRASE)
 
     shown = [repr(root), str(root), root.describe(), repr(file)]
 
@@ -524,13 +524,13 @@ async def test_many_that_meet_a_new_version_read_the_file_once(tmp_path: Path, m
     path = key_file(tmp_path / "root.key", v1=ONE)
     root = LocalRootKey(path)
     local.add_version(path)
-    read, readings = local._read, []
+    read, readings = local.read, []
 
     def counted(path: Path, passphrase: bytes | None) -> local._KeyFile:
         readings.append(path)
         return read(path, passphrase)
 
-    monkeypatch.setattr(local, "_read", counted)
+    monkeypatch.setattr(local, "read", counted)
     await asyncio.gather(*(root.wrap(MATERIAL, context=CONTEXT) for _ in range(16)))
 
     assert len(readings) == 1

@@ -144,13 +144,21 @@ def new_root_key(file: KeyFile, passphrase_file: PassphraseFile = None) -> None:
 
 
 @app.command("add-root-key-version")
-def add_root_key_version(file: KeyFile, passphrase_file: PassphraseFile = None) -> None:
-    """Add a version to a root key file; a running vault uses it at once, `rotate root` wraps the rest."""
-    from vault.keys import local  # noqa: PLC0415
-
+def add_root_key_version(
+    root_key: Annotated[str, typer.Argument(help="Root key file, or pkcs11: URI of a token.", show_default=False)],
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Add a version to a root key; a running vault wraps under it at once, `rotate root` wraps the rest anew."""
     with reported():
-        local.add_version(file, passphrase=_passphrase(passphrase_file))
-        show({"written": str(file)})
+        if root_key.startswith("pkcs11:"):
+            from vault.keys import pkcs11  # noqa: PLC0415
+
+            version = pkcs11.create_root_key(root_key)
+        else:
+            from vault.keys import local  # noqa: PLC0415
+
+            version = local.add_version(Path(root_key), passphrase=_passphrase(passphrase_file))
+        show({"version": version})
 
 
 @app.command("new-signing-key")
@@ -169,6 +177,7 @@ def split(
     shares_folder: Annotated[Path, typer.Option(help="Empty folder to write the shares to, one file each.", show_default=False)],
     threshold: Annotated[int, typer.Option(help="Shares that recover.")] = 3,
     shares: Annotated[int, typer.Option(help="Shares to make.")] = 5,
+    passphrase_file: PassphraseFile = None,
 ) -> None:
     """Make a recovery copy of a root key file, sealed under a key that is split among several people (SLIP-39 words)."""
     from vault.keys import recovery as recovering  # noqa: PLC0415
@@ -176,12 +185,12 @@ def split(
     with reported():
         if shares_folder.exists() and any(shares_folder.iterdir()):
             raise InvalidArgumentError("FIELD_INVALID", "the folder of the shares is not empty", field="shares_folder")
-        sealed, mnemonics = recovering.split(file, threshold=threshold, shares=shares)
+        sealed, mnemonics = recovering.split(file, threshold, shares, passphrase=_passphrase(passphrase_file))
         shares_folder.mkdir(mode=0o700, exist_ok=True)
         for number, mnemonic in enumerate(mnemonics, start=1):
             _write_new(shares_folder / f"share-{number}.txt", mnemonic.encode() + b"\n")
         _write_new(recovery, sealed)
-        say("next: hand each share to another person, and keep no copy")
+        say("next: copy each share to paper for another person, then destroy the files of the shares")
         show({"written": str(recovery), "shares": len(mnemonics), "threshold": threshold})
 
 

@@ -76,7 +76,7 @@ class LocalRootKey:
         self._path = path
         self._passphrase = passphrase
         self._reading = asyncio.Lock()
-        self._take(_read(path, passphrase))
+        self._take(read(path, passphrase))
 
     async def wrap(self, material: bytes, *, context: bytes) -> bytes:
         """Encrypt under the newest version."""
@@ -118,13 +118,13 @@ class LocalRootKey:
                 if _stamp(self._path.stat()) == self._stamp:
                     return
                 # In a thread: deriving a key from a passphrase takes a tenth of a second on purpose.
-                self._take(await asyncio.to_thread(_read, self._path, self._passphrase))
+                self._take(await asyncio.to_thread(read, self._path, self._passphrase))
             except OSError:
                 raise KeyUnavailableError("the root key file cannot be read") from None
             except FailedPreconditionError as error:
                 raise KeyUnavailableError(error.message) from None
 
-    def _take(self, file: "_KeyFile") -> None:
+    def _take(self, file: "KeyFile") -> None:
         self._ciphers = {version: AESGCM(key) for version, key in file.keys.items()}
         self._newest = max(file.keys)
         self._stamp = file.stamp
@@ -137,7 +137,7 @@ def create(path: Path, passphrase: bytes | None = None) -> None:
         FailedPreconditionError: ROOT_KEY_EXISTS; ROOT_KEY_INVALID, the passphrase is empty.
     """
     protection = _Protection.derive(passphrase, salt=secrets.token_bytes(_SALT_BYTES)) if passphrase is not None else None
-    content = _content({1: secrets.token_bytes(_KEY_BYTES)}, protection)
+    content = content_of({1: secrets.token_bytes(_KEY_BYTES)}, protection)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -164,11 +164,11 @@ def add_version(path: Path, passphrase: bytes | None = None) -> int:
         with _directory(path.parent) as directory:
             # Of two that add at once the later one sees what the earlier one wrote.
             fcntl.flock(directory, fcntl.LOCK_EX)
-            file = _read(path, passphrase)
+            file = read(path, passphrase)
             version = max(file.keys) + 1
             if version > _MAX_VERSION:
                 raise FailedPreconditionError("ROOT_KEY_INVALID", "the root key file has no room for another version")
-            _replace(path, _content({**file.keys, version: secrets.token_bytes(_KEY_BYTES)}, file.protection))
+            _replace(path, content_of({**file.keys, version: secrets.token_bytes(_KEY_BYTES)}, file.protection))
             os.fsync(directory)
     except OSError:
         raise KeyUnavailableError("the root key file cannot be read or written") from None
@@ -229,7 +229,7 @@ class _Protection:
 
 
 @dataclass(frozen=True, slots=True)
-class _KeyFile:
+class KeyFile:
     """What a key file held, and which file that was."""
 
     keys: Mapping[int, bytes] = field(repr=False)
@@ -237,7 +237,13 @@ class _KeyFile:
     protection: _Protection | None
 
 
-def _read(path: Path, passphrase: bytes | None) -> _KeyFile:
+def read(path: Path, passphrase: bytes | None) -> KeyFile:
+    """What a root key file holds.
+
+    Raises:
+        KeyUnavailableError: KEYS_UNAVAILABLE, it cannot be read.
+        FailedPreconditionError: ROOT_KEY_INVALID.
+    """
     try:
         with path.open("rb") as file:
             # Of the opened file: its name may be another file's a moment later.
@@ -265,11 +271,11 @@ def _read(path: Path, passphrase: bytes | None) -> _KeyFile:
         if passphrase is not None:
             # Whoever names a passphrase believes the file to be protected by it.
             raise FailedPreconditionError("ROOT_KEY_INVALID", "the root key file is not protected by a passphrase")
-        return _KeyFile(values, _stamp(status), None)
+        return KeyFile(values, _stamp(status), None)
     if passphrase is None:
         raise FailedPreconditionError("ROOT_KEY_INVALID", "the root key file is protected by a passphrase, name its file in the URI")
     protection = _Protection.derive(passphrase, **kdf)
-    return _KeyFile({version: protection.open(version, value) for version, value in values.items()}, _stamp(status), protection)
+    return KeyFile({version: protection.open(version, value) for version, value in values.items()}, _stamp(status), protection)
 
 
 def _kdf(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,7 +297,8 @@ def _kdf(content: Mapping[str, Any]) -> dict[str, Any]:
     return {"salt": salt, "memory_kib": memory_kib, "iterations": iterations, "lanes": lanes}
 
 
-def _content(keys: Mapping[int, bytes], protection: _Protection | None) -> bytes:
+def content_of(keys: Mapping[int, bytes], protection: _Protection | None) -> bytes:
+    """Bytes of a root key file with these keys by version; in clear without protection."""
     content: dict[str, Any] = {"format": _PLAIN, "keys": {str(version): _text(key) for version, key in keys.items()}}
     if protection is not None:
         kdf = {"name": "argon2id", "memory_kib": protection.memory_kib, "iterations": protection.iterations, "lanes": protection.lanes}

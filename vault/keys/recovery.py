@@ -24,7 +24,7 @@ from shamir_mnemonic import MnemonicError, Share
 from shamir_mnemonic.wordlist import WORD_INDEX_MAP
 
 from vault.errors import FailedPreconditionError, InvalidArgumentError
-from vault.keys.local import _content, _read
+from vault.keys import local
 
 _FORMAT = "pii-vault-recovery/1"
 _KEY_BYTES, _NONCE_BYTES = 32, 12
@@ -51,7 +51,7 @@ def split(path: Path, threshold: int, shares: int, *, passphrase: bytes | None =
     """
     if not _MIN_THRESHOLD <= threshold <= shares <= _MAX_SHARES:
         raise InvalidArgumentError("RECOVERY_SHARES_INVALID", f"it must be {_MIN_THRESHOLD} ≤ threshold ≤ shares ≤ {_MAX_SHARES}")
-    content = _content(_read(path, passphrase).keys, None)
+    content = local.content_of(local.read(path, passphrase).keys, None)
     key, nonce = secrets.token_bytes(_KEY_BYTES), secrets.token_bytes(_NONCE_BYTES)
     [mnemonics] = shamir_mnemonic.generate_mnemonics(1, [(threshold, shares)], key)
     head = {

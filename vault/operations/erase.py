@@ -16,10 +16,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import structlog
+
 from vault import names
 from vault.audit import certificate
 from vault.audit.checkpoint import sign_note
-from vault.errors import AbortedError, DataLossError, FailedPreconditionError, NotFoundError, PermissionDeniedError
+from vault.errors import AbortedError, DataLossError, FailedPreconditionError, NotFoundError, PermissionDeniedError, VaultError
 from vault.names import ChildName, SubjectName
 from vault.operations import idempotency, log
 from vault.operations.attempt import Attempt, Caller, Justification, Receipt
@@ -36,6 +38,8 @@ from vault.store.subjects import SubjectRow
 from vault.store.tenants import TenantRow
 
 _PURPOSE = "data-subject-request"
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +195,22 @@ async def _destroy_apart(vault: Vault, name: ChildName) -> None:
 
 
 async def resume(vault: Vault, caller: Caller) -> int:
-    """Finish every erasure that a crash interrupted. How many there were."""
+    """Finish every erasure that a crash interrupted. How many were finished.
+
+    One that cannot be finished now, say for want of its tenant's root key, keeps no other waiting and no vault from starting: its subject is blocked
+    and its key destroyed already.
+    """
     async with vault.database.read() as connection:
         unfinished = await erasure_store.unfinished_erasures(connection)
+    finished = 0
     for tenant, erasure in unfinished:
-        await finish_erasure(vault, caller, ChildName(tenant, "erasures", erasure))
-    return len(unfinished)
+        name = ChildName(tenant, "erasures", erasure)
+        try:
+            await finish_erasure(vault, caller, name)
+            finished += 1
+        except VaultError as error:
+            _log.warning("erasure not finished", resource=str(name), reason=error.reason)
+    return finished
 
 
 async def get_erasure(vault: Vault, name: ChildName) -> ErasureRow:

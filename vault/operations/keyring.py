@@ -7,7 +7,9 @@ Rules:
   recognises requests, files and documents that were seen before. They die at different times.
 - The newest version of a key makes new things; older ones open and find what they made until a rotation retires them.
 - A tenant's keys are wrapped by the vault's root key or by one of its own (bring your own key). A root key that does not answer costs its own
-  tenants and nobody else: it is asked before a transaction is open, by one caller at a time, and not again for a moment after it failed.
+  tenants and nobody else: it is asked before a transaction is open, by one caller at a time, and not again for a moment after it failed. Whoever
+  must ask inside a transaction waits a second at most.
+- What is not used any more is dropped, so that its bytes are overwritten: after the TTL, and as soon as a newer epoch is seen.
 """
 
 import asyncio
@@ -37,6 +39,8 @@ _KEY_ERRORS = (KeyUnavailableError, CiphertextInvalidError)
 _CACHED_TENANTS = 10_000
 # A root key that failed is not asked again for this long, in seconds; what retries ask callers to wait.
 _RETRY_SECONDS = 1.0
+# How long a caller who holds a transaction, on SQLite the only one that writes, waits for a root key, in seconds. The answer is kept for the next.
+_HOLDING_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -193,10 +197,11 @@ class Keyring:
         keys = self.cached(tenant, epoch=epoch)
         if keys is not None:
             return keys
+        self._drop_older(tenant, epoch)
         failure = self._failure(tenant)
         if failure is not None:
             raise failure
-        return await self._load_once(tenant, epoch, await tenant_store.tenant_key_rows(connection, tenant))
+        return await self._load_once(tenant, epoch, await tenant_store.tenant_key_rows(connection, tenant), within=_HOLDING_SECONDS)
 
     async def unwrap(self, tenant: str, row: TenantKeyRow) -> bytes:
         """One key, unwrapped and recognised.
@@ -233,14 +238,19 @@ class Keyring:
         wrapped = await self.provider(root_key).wrap(material, context=address)
         return TenantKeyRow(row.purpose, row.version, wrapped, crypto.check_value(material, address), root_key, row.use_count)
 
-    async def _load_once(self, tenant: str, epoch: int, rows: Sequence[TenantKeyRow]) -> TenantKeys:
-        """Load, once however many callers wait; a caller that leaves takes nobody's keys with it."""
+    async def _load_once(self, tenant: str, epoch: int, rows: Sequence[TenantKeyRow], *, within: float | None = None) -> TenantKeys:
+        """Load, once however many callers wait; a caller that leaves takes nobody's keys with it. `within` is in seconds."""
         task = self._loading.get((tenant, epoch))
         if task is None:
             task = self._loading[tenant, epoch] = asyncio.create_task(self._load(tenant, epoch, rows))
             task.add_done_callback(lambda done: self._loaded(tenant, epoch, done))
         try:
-            return await asyncio.shield(task)
+            async with asyncio.timeout(within):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            late = KeyUnavailableError("the key service does not answer in time")
+            self._note(tenant, late)
+            raise _own(late) from None
         except _KEY_ERRORS as error:
             raise _own(error) from None
 
@@ -250,28 +260,48 @@ class Keyring:
             return
         error = task.exception()
         if isinstance(error, _KEY_ERRORS):
-            self._failed[tenant] = (asyncio.get_running_loop().time() + _RETRY_SECONDS, error)
+            self._note(tenant, error)
             return
         self._failed.pop(tenant, None)
 
+    def _note(self, tenant: str, error: _KeyError) -> None:
+        self._failed[tenant] = (asyncio.get_running_loop().time() + _RETRY_SECONDS, error)
+
     async def _load(self, tenant: str, epoch: int, rows: Sequence[TenantKeyRow]) -> TenantKeys:
         by_purpose: dict[str, dict[int, DataKey]] = {purpose: {} for purpose in PURPOSES}
-        for row in rows:
-            uses = self._uses[tenant, row.purpose, row.version]
-            by_purpose[row.purpose][row.version] = DataKey(row.version, await self.unwrap(tenant, row), uses)
+        # All at once: a key service that is far away is waited for once, not once for each key.
+        materials = await asyncio.gather(*(self.unwrap(tenant, row) for row in rows))
+        for row, material in zip(rows, materials, strict=True):
+            by_purpose[row.purpose][row.version] = DataKey(row.version, material, self._uses[tenant, row.purpose, row.version])
         keys = TenantKeys(tenant, epoch, self._clock(), by_purpose)
         self._cache[tenant] = keys
+        self._cache.move_to_end(tenant)
         if len(self._cache) > _CACHED_TENANTS:
             self._cache.popitem(last=False)
+        # By name and time: the timer must not keep alive what was dropped before.
+        asyncio.get_running_loop().call_later(self._ttl.total_seconds(), self._expire, tenant, keys.loaded)
         return keys
 
-    def _failure(self, tenant: str) -> "_KeyError | None":
-        """Why the tenant's keys could not be had a moment ago."""
+    def _expire(self, tenant: str, loaded: datetime) -> None:
+        keys = self._cache.get(tenant)
+        if keys is not None and keys.loaded == loaded:
+            del self._cache[tenant]
+
+    def _drop_older(self, tenant: str, epoch: int) -> None:
+        keys = self._cache.get(tenant)
+        if keys is not None and keys.epoch < epoch:
+            del self._cache[tenant]
+
+    def _failure(self, tenant: str) -> _KeyError | None:
+        """Why the tenant's keys could not be had a moment ago; after that moment one caller asks again, and the others do not wait for the answer."""
         until, error = self._failed.get(tenant, (0.0, None))
-        return None if error is None or asyncio.get_running_loop().time() >= until else _own(error)
+        if error is None:
+            return None
+        is_asking = any(loading == tenant for loading, _ in self._loading)
+        return _own(error) if is_asking or asyncio.get_running_loop().time() < until else None
 
 
-def _own(error: "_KeyError") -> "_KeyError":
+def _own(error: _KeyError) -> _KeyError:
     """The error for one caller alone: whoever records a refusal notes so on its error."""
     return type(error)(error.message, **error.metadata)
 

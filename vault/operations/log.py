@@ -22,6 +22,7 @@ from vault.operations.keyring import TenantKeys
 from vault.store import audit as audit_store
 from vault.store import tenants as tenant_store
 from vault.store.database import Connection
+from vault.store.tenants import TenantRow
 
 _COMPONENT = "pii-vault"
 
@@ -73,12 +74,20 @@ async def refuse(vault: Vault, attempts: Sequence[Attempt], error: VaultError) -
             row, attempts = await tenant_store.get_tenant(connection, SYSTEM_LOG), [replace(attempt, tenant="") for attempt in attempts]
         if row is None:
             raise UnavailableError("AUDIT_UNAVAILABLE", "the system log does not exist")
-        try:
-            keys = await vault.keyring.of(connection, row.tenant_id, epoch=row.key_epoch)
-        except (KeyUnavailableError, CiphertextInvalidError):
-            # That somebody tried is recorded even then; what they wrote as their reason cannot be sealed, so it is not.
-            keys = None
-        return await _append(vault, connection, row.tenant_id, keys, attempts, error)
+        return await _append(vault, connection, row.tenant_id, await _keys_if_any(vault, connection, row, error), attempts, error)
+
+
+async def _keys_if_any(vault: Vault, connection: Connection, row: TenantRow, error: VaultError) -> TenantKeys | None:
+    """Keys to seal a refusal's justification with. That somebody tried is recorded without them too, and then not what they wrote as their reason.
+
+    A refusal for want of keys asks for none: its transaction would be open for as long as the key service lets it wait.
+    """
+    if isinstance(error, KeyUnavailableError):
+        return vault.keyring.cached(row.tenant_id, epoch=row.key_epoch)
+    try:
+        return await vault.keyring.of(connection, row.tenant_id, epoch=row.key_epoch)
+    except (KeyUnavailableError, CiphertextInvalidError):
+        return None
 
 
 async def system_keys(vault: Vault, connection: Connection) -> TenantKeys:

@@ -13,7 +13,6 @@ from vault.operations import idempotency, log
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, active_tenant, page_limit
 from vault.operations.idempotency import Answer, RequestKey
-from vault.operations.keyring import PURPOSES
 from vault.operations.preparing import check_list
 from vault.store import audit as audit_store
 from vault.store import registers
@@ -21,6 +20,9 @@ from vault.store import tenants as tenant_store
 from vault.store.database import Connection
 from vault.store.registers import CustomerRequestRow
 from vault.store.tenants import TenantRow
+
+# Purposes that tenants of the first version have no key of.
+_LATER_PURPOSES = ("digest",)
 
 DEFAULT_REFERENCE_PATTERN = r"[A-Z]{2,10}-\d{1,9}"
 _MAX_PATTERN = 200
@@ -52,8 +54,11 @@ async def bootstrap(vault: Vault) -> None:
 
 
 async def _complete_keys(vault: Vault, connection: Connection) -> None:
-    """Give tenants of an earlier version the keys that came since."""
-    for purpose in PURPOSES:
+    """Give tenants of an earlier version the keys that came since.
+
+    No others: a key that was lost would be replaced by one that opens nothing, and the loss would not show any more.
+    """
+    for purpose in _LATER_PURPOSES:
         for row in await tenant_store.tenants_without(connection, purpose):
             keys = await vault.keyring.create(row.tenant_id, root_key=row.root_key, purposes=[purpose])
             await tenant_store.insert_tenant_keys(connection, row.tenant_id, keys, vault.clock())

@@ -1,18 +1,21 @@
 """Proving that the keys are there: every tenant key unwraps to the key it was, and a sample of what is sealed under each opens. Shows nothing."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from vault.errors import DataLossError, VaultError
 from vault.operations.core import Vault, readable_parts
-from vault.operations.keyring import WARN_USES, TenantKeys
+from vault.operations.keyring import PURPOSES, WARN_USES, TenantKeys
 from vault.operations.reveal import open_part
 from vault.store import records as record_store
 from vault.store import tenants as tenant_store
 from vault.store.database import Connection
 from vault.store.records import ReadableRow
+from vault.store.tenants import TenantKeyRow
 
 _SAMPLE = 20
+# Purposes of whose keys a rotation destroys the older versions.
+_RETIRED = frozenset({"data", "index"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ async def verify_keys(vault: Vault) -> AsyncIterator[Verified]:
                     sound += 1
                 except VaultError as error:
                     problems[error.reason] = None
+            if row.state == "ACTIVE" and not _is_complete(stored):
+                problems["KEY_MISSING"] = None
             opened = 0
             if not problems:
                 keys = await vault.keyring.of(connection, tenant, epoch=row.key_epoch)
@@ -71,6 +76,17 @@ async def _tenants(connection: Connection) -> AsyncIterator[str]:
         for tenant in page:
             yield tenant
         after = page[-1]
+
+
+def _is_complete(stored: Sequence[TenantKeyRow]) -> bool:
+    """Whether there is a key of each purpose, and no version is gone but the oldest ones, which rotations of some purposes retire."""
+    for purpose in PURPOSES:
+        versions = sorted(key.version for key in stored if key.purpose == purpose)
+        if not versions or versions != list(range(versions[0], versions[-1] + 1)):
+            return False
+        if purpose not in _RETIRED and versions[0] != 1:
+            return False
+    return True
 
 
 def _problem(keys: TenantKeys, part: ReadableRow) -> str | None:

@@ -154,9 +154,8 @@ class Edge(grpc.aio.ServerInterceptor):
             self._admit_tenant_of(request, access, attempt)
             # (4) required fields
             check_required(request)
-            if attempt.tenant:
-                # Before any transaction: a root key that is slow to answer must not hold a connection.
-                await self._vault.keyring.warm(self._vault.database, attempt.tenant)
+            # Before any transaction: a root key that is slow to answer must not hold a connection.
+            await self._vault.keyring.warm(self._vault.database, attempt.tenant or _tenant_in(request) or SYSTEM_LOG)
         elif isinstance(request, _Malformed):
             raise request.error()
 
@@ -245,7 +244,7 @@ def _nobody(method: str, trace: str) -> Caller:
 
 def _tenant_in(request: Message) -> str:
     """Tenant that a request names, or `system`; empty if it names none that could exist (the flow's parser will say so)."""
-    for name in ("parent", "name", "subject"):
+    for name in ("tenant", "parent", "name", "subject"):
         value = getattr(request, name, None)
         if isinstance(value, str):
             break

@@ -55,7 +55,7 @@ class OperationsServicer(UnbuiltOperationsServicer):
 
     async def GetKeyRotation(self, request: GetKeyRotationRequest, context: Context) -> GetKeyRotationResponse:
         """Read a rotation."""
-        name = names.parse_child(request.name, "keyRotations")
+        name = names.parse_rotation(request.name)
         if name.tenant != SYSTEM_LOG:
             admit_tenant(name.tenant)
         return GetKeyRotationResponse(rotation=convert.rotation(await rotate.get_rotation(self._vault, name)))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, func, insert, select, tuple_, union_all, update
+from sqlalchemy import bindparam, delete, func, insert, select, text, tuple_, union_all, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -32,6 +32,7 @@ class SubjectKeyRow:
     wrapped: bytes
 
 
+_LOCK_KEYS = text("LOCK TABLE subject_keys IN EXCLUSIVE MODE")
 _KEY = tuple(subject_keys.c[name] for name in SubjectKeyRow.__dataclass_fields__)
 
 
@@ -229,6 +230,12 @@ async def are_copied(connection: AsyncConnection, keys: Sequence[tuple[str, Subj
         if not wanted <= found:
             return False
     return True
+
+
+async def lock_subject_keys(connection: AsyncConnection) -> None:
+    """Let nobody write a subject key until the transaction ends. On SQLite every writing transaction is alone."""
+    if connection.dialect.name == "postgresql":
+        await connection.execute(_LOCK_KEYS)
 
 
 async def remove_all_subject_keys(connection: AsyncConnection) -> None:

@@ -268,7 +268,7 @@ class KeyRotation(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     FINISH_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`tenants/{tenant}/keyRotations/{rotation}`, with tenant `system` for the root key."""
+    """`tenants/{tenant}/keyRotations/{rotation}`, or `keyRotations/{rotation}` for the vault's own keys."""
     kind: Global___KeyKind.ValueType
     """Which key."""
     subject: _builtins.str
@@ -324,7 +324,7 @@ class GetKeyRotationRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`tenants/{tenant}/keyRotations/{rotation}`."""
+    """`tenants/{tenant}/keyRotations/{rotation}`, or `keyRotations/{rotation}` for the vault's own keys."""
     def __init__(
         self,
         *,
