@@ -224,6 +224,8 @@ BROKEN = [
     ("retention", CALLS, "  restricted_days: 2557\n", "  restricted_days: 2557\n  afterwards: erased\n", "afterwards"),
     ("retention", RECORDING, "  latest_days: 1\n", "  latest_days: 1\n  afterwards: tokenised\n", "afterwards"),
     ("type", "catalogue.yaml", 'version: "2026.1"', "version: latest", "version: latest"),
+    ("type", "catalogue.yaml", "access_sha256: ", "access_sha256: x # ", "access_sha256: x"),
+    ("missing-key", "catalogue.yaml", "access_sha256: ", "# ", 'version: "2026.1"'),
     ("type", "catalogue.yaml", "guards_sha256: ", "guards_sha256: x # ", "guards_sha256: x"),
 ]
 

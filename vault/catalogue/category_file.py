@@ -87,7 +87,7 @@ _OPERATIONAL = frozenset({FieldType.ID, FieldType.INTEGER, FieldType.TIMESTAMP, 
 # What a value can be compared with a pattern of.
 _PATTERNED = frozenset({FieldType.TEXT, FieldType.ID, FieldType.INTEGER})
 # Operations by which values leave; for the others there is nothing that a full view would add.
-_RELEASING = frozenset({Operation.REVEAL, Operation.RESOLVE, Operation.EXPORT})
+RELEASING = frozenset({Operation.REVEAL, Operation.RESOLVE, Operation.EXPORT})
 # What is done with a record and not with a register's entry.
 _SEARCHING = frozenset({Operation.FIND, Operation.RESOLVE})
 _WRITING = frozenset({Operation.CREATE, Operation.UPDATE, Operation.DELETE})
@@ -461,7 +461,7 @@ def _grants(
             record["operations"].fail("register", "what a register holds is written by the register's own methods")
         if grant.operations & _SEARCHING and not searchable:
             record["operations"].fail("search", "what has no field to search by is not found or resolved")
-        if grant.view is View.FULL and not grant.operations & _RELEASING:
+        if grant.view is View.FULL and not grant.operations & RELEASING:
             record["view"].fail("view", "the full view adds nothing where no value leaves")
         found.append(grant)
     return tuple(found)

@@ -342,11 +342,13 @@ class Catalogue:
         version: given by people, e.g. `2026.1`.
         digest: SHA-256 over the files, 64 hex characters.
         guards_sha256: digest of the guards this catalogue was reviewed with; a policy with others refuses to start.
+        access_sha256: the same of the table of who may call which method. By the two, the digest stands for every file of the bundle.
     """
 
     version: str
     digest: str
     guards_sha256: str
+    access_sha256: str
     operator: Entity
     affiliate: Entity
     products: Mapping[str, Description]

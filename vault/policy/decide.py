@@ -128,6 +128,11 @@ class Policy:
         self._places = {name: place for place, name in enumerate(self._compiled.grants)}
         self._remembered = functools.lru_cache(_MEMORY)(self._evaluate)
 
+    @property
+    def guards(self) -> tuple[str, ...]:
+        """Names of the guards, in the order in which they speak."""
+        return tuple(sorted(self._compiled.guards, key=lambda name: self._compiled.guards[name].order))
+
     def decide(self, question: Question) -> Allowed | Refused:
         """Answer a question.
 
