@@ -11,7 +11,7 @@ from vault.catalogue.loader import load
 from vault.catalogue.model import HeldAs
 from vault.errors import FailedPreconditionError, InvalidArgumentError, VaultError
 from vault.operations.core import Limits, Vault
-from vault.operations.preparing import Prepared, RecordInput, expiry, prepare
+from vault.operations.preparing import Prepared, RecordInput, expiry, prepare, prepare_values
 from vault.scan import scrub
 
 CATALOGUE = load()
@@ -69,6 +69,14 @@ def test_a_declared_minor_is_not_stored_without_a_guardian(born: str, is_minor: 
         assert refusal("site-visitor", {**VISITOR, "birth_date": born}) == ("GUARDIAN_CONSENT_REQUIRED", "birth_date")
     else:
         assert sealed(prepared("site-visitor", {**VISITOR, "birth_date": born}))["birth_date"] == born.encode()
+
+
+def test_a_birthday_that_is_changed_later_is_looked_at_again() -> None:
+    """P2.6-minor: a correction does not store what the first record could not."""
+    with pytest.raises(FailedPreconditionError) as caught:
+        prepare_values(VAULT, CATALOGUE.category("site-visitor"), {"birth_date": "2010-01-01"}, {}, partial=True)
+
+    assert caught.value.reason == "GUARDIAN_CONSENT_REQUIRED"
 
 
 @pytest.mark.parametrize("born", ["1.2.2001", "2001-02-30", "20010203", "2001-2-3", "2001-02-03T00:00:00Z", "not a day"])

@@ -95,8 +95,6 @@ def prepare(vault: Vault, record: RecordInput, *, owner_follows: bool = False) -
     _check_level(category, record.level)
     check_list(record.list_id)
     normal = prepare_values(vault, category, record.fields, record.extra)
-    if category.minors is Minors.GUARDIAN:
-        check_of_age(category.fields.values(), normal, vault.clock)
     parts = []
     for party in category.parties:
         fields = {name: encoded(value) for name, value in normal.items() if category.fields[name].party == party.name}
@@ -146,23 +144,29 @@ def prepare_values(
         if EXTRA in values:
             raise InvalidArgumentError("FIELD_INVALID", f"field '{EXTRA}' is given twice", field=EXTRA)
         values[EXTRA] = extra
-    normal = category.check_fields(values, partial=partial)
-    for name, value in normal.items():
-        spec = category.fields[name]
-        if spec.free or spec.type in _PROSE:
-            for text in _texts(value):
-                refuse_card_data(text, field=name)
-        if spec.scrub and isinstance(value, str):
-            normal[name] = scrub(value)
-        if spec.index is not None and isinstance(value, str):
-            normal[name] = _normalised(vault, spec, value)
-        elif spec.type is FieldType.ID and isinstance(value, str) and find_contact(value):
-            # Ids stay in clear (I2).
-            raise InvalidArgumentError("FIELD_INVALID", f"field '{name}' is an id and looks like a telephone number", field=name)
+    checked = category.check_fields(values, partial=partial)
+    normal = {name: _checked(vault, category.fields[name], value) for name, value in checked.items()}
+    if category.minors is Minors.GUARDIAN:
+        check_of_age(category.fields.values(), normal, vault.clock)
     size = sum(len(encoded(value)) + _OVERHEAD_BYTES for value in normal.values())
     if size > vault.limits.record_bytes:
         raise ResourceExhaustedError("RECORD_TOO_LARGE", "a record is larger than its limit", limit=str(vault.limits.record_bytes))
     return normal
+
+
+def _checked(vault: Vault, spec: Field, value: Value) -> Value:
+    """One value without card data in it, as it is searched by or as it may be stored."""
+    if spec.free or spec.type in _PROSE:
+        for text in _texts(value):
+            refuse_card_data(text, field=spec.name)
+    if not isinstance(value, str):
+        return value
+    if spec.index is not None:
+        return _normalised(vault, spec, value)
+    if spec.type is FieldType.ID and find_contact(value):
+        # Ids stay in clear (I2).
+        raise InvalidArgumentError("FIELD_INVALID", f"field '{spec.name}' is an id and looks like a telephone number", field=spec.name)
+    return scrub(value) if spec.scrub else value
 
 
 def _texts(value: Value) -> Iterator[str]:
