@@ -99,6 +99,30 @@ class RightsServicer(rights_grpc.RightsServiceServicer):
         """Not built yet."""
         _unbuilt()
 
+    async def WithdrawGuardianConsent(self, request: rights.WithdrawGuardianConsentRequest, context: Context) -> rights.WithdrawGuardianConsentResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def OpenSubjectRequest(self, request: rights.OpenSubjectRequestRequest, context: Context) -> rights.OpenSubjectRequestResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def VerifySubjectRequest(self, request: rights.VerifySubjectRequestRequest, context: Context) -> rights.VerifySubjectRequestResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def ExtendSubjectRequest(self, request: rights.ExtendSubjectRequestRequest, context: Context) -> rights.ExtendSubjectRequestResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def CloseSubjectRequest(self, request: rights.CloseSubjectRequestRequest, context: Context) -> rights.CloseSubjectRequestResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def ListSubjectRequests(self, request: rights.ListSubjectRequestsRequest, context: Context) -> rights.ListSubjectRequestsResponse:
+        """Not built yet."""
+        _unbuilt()
+
 
 class UnbuiltLegalServicer(legal_grpc.LegalServiceServicer):
     """Authentication, changes of scope, holds, delivery."""
@@ -143,7 +167,7 @@ class UnbuiltLegalServicer(legal_grpc.LegalServiceServicer):
 
 
 class UnbuiltTenantServicer(tenant_grpc.TenantServiceServicer):
-    """The end of a contract."""
+    """The end of a contract, jobs."""
 
     async def TerminateTenant(self, request: tenant.TerminateTenantRequest, context: Context) -> tenant.TerminateTenantResponse:
         """Not built yet."""
@@ -155,9 +179,17 @@ class UnbuiltTenantServicer(tenant_grpc.TenantServiceServicer):
         """Not built yet."""
         _unbuilt()
 
+    async def OpenJob(self, request: tenant.OpenJobRequest, context: Context) -> tenant.OpenJobResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def CloseJob(self, request: tenant.CloseJobRequest, context: Context) -> tenant.CloseJobResponse:
+        """Not built yet."""
+        _unbuilt()
+
 
 class UnbuiltAccessServicer(access_grpc.AccessServiceServicer):
-    """Role grants, incidents, reviews."""
+    """Role grants, incidents, reviews, agreements."""
 
     async def GrantRole(self, request: access.GrantRoleRequest, context: Context) -> access.GrantRoleResponse:
         """Not built yet."""
@@ -180,6 +212,26 @@ class UnbuiltAccessServicer(access_grpc.AccessServiceServicer):
         _unbuilt()
 
     async def ListIncidents(self, request: access.ListIncidentsRequest, context: Context) -> access.ListIncidentsResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def ApproveIncident(self, request: access.ApproveIncidentRequest, context: Context) -> access.ApproveIncidentResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def ReviewIncident(self, request: access.ReviewIncidentRequest, context: Context) -> access.ReviewIncidentResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def ListRoleGrants(self, request: access.ListRoleGrantsRequest, context: Context) -> access.ListRoleGrantsResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def RegisterAgreement(self, request: access.RegisterAgreementRequest, context: Context) -> access.RegisterAgreementResponse:
+        """Not built yet."""
+        _unbuilt()
+
+    async def ListAgreements(self, request: access.ListAgreementsRequest, context: Context) -> access.ListAgreementsResponse:
         """Not built yet."""
         _unbuilt()
 

@@ -47,7 +47,7 @@ async def locked_import(connection: AsyncConnection, tenant: str, import_id: str
 
 
 async def insert_import(
-    connection: AsyncConnection, tenant: str, import_id: str, *, source_token: bytes, category: str, list_id: str, now: datetime
+    connection: AsyncConnection, tenant: str, import_id: str, *, source_token: bytes, category: str, list_id: str, now: datetime, ingress: str = "TLS"
 ) -> None:
     """Start an import."""
     await connection.execute(
@@ -57,6 +57,7 @@ async def insert_import(
             source_token=source_token,
             category=category,
             list_id=list_id,
+            ingress=ingress,
             row_count=0,
             accepted_count=0,
             duplicate_count=0,

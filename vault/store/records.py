@@ -344,7 +344,13 @@ async def records_after(connection: AsyncConnection, tenant: str, after: str, *,
 
 async def sample_records(connection: AsyncConnection, tenant: str, *, limit: int) -> list[str]:
     """Some records that have parts; ids are random, so the first ones are as good as any."""
-    query = select(record_parts.c.record_id).where(record_parts.c.tenant_id == tenant).order_by(record_parts.c.record_id).distinct().limit(limit)
+    query = (
+        select(record_parts.c.record_id)
+        .where(record_parts.c.tenant_id == tenant)
+        .order_by(record_parts.c.record_id)
+        .distinct()
+        .limit(limit)
+    )
     return [row.record_id for row in await connection.execute(query)]
 
 

@@ -259,6 +259,8 @@ imports = Table(
     Column("source_token", LargeBinary, nullable=False),
     Column("category", Text, nullable=False),
     Column("list_id", Text, nullable=False),
+    # TLS | PLAINTEXT: how the file came to the edge service (P3.7-optout).
+    Column("ingress", Text, nullable=False),
     # Rows handled so far; a resumed import skips as many.
     Column("row_count", BigInteger, nullable=False),
     Column("accepted_count", BigInteger, nullable=False),
@@ -304,6 +306,252 @@ ndas = Table(
     Column("expire_time", UtcTime, nullable=False),
     Column("registered_by", Text, nullable=False),
     PrimaryKeyConstraint("tenant_id", "person"),
+)
+
+# What somebody may look at because something happened (P3.6-fraud, P3.6-sectech), and by when it is reported (L5, L39).
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("incident_id", Text, nullable=False),
+    # SECURITY | TECHNICAL | FRAUD
+    Column("kind", Text, nullable=False),
+    # What happened, sealed under the tenant's text key.
+    Column("summary", LargeBinary, nullable=False),
+    # Opaque ids of the people it is limited to; everybody if empty.
+    Column("subjects", JSON, nullable=False),
+    Column("opened_by", Text, nullable=False),
+    Column("approved_by", Text, nullable=False),
+    Column("approve_time", UtcTime, nullable=True),
+    Column("create_time", UtcTime, nullable=False),
+    Column("expire_time", UtcTime, nullable=False),
+    Column("close_time", UtcTime, nullable=True),
+    # When it was first used, from which the time for its review counts.
+    Column("use_time", UtcTime, nullable=True),
+    Column("review_due_time", UtcTime, nullable=True),
+    Column("reviewed_by", Text, nullable=False),
+    Column("review_time", UtcTime, nullable=True),
+    Column("finding", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "incident_id"),
+)
+
+# Roles that people hold, or were taken, whatever their token says (L2). People belong to no tenant.
+role_grants = Table(
+    "role_grants",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("granted_by", Text, nullable=False),
+    Column("grant_time", UtcTime, nullable=False),
+    Column("expire_time", UtcTime, nullable=True),
+    Column("revoked_by", Text, nullable=False),
+    Column("revoke_time", UtcTime, nullable=True),
+    Column("attested_by", Text, nullable=False),
+    Column("attest_time", UtcTime, nullable=True),
+    PrimaryKeyConstraint("tenant_id", "principal", "role"),
+)
+
+access_reviews = Table(
+    "access_reviews",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("review_id", Text, nullable=False),
+    Column("list_digest", Text, nullable=False),
+    Column("grant_count", Integer, nullable=False),
+    Column("reviewed_by", Text, nullable=False),
+    Column("review_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "review_id"),
+)
+
+# What may be processed for whom, until when (L7).
+agreements = Table(
+    "agreements",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("agreement_id", Text, nullable=False),
+    # tenant | affiliate
+    Column("party", Text, nullable=False),
+    Column("purposes", JSON, nullable=False),
+    Column("document_sha256", LargeBinary, nullable=False),
+    Column("sign_time", UtcTime, nullable=False),
+    Column("expire_time", UtcTime, nullable=False),
+    Column("registered_by", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "agreement_id"),
+    Index(None, "tenant_id", "party", "expire_time"),
+)
+
+# Consents and their withdrawal; what is withdrawn stays as evidence (L26).
+consents = Table(
+    "consents",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("consent_id", Text, nullable=False),
+    # Empty where the tenant itself consents, for everything of its own.
+    Column("subject_id", Text, nullable=False),
+    # third-party:{recipient} | purpose:{purpose}
+    Column("scope", Text, nullable=False),
+    Column("text_version", Text, nullable=False),
+    Column("evidence_sha256", LargeBinary, nullable=False),
+    Column("recorded_by", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    Column("expire_time", UtcTime, nullable=True),
+    Column("withdrawn_by", Text, nullable=False),
+    Column("withdraw_time", UtcTime, nullable=True),
+    PrimaryKeyConstraint("tenant_id", "consent_id"),
+    Index(None, "tenant_id", "scope", "subject_id"),
+    Index(None, "tenant_id", "subject_id"),
+)
+
+guardian_consents = Table(
+    "guardian_consents",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("evidence_sha256", LargeBinary, nullable=False),
+    # DOCUMENT | CALL_BACK | IN_PERSON
+    Column("method", Text, nullable=False),
+    Column("verified_by", Text, nullable=False),
+    Column("verify_time", UtcTime, nullable=False),
+    Column("withdraw_time", UtcTime, nullable=True),
+    # Name and contact of the guardian, sealed under the minor's key of this version.
+    Column("key_version", Integer, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "subject_id"),
+)
+
+# Every choice about advertising, the newest of a channel counts; evidence is never changed (L18).
+marketing_preferences = Table(
+    "marketing_preferences",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("preference_id", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    # SMS | EMAIL | VOICE | FAX | POST
+    Column("channel", Text, nullable=False),
+    # IN | OUT
+    Column("state", Text, nullable=False),
+    # ACCOUNT_TERMS | EXPLICIT_OPT_IN | EXISTING_CUSTOMER_SIMILAR_SERVICE; empty for OUT
+    Column("basis", Text, nullable=False),
+    # WEB | PHONE | EMAIL | FAX | LETTER
+    Column("source", Text, nullable=False),
+    Column("text_version", Text, nullable=False),
+    Column("recorded_by", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "preference_id"),
+    Index(None, "tenant_id", "subject_id", "channel", "create_time"),
+)
+
+# Who wants no advertising, by keyed tokens that outlive the person's data if they did not choose otherwise (A5).
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("token", LargeBinary, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "kind", "token"),
+)
+
+objections = Table(
+    "objections",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("recorded_by", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "subject_id", "purpose"),
+)
+
+# Requests of people about their own data, each with the one statutory clock (L28).
+subject_requests = Table(
+    "subject_requests",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    # Empty while the person is not known.
+    Column("subject_id", Text, nullable=False),
+    # ACCESS | RECTIFICATION | ERASURE | RESTRICTION | OBJECTION | PORTABILITY
+    Column("kind", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    # SUBJECT | GUARDIAN | REPRESENTATIVE
+    Column("requester", Text, nullable=False),
+    Column("opened_by", Text, nullable=False),
+    Column("receive_time", UtcTime, nullable=False),
+    Column("due_time", UtcTime, nullable=False),
+    Column("evidence_sha256", LargeBinary, nullable=False),
+    Column("verified_by", Text, nullable=False),
+    Column("verify_time", UtcTime, nullable=True),
+    # Why it takes longer, sealed under the tenant's text key.
+    Column("extend_reason", LargeBinary, nullable=False),
+    Column("extend_time", UtcTime, nullable=True),
+    Column("close_time", UtcTime, nullable=True),
+    PrimaryKeyConstraint("tenant_id", "request_id"),
+    Index(None, "tenant_id", "due_time", "request_id"),
+    Index(None, "tenant_id", "subject_id"),
+)
+
+restrictions = Table(
+    "restrictions",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("restriction_id", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    # subject-request | objection | guardian-withdrawn
+    Column("basis", Text, nullable=False),
+    Column("restricted_by", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    Column("lifted_by", Text, nullable=False),
+    Column("lift_time", UtcTime, nullable=True),
+    Column("notice_id", Text, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "restriction_id"),
+    Index(None, "tenant_id", "subject_id"),
+)
+
+# Where a tenant differs from the catalogue (P3.2-lvl-rep, P3.2-lvl-files-off).
+content_levels = Table(
+    "content_levels",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("level", Text, nullable=False),
+    # Empty for every channel.
+    Column("channel", Text, nullable=False),
+    Column("enabled", Integer, nullable=False),
+    # 0 for the catalogue's.
+    Column("retention_days", Integer, nullable=False),
+    Column("set_by", Text, nullable=False),
+    Column("set_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "level", "channel"),
+)
+
+# Where a tenant lets data come unencrypted to an edge service (P3.7-optout, A11).
+transport_policies = Table(
+    "transport_policies",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("edge_service", Text, nullable=False),
+    Column("signer", Text, nullable=False),
+    Column("risk_text_version", Text, nullable=False),
+    Column("sign_time", UtcTime, nullable=False),
+    Column("expire_time", UtcTime, nullable=False),
+    Column("set_by", Text, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "edge_service"),
+)
+
+# What the messaging engine may read of which list, for how long (P3.5-send).
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("job_id", Text, nullable=False),
+    Column("list_id", Text, nullable=False),
+    Column("opened_by", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    Column("expire_time", UtcTime, nullable=False),
+    Column("close_time", UtcTime, nullable=True),
+    PrimaryKeyConstraint("tenant_id", "job_id"),
 )
 
 erasures = Table(

@@ -70,6 +70,31 @@ class AccessServiceStub:
                 request_serializer=vault_dot_v1_dot_access__service__pb2.ListIncidentsRequest.SerializeToString,
                 response_deserializer=vault_dot_v1_dot_access__service__pb2.ListIncidentsResponse.FromString,
                 _registered_method=True)
+        self.ApproveIncident = channel.unary_unary(
+                '/vault.v1.AccessService/ApproveIncident',
+                request_serializer=vault_dot_v1_dot_access__service__pb2.ApproveIncidentRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_access__service__pb2.ApproveIncidentResponse.FromString,
+                _registered_method=True)
+        self.ReviewIncident = channel.unary_unary(
+                '/vault.v1.AccessService/ReviewIncident',
+                request_serializer=vault_dot_v1_dot_access__service__pb2.ReviewIncidentRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_access__service__pb2.ReviewIncidentResponse.FromString,
+                _registered_method=True)
+        self.ListRoleGrants = channel.unary_unary(
+                '/vault.v1.AccessService/ListRoleGrants',
+                request_serializer=vault_dot_v1_dot_access__service__pb2.ListRoleGrantsRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_access__service__pb2.ListRoleGrantsResponse.FromString,
+                _registered_method=True)
+        self.RegisterAgreement = channel.unary_unary(
+                '/vault.v1.AccessService/RegisterAgreement',
+                request_serializer=vault_dot_v1_dot_access__service__pb2.RegisterAgreementRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_access__service__pb2.RegisterAgreementResponse.FromString,
+                _registered_method=True)
+        self.ListAgreements = channel.unary_unary(
+                '/vault.v1.AccessService/ListAgreements',
+                request_serializer=vault_dot_v1_dot_access__service__pb2.ListAgreementsRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_access__service__pb2.ListAgreementsResponse.FromString,
+                _registered_method=True)
 
 
 class AccessServiceServicer:
@@ -125,6 +150,41 @@ class AccessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApproveIncident(self, request, context):
+        """Approves an incident, by another person than its opener: without it nobody is let in on suspected fraud.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReviewIncident(self, request, context):
+        """Reviews after the fact what was done under an incident.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRoleGrants(self, request, context):
+        """Lists role grants, with the digest that a review attests.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterAgreement(self, request, context):
+        """Registers a processing agreement with a tenant or with the affiliate.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAgreements(self, request, context):
+        """Lists processing agreements.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccessServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -162,6 +222,31 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.ListIncidents,
                     request_deserializer=vault_dot_v1_dot_access__service__pb2.ListIncidentsRequest.FromString,
                     response_serializer=vault_dot_v1_dot_access__service__pb2.ListIncidentsResponse.SerializeToString,
+            ),
+            'ApproveIncident': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveIncident,
+                    request_deserializer=vault_dot_v1_dot_access__service__pb2.ApproveIncidentRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_access__service__pb2.ApproveIncidentResponse.SerializeToString,
+            ),
+            'ReviewIncident': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReviewIncident,
+                    request_deserializer=vault_dot_v1_dot_access__service__pb2.ReviewIncidentRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_access__service__pb2.ReviewIncidentResponse.SerializeToString,
+            ),
+            'ListRoleGrants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRoleGrants,
+                    request_deserializer=vault_dot_v1_dot_access__service__pb2.ListRoleGrantsRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_access__service__pb2.ListRoleGrantsResponse.SerializeToString,
+            ),
+            'RegisterAgreement': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterAgreement,
+                    request_deserializer=vault_dot_v1_dot_access__service__pb2.RegisterAgreementRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_access__service__pb2.RegisterAgreementResponse.SerializeToString,
+            ),
+            'ListAgreements': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAgreements,
+                    request_deserializer=vault_dot_v1_dot_access__service__pb2.ListAgreementsRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_access__service__pb2.ListAgreementsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -354,6 +439,141 @@ class AccessService:
             '/vault.v1.AccessService/ListIncidents',
             vault_dot_v1_dot_access__service__pb2.ListIncidentsRequest.SerializeToString,
             vault_dot_v1_dot_access__service__pb2.ListIncidentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveIncident(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.AccessService/ApproveIncident',
+            vault_dot_v1_dot_access__service__pb2.ApproveIncidentRequest.SerializeToString,
+            vault_dot_v1_dot_access__service__pb2.ApproveIncidentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReviewIncident(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.AccessService/ReviewIncident',
+            vault_dot_v1_dot_access__service__pb2.ReviewIncidentRequest.SerializeToString,
+            vault_dot_v1_dot_access__service__pb2.ReviewIncidentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRoleGrants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.AccessService/ListRoleGrants',
+            vault_dot_v1_dot_access__service__pb2.ListRoleGrantsRequest.SerializeToString,
+            vault_dot_v1_dot_access__service__pb2.ListRoleGrantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterAgreement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.AccessService/RegisterAgreement',
+            vault_dot_v1_dot_access__service__pb2.RegisterAgreementRequest.SerializeToString,
+            vault_dot_v1_dot_access__service__pb2.RegisterAgreementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAgreements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.AccessService/ListAgreements',
+            vault_dot_v1_dot_access__service__pb2.ListAgreementsRequest.SerializeToString,
+            vault_dot_v1_dot_access__service__pb2.ListAgreementsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,16 @@ class AccessServiceStub:
     """Closes an incident."""
     ListIncidents: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ListIncidentsRequest, _access_service_pb2.ListIncidentsResponse]
     """Lists incidents."""
+    ApproveIncident: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ApproveIncidentRequest, _access_service_pb2.ApproveIncidentResponse]
+    """Approves an incident, by another person than its opener: without it nobody is let in on suspected fraud."""
+    ReviewIncident: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ReviewIncidentRequest, _access_service_pb2.ReviewIncidentResponse]
+    """Reviews after the fact what was done under an incident."""
+    ListRoleGrants: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ListRoleGrantsRequest, _access_service_pb2.ListRoleGrantsResponse]
+    """Lists role grants, with the digest that a review attests."""
+    RegisterAgreement: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.RegisterAgreementRequest, _access_service_pb2.RegisterAgreementResponse]
+    """Registers a processing agreement with a tenant or with the affiliate."""
+    ListAgreements: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ListAgreementsRequest, _access_service_pb2.ListAgreementsResponse]
+    """Lists processing agreements."""
 
 @_typing.type_check_only
 class AccessServiceAsyncStub(AccessServiceStub):
@@ -67,6 +77,16 @@ class AccessServiceAsyncStub(AccessServiceStub):
     """Closes an incident."""
     ListIncidents: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ListIncidentsRequest, _access_service_pb2.ListIncidentsResponse]  # type: ignore[assignment]
     """Lists incidents."""
+    ApproveIncident: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ApproveIncidentRequest, _access_service_pb2.ApproveIncidentResponse]  # type: ignore[assignment]
+    """Approves an incident, by another person than its opener: without it nobody is let in on suspected fraud."""
+    ReviewIncident: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ReviewIncidentRequest, _access_service_pb2.ReviewIncidentResponse]  # type: ignore[assignment]
+    """Reviews after the fact what was done under an incident."""
+    ListRoleGrants: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ListRoleGrantsRequest, _access_service_pb2.ListRoleGrantsResponse]  # type: ignore[assignment]
+    """Lists role grants, with the digest that a review attests."""
+    RegisterAgreement: _aio.UnaryUnaryMultiCallable[_access_service_pb2.RegisterAgreementRequest, _access_service_pb2.RegisterAgreementResponse]  # type: ignore[assignment]
+    """Registers a processing agreement with a tenant or with the affiliate."""
+    ListAgreements: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ListAgreementsRequest, _access_service_pb2.ListAgreementsResponse]  # type: ignore[assignment]
+    """Lists processing agreements."""
 
 class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps the registers that the policy looks at. Called by security and the privacy officer."""
@@ -126,5 +146,45 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_access_service_pb2.ListIncidentsResponse, _abc.Awaitable[_access_service_pb2.ListIncidentsResponse]]:
         """Lists incidents."""
+
+    @_abc_1.abstractmethod
+    def ApproveIncident(
+        self,
+        request: _access_service_pb2.ApproveIncidentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.ApproveIncidentResponse, _abc.Awaitable[_access_service_pb2.ApproveIncidentResponse]]:
+        """Approves an incident, by another person than its opener: without it nobody is let in on suspected fraud."""
+
+    @_abc_1.abstractmethod
+    def ReviewIncident(
+        self,
+        request: _access_service_pb2.ReviewIncidentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.ReviewIncidentResponse, _abc.Awaitable[_access_service_pb2.ReviewIncidentResponse]]:
+        """Reviews after the fact what was done under an incident."""
+
+    @_abc_1.abstractmethod
+    def ListRoleGrants(
+        self,
+        request: _access_service_pb2.ListRoleGrantsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.ListRoleGrantsResponse, _abc.Awaitable[_access_service_pb2.ListRoleGrantsResponse]]:
+        """Lists role grants, with the digest that a review attests."""
+
+    @_abc_1.abstractmethod
+    def RegisterAgreement(
+        self,
+        request: _access_service_pb2.RegisterAgreementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.RegisterAgreementResponse, _abc.Awaitable[_access_service_pb2.RegisterAgreementResponse]]:
+        """Registers a processing agreement with a tenant or with the affiliate."""
+
+    @_abc_1.abstractmethod
+    def ListAgreements(
+        self,
+        request: _access_service_pb2.ListAgreementsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.ListAgreementsResponse, _abc.Awaitable[_access_service_pb2.ListAgreementsResponse]]:
+        """Lists processing agreements."""
 
 def add_AccessServiceServicer_to_server(servicer: AccessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

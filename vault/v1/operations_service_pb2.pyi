@@ -126,16 +126,24 @@ class GetDatabaseDefinitionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DOCUMENT_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
     document: _builtins.str
     """The document, as Markdown."""
+    policy_version: _builtins.str
+    """Version of the policy bundle that it was made from."""
+    stale: _builtins.bool
+    """Whether it was reviewed more than twelve months ago."""
     def __init__(
         self,
         *,
         document: _builtins.str = ...,
+        policy_version: _builtins.str = ...,
+        stale: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "policy_version", b"policy_version", "stale", b"stale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

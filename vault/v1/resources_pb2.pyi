@@ -115,7 +115,9 @@ class Justification(_message.Message):
     purpose: _builtins.str
     """Purpose of the catalogue, e.g. `technical-fault`."""
     reference: _builtins.str
-    """What makes the purpose checkable: a ticket id in the tenant's pattern, or the name of a customer request, order or incident."""
+    """What makes the purpose checkable: a ticket id in the tenant's pattern, or the name of a customer request, order, incident, job or
+    subject request.
+    """
     reason: _builtins.str
     """One sentence, 10 letters to 500 characters, without personal data."""
     def __init__(
@@ -483,6 +485,8 @@ class Tenant(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     ROOT_KEY_FIELD_NUMBER: _builtins.int
+    CONTENT_LEVELS_FIELD_NUMBER: _builtins.int
+    TRANSPORT_POLICIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`tenants/{tenant}`; the id is chosen by the operator: `[a-z][a-z0-9-]{1,61}[a-z0-9]`."""
     display_name: _builtins.str
@@ -499,6 +503,14 @@ class Tenant(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the tenant was created."""
 
+    @_builtins.property
+    def content_levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContentLevel]:
+        """Content levels that differ from the catalogue's."""
+
+    @_builtins.property
+    def transport_policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransportPolicy]:
+        """Edge services at which the tenant lets data come unencrypted."""
+
     def __init__(
         self,
         *,
@@ -509,14 +521,96 @@ class Tenant(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
         root_key: _builtins.str = ...,
+        content_levels: _abc.Iterable[Global___ContentLevel] | None = ...,
+        transport_policies: _abc.Iterable[Global___TransportPolicy] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "name", b"name", "reference_pattern", b"reference_pattern", "root_key", b"root_key", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_levels", b"content_levels", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "name", b"name", "reference_pattern", b"reference_pattern", "root_key", b"root_key", "state", b"state", "transport_policies", b"transport_policies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tenant: _TypeAlias = Tenant  # noqa: Y015
+
+@_typing.final
+class ContentLevel(_message.Message):
+    """Whether content is kept at a level, for a tenant and optionally for one channel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    ENABLED_FIELD_NUMBER: _builtins.int
+    RETENTION_DAYS_FIELD_NUMBER: _builtins.int
+    level: _builtins.str
+    """`system-log`, `report` or `system-file`."""
+    channel: _builtins.str
+    """`SMS`, `EMAIL`, `VOICE` or `FAX`; every channel if empty."""
+    enabled: _builtins.bool
+    """Whether content is kept."""
+    retention_days: _builtins.int
+    """Days for which it is kept; the catalogue's unless told, and never more."""
+    def __init__(
+        self,
+        *,
+        level: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        enabled: _builtins.bool = ...,
+        retention_days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "enabled", b"enabled", "level", b"level", "retention_days", b"retention_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContentLevel: _TypeAlias = ContentLevel  # noqa: Y015
+
+@_typing.final
+class TransportPolicy(_message.Message):
+    """A tenant's choice to let data come unencrypted to one edge service. Never to the vault, and never for credentials, cards or guardians."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EDGE_SERVICE_FIELD_NUMBER: _builtins.int
+    PLAINTEXT_ALLOWED_FIELD_NUMBER: _builtins.int
+    SIGNER_FIELD_NUMBER: _builtins.int
+    RISK_TEXT_VERSION_FIELD_NUMBER: _builtins.int
+    SIGN_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    edge_service: _builtins.str
+    """The edge service: `WEB`, `API`, `WS`, `FTP`, `SFTP` or `SAFE`."""
+    plaintext_allowed: _builtins.bool
+    """Whether it may be unencrypted."""
+    signer: _builtins.str
+    """Who signed for it on the tenant's side; a role or an id, not a name."""
+    risk_text_version: _builtins.str
+    """Version of the text about the risk that was acknowledged."""
+    @_builtins.property
+    def sign_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was signed."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends; twelve months after it was signed at the latest."""
+
+    def __init__(
+        self,
+        *,
+        edge_service: _builtins.str = ...,
+        plaintext_allowed: _builtins.bool = ...,
+        signer: _builtins.str = ...,
+        risk_text_version: _builtins.str = ...,
+        sign_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "sign_time", b"sign_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_service", b"edge_service", "expire_time", b"expire_time", "plaintext_allowed", b"plaintext_allowed", "risk_text_version", b"risk_text_version", "sign_time", b"sign_time", "signer", b"signer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransportPolicy: _TypeAlias = TransportPolicy  # noqa: Y015
 
 @_typing.final
 class AuditEntry(_message.Message):

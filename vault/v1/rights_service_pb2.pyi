@@ -3,8 +3,11 @@
 isort:skip_file
 What people may ask about themselves."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from vault.v1 import resources_pb2 as _resources_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +21,74 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class SubjectRequest(_message.Message):
+    """A person's request about their own data."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    REQUESTER_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    DUE_TIME_FIELD_NUMBER: _builtins.int
+    VERIFY_TIME_FIELD_NUMBER: _builtins.int
+    EXTEND_TIME_FIELD_NUMBER: _builtins.int
+    CLOSE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`tenants/{tenant}/subjectRequests/{request}`."""
+    subject: _builtins.str
+    """The person, `tenants/{tenant}/subjects/{subject}`; empty while they are not known."""
+    kind: _builtins.str
+    """What is asked for: ACCESS, RECTIFICATION, ERASURE, RESTRICTION, OBJECTION or PORTABILITY."""
+    channel: _builtins.str
+    """How it came: PHONE, FAX, LETTER, WEB, EMAIL_INFO, EMAIL_SUPPORT or EMAIL_CONTACT."""
+    requester: _builtins.str
+    """Who asks: SUBJECT, GUARDIAN or REPRESENTATIVE."""
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was received, by whatever channel."""
+
+    @_builtins.property
+    def due_time(self) -> _timestamp_pb2.Timestamp:
+        """By when it is to be answered."""
+
+    @_builtins.property
+    def verify_time(self) -> _timestamp_pb2.Timestamp:
+        """When the identity of who asks was verified; absent while it was not."""
+
+    @_builtins.property
+    def extend_time(self) -> _timestamp_pb2.Timestamp:
+        """When its clock was extended."""
+
+    @_builtins.property
+    def close_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was closed."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        requester: _builtins.str = ...,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+        due_time: _timestamp_pb2.Timestamp | None = ...,
+        verify_time: _timestamp_pb2.Timestamp | None = ...,
+        extend_time: _timestamp_pb2.Timestamp | None = ...,
+        close_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "due_time", b"due_time", "extend_time", b"extend_time", "receive_time", b"receive_time", "verify_time", b"verify_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "close_time", b"close_time", "due_time", b"due_time", "extend_time", b"extend_time", "kind", b"kind", "name", b"name", "receive_time", b"receive_time", "requester", b"requester", "subject", b"subject", "verify_time", b"verify_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubjectRequest: _TypeAlias = SubjectRequest  # noqa: Y015
+
+@_typing.final
 class RecordConsentRequest(_message.Message):
     """Request of RecordConsent."""
 
@@ -25,19 +96,33 @@ class RecordConsentRequest(_message.Message):
 
     SUBJECT_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
+    TEXT_VERSION_FIELD_NUMBER: _builtins.int
+    EVIDENCE_SHA256_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """`tenants/{tenant}/subjects/{subject}`."""
     scope: _builtins.str
-    """What is consented to."""
+    """What is consented to: `third-party:{recipient}` or `purpose:{purpose}`."""
+    text_version: _builtins.str
+    """Version of the text that was shown."""
+    evidence_sha256: _builtins.bytes
+    """SHA-256 of the evidence."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends by itself; never unless told."""
+
     def __init__(
         self,
         *,
         subject: _builtins.str = ...,
         scope: _builtins.str = ...,
+        text_version: _builtins.str = ...,
+        evidence_sha256: _builtins.bytes = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence_sha256", b"evidence_sha256", "expire_time", b"expire_time", "scope", b"scope", "subject", b"subject", "text_version", b"text_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -126,22 +211,34 @@ class SetMarketingPreferenceRequest(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     CHANNEL_FIELD_NUMBER: _builtins.int
     ALLOWED_FIELD_NUMBER: _builtins.int
+    BASIS_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TEXT_VERSION_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """`tenants/{tenant}/subjects/{subject}`."""
     channel: _builtins.str
     """Channel; every channel if empty."""
     allowed: _builtins.bool
     """Whether the person agrees."""
+    basis: _builtins.str
+    """What an agreement rests on: ACCOUNT_TERMS, EXPLICIT_OPT_IN or EXISTING_CUSTOMER_SIMILAR_SERVICE."""
+    source: _builtins.str
+    """How it was told: WEB, PHONE, EMAIL, FAX or LETTER."""
+    text_version: _builtins.str
+    """Version of the text that was shown."""
     def __init__(
         self,
         *,
         subject: _builtins.str = ...,
         channel: _builtins.str = ...,
         allowed: _builtins.bool = ...,
+        basis: _builtins.str = ...,
+        source: _builtins.str = ...,
+        text_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "channel", b"channel", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "basis", b"basis", "channel", b"channel", "source", b"source", "subject", b"subject", "text_version", b"text_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -293,8 +390,11 @@ class LiftRestrictionRequest(_message.Message):
 
     SUBJECT_FIELD_NUMBER: _builtins.int
     JUSTIFICATION_FIELD_NUMBER: _builtins.int
+    NOTICE_ID_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """`tenants/{tenant}/subjects/{subject}`."""
+    notice_id: _builtins.str
+    """Id of the notice by which the person was told before."""
     @_builtins.property
     def justification(self) -> _resources_pb2.Justification:
         """Why."""
@@ -304,10 +404,11 @@ class LiftRestrictionRequest(_message.Message):
         *,
         subject: _builtins.str = ...,
         justification: _resources_pb2.Justification | None = ...,
+        notice_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["justification", b"justification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["justification", b"justification", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["justification", b"justification", "notice_id", b"notice_id", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -401,19 +502,31 @@ class RegisterGuardianConsentRequest(_message.Message):
 
     SUBJECT_FIELD_NUMBER: _builtins.int
     EVIDENCE_SHA256_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    GUARDIAN_NAME_FIELD_NUMBER: _builtins.int
+    GUARDIAN_CONTACT_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """`tenants/{tenant}/subjects/{subject}` of the minor."""
     evidence_sha256: _builtins.bytes
     """SHA-256 of the evidence."""
+    method: _builtins.str
+    """How the guardian was verified: DOCUMENT, CALL_BACK or IN_PERSON."""
+    guardian_name: _builtins.str
+    """Name of the guardian; kept sealed under the minor's key."""
+    guardian_contact: _builtins.str
+    """Telephone number or mail address of the guardian; kept sealed under the minor's key."""
     def __init__(
         self,
         *,
         subject: _builtins.str = ...,
         evidence_sha256: _builtins.bytes = ...,
+        method: _builtins.str = ...,
+        guardian_name: _builtins.str = ...,
+        guardian_contact: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence_sha256", b"evidence_sha256", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence_sha256", b"evidence_sha256", "guardian_contact", b"guardian_contact", "guardian_name", b"guardian_name", "method", b"method", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -442,3 +555,359 @@ class RegisterGuardianConsentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RegisterGuardianConsentResponse: _TypeAlias = RegisterGuardianConsentResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawGuardianConsentRequest(_message.Message):
+    """Request of WithdrawGuardianConsent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """`tenants/{tenant}/subjects/{subject}` of the minor."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawGuardianConsentRequest: _TypeAlias = WithdrawGuardianConsentRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawGuardianConsentResponse(_message.Message):
+    """Response of WithdrawGuardianConsent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> _resources_pb2.Receipt:
+        """Where it was recorded."""
+
+    def __init__(
+        self,
+        *,
+        receipt: _resources_pb2.Receipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawGuardianConsentResponse: _TypeAlias = WithdrawGuardianConsentResponse  # noqa: Y015
+
+@_typing.final
+class OpenSubjectRequestRequest(_message.Message):
+    """Request of OpenSubjectRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    REQUESTER_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`tenants/{tenant}`."""
+    subject: _builtins.str
+    """The person, `tenants/{tenant}/subjects/{subject}`, if known."""
+    kind: _builtins.str
+    """What is asked for: ACCESS, RECTIFICATION, ERASURE, RESTRICTION, OBJECTION or PORTABILITY."""
+    channel: _builtins.str
+    """How it came: PHONE, FAX, LETTER, WEB, EMAIL_INFO, EMAIL_SUPPORT or EMAIL_CONTACT."""
+    requester: _builtins.str
+    """Who asks: SUBJECT, GUARDIAN or REPRESENTATIVE."""
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was first received, by whatever channel; now unless told."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        requester: _builtins.str = ...,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receive_time", b"receive_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "kind", b"kind", "parent", b"parent", "receive_time", b"receive_time", "requester", b"requester", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenSubjectRequestRequest: _TypeAlias = OpenSubjectRequestRequest  # noqa: Y015
+
+@_typing.final
+class OpenSubjectRequestResponse(_message.Message):
+    """Response of OpenSubjectRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_REQUEST_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subject_request(self) -> Global___SubjectRequest:
+        """The request."""
+
+    @_builtins.property
+    def receipt(self) -> _resources_pb2.Receipt:
+        """Where it was recorded."""
+
+    def __init__(
+        self,
+        *,
+        subject_request: Global___SubjectRequest | None = ...,
+        receipt: _resources_pb2.Receipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "subject_request", b"subject_request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "subject_request", b"subject_request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenSubjectRequestResponse: _TypeAlias = OpenSubjectRequestResponse  # noqa: Y015
+
+@_typing.final
+class VerifySubjectRequestRequest(_message.Message):
+    """Request of VerifySubjectRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    EVIDENCE_SHA256_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`tenants/{tenant}/subjectRequests/{request}`."""
+    evidence_sha256: _builtins.bytes
+    """SHA-256 of the evidence of identity."""
+    subject: _builtins.str
+    """The person, `tenants/{tenant}/subjects/{subject}`, if the request does not name them yet."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        evidence_sha256: _builtins.bytes = ...,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence_sha256", b"evidence_sha256", "name", b"name", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifySubjectRequestRequest: _TypeAlias = VerifySubjectRequestRequest  # noqa: Y015
+
+@_typing.final
+class VerifySubjectRequestResponse(_message.Message):
+    """Response of VerifySubjectRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_REQUEST_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subject_request(self) -> Global___SubjectRequest:
+        """The request."""
+
+    @_builtins.property
+    def receipt(self) -> _resources_pb2.Receipt:
+        """Where it was recorded."""
+
+    def __init__(
+        self,
+        *,
+        subject_request: Global___SubjectRequest | None = ...,
+        receipt: _resources_pb2.Receipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "subject_request", b"subject_request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "subject_request", b"subject_request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifySubjectRequestResponse: _TypeAlias = VerifySubjectRequestResponse  # noqa: Y015
+
+@_typing.final
+class ExtendSubjectRequestRequest(_message.Message):
+    """Request of ExtendSubjectRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DUE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`tenants/{tenant}/subjectRequests/{request}`."""
+    reason: _builtins.str
+    """Why it takes longer; one sentence without personal data."""
+    @_builtins.property
+    def due_time(self) -> _timestamp_pb2.Timestamp:
+        """By when it will be answered; two months after it was due at the latest."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        due_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtendSubjectRequestRequest: _TypeAlias = ExtendSubjectRequestRequest  # noqa: Y015
+
+@_typing.final
+class ExtendSubjectRequestResponse(_message.Message):
+    """Response of ExtendSubjectRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_REQUEST_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subject_request(self) -> Global___SubjectRequest:
+        """The request."""
+
+    @_builtins.property
+    def receipt(self) -> _resources_pb2.Receipt:
+        """Where it was recorded."""
+
+    def __init__(
+        self,
+        *,
+        subject_request: Global___SubjectRequest | None = ...,
+        receipt: _resources_pb2.Receipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "subject_request", b"subject_request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "subject_request", b"subject_request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtendSubjectRequestResponse: _TypeAlias = ExtendSubjectRequestResponse  # noqa: Y015
+
+@_typing.final
+class CloseSubjectRequestRequest(_message.Message):
+    """Request of CloseSubjectRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`tenants/{tenant}/subjectRequests/{request}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseSubjectRequestRequest: _TypeAlias = CloseSubjectRequestRequest  # noqa: Y015
+
+@_typing.final
+class CloseSubjectRequestResponse(_message.Message):
+    """Response of CloseSubjectRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_REQUEST_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subject_request(self) -> Global___SubjectRequest:
+        """The request."""
+
+    @_builtins.property
+    def receipt(self) -> _resources_pb2.Receipt:
+        """Where it was recorded."""
+
+    def __init__(
+        self,
+        *,
+        subject_request: Global___SubjectRequest | None = ...,
+        receipt: _resources_pb2.Receipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "subject_request", b"subject_request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "subject_request", b"subject_request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseSubjectRequestResponse: _TypeAlias = CloseSubjectRequestResponse  # noqa: Y015
+
+@_typing.final
+class ListSubjectRequestsRequest(_message.Message):
+    """Request of ListSubjectRequests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`tenants/{tenant}`."""
+    closed: _builtins.bool
+    """Closed ones too."""
+    page_size: _builtins.int
+    """At most this many; 100 unless told, 1,000 at most."""
+    page_token: _builtins.str
+    """Token of the page to continue with."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        closed: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSubjectRequestsRequest: _TypeAlias = ListSubjectRequestsRequest  # noqa: Y015
+
+@_typing.final
+class ListSubjectRequestsResponse(_message.Message):
+    """Response of ListSubjectRequests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_REQUESTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty at the end."""
+    @_builtins.property
+    def subject_requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubjectRequest]:
+        """The requests."""
+
+    def __init__(
+        self,
+        *,
+        subject_requests: _abc.Iterable[Global___SubjectRequest] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "subject_requests", b"subject_requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSubjectRequestsResponse: _TypeAlias = ListSubjectRequestsResponse  # noqa: Y015

@@ -75,6 +75,36 @@ class RightsServiceStub:
                 request_serializer=vault_dot_v1_dot_rights__service__pb2.RegisterGuardianConsentRequest.SerializeToString,
                 response_deserializer=vault_dot_v1_dot_rights__service__pb2.RegisterGuardianConsentResponse.FromString,
                 _registered_method=True)
+        self.WithdrawGuardianConsent = channel.unary_unary(
+                '/vault.v1.RightsService/WithdrawGuardianConsent',
+                request_serializer=vault_dot_v1_dot_rights__service__pb2.WithdrawGuardianConsentRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_rights__service__pb2.WithdrawGuardianConsentResponse.FromString,
+                _registered_method=True)
+        self.OpenSubjectRequest = channel.unary_unary(
+                '/vault.v1.RightsService/OpenSubjectRequest',
+                request_serializer=vault_dot_v1_dot_rights__service__pb2.OpenSubjectRequestRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_rights__service__pb2.OpenSubjectRequestResponse.FromString,
+                _registered_method=True)
+        self.VerifySubjectRequest = channel.unary_unary(
+                '/vault.v1.RightsService/VerifySubjectRequest',
+                request_serializer=vault_dot_v1_dot_rights__service__pb2.VerifySubjectRequestRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_rights__service__pb2.VerifySubjectRequestResponse.FromString,
+                _registered_method=True)
+        self.ExtendSubjectRequest = channel.unary_unary(
+                '/vault.v1.RightsService/ExtendSubjectRequest',
+                request_serializer=vault_dot_v1_dot_rights__service__pb2.ExtendSubjectRequestRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_rights__service__pb2.ExtendSubjectRequestResponse.FromString,
+                _registered_method=True)
+        self.CloseSubjectRequest = channel.unary_unary(
+                '/vault.v1.RightsService/CloseSubjectRequest',
+                request_serializer=vault_dot_v1_dot_rights__service__pb2.CloseSubjectRequestRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_rights__service__pb2.CloseSubjectRequestResponse.FromString,
+                _registered_method=True)
+        self.ListSubjectRequests = channel.unary_unary(
+                '/vault.v1.RightsService/ListSubjectRequests',
+                request_serializer=vault_dot_v1_dot_rights__service__pb2.ListSubjectRequestsRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_rights__service__pb2.ListSubjectRequestsResponse.FromString,
+                _registered_method=True)
 
 
 class RightsServiceServicer:
@@ -137,6 +167,48 @@ class RightsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WithdrawGuardianConsent(self, request, context):
+        """Withdraws a guardian's consent; what is kept of the minor is restricted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OpenSubjectRequest(self, request, context):
+        """Opens a request of a person about their own data, and starts its clock.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifySubjectRequest(self, request, context):
+        """Notes that the identity of who asks was verified.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExtendSubjectRequest(self, request, context):
+        """Extends the clock of a request, once, for a reason.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseSubjectRequest(self, request, context):
+        """Closes a request.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSubjectRequests(self, request, context):
+        """Lists requests, those that are due first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RightsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +251,36 @@ def add_RightsServiceServicer_to_server(servicer, server):
                     servicer.RegisterGuardianConsent,
                     request_deserializer=vault_dot_v1_dot_rights__service__pb2.RegisterGuardianConsentRequest.FromString,
                     response_serializer=vault_dot_v1_dot_rights__service__pb2.RegisterGuardianConsentResponse.SerializeToString,
+            ),
+            'WithdrawGuardianConsent': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawGuardianConsent,
+                    request_deserializer=vault_dot_v1_dot_rights__service__pb2.WithdrawGuardianConsentRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_rights__service__pb2.WithdrawGuardianConsentResponse.SerializeToString,
+            ),
+            'OpenSubjectRequest': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenSubjectRequest,
+                    request_deserializer=vault_dot_v1_dot_rights__service__pb2.OpenSubjectRequestRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_rights__service__pb2.OpenSubjectRequestResponse.SerializeToString,
+            ),
+            'VerifySubjectRequest': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifySubjectRequest,
+                    request_deserializer=vault_dot_v1_dot_rights__service__pb2.VerifySubjectRequestRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_rights__service__pb2.VerifySubjectRequestResponse.SerializeToString,
+            ),
+            'ExtendSubjectRequest': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExtendSubjectRequest,
+                    request_deserializer=vault_dot_v1_dot_rights__service__pb2.ExtendSubjectRequestRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_rights__service__pb2.ExtendSubjectRequestResponse.SerializeToString,
+            ),
+            'CloseSubjectRequest': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseSubjectRequest,
+                    request_deserializer=vault_dot_v1_dot_rights__service__pb2.CloseSubjectRequestRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_rights__service__pb2.CloseSubjectRequestResponse.SerializeToString,
+            ),
+            'ListSubjectRequests': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSubjectRequests,
+                    request_deserializer=vault_dot_v1_dot_rights__service__pb2.ListSubjectRequestsRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_rights__service__pb2.ListSubjectRequestsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -398,6 +500,168 @@ class RightsService:
             '/vault.v1.RightsService/RegisterGuardianConsent',
             vault_dot_v1_dot_rights__service__pb2.RegisterGuardianConsentRequest.SerializeToString,
             vault_dot_v1_dot_rights__service__pb2.RegisterGuardianConsentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawGuardianConsent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.RightsService/WithdrawGuardianConsent',
+            vault_dot_v1_dot_rights__service__pb2.WithdrawGuardianConsentRequest.SerializeToString,
+            vault_dot_v1_dot_rights__service__pb2.WithdrawGuardianConsentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenSubjectRequest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.RightsService/OpenSubjectRequest',
+            vault_dot_v1_dot_rights__service__pb2.OpenSubjectRequestRequest.SerializeToString,
+            vault_dot_v1_dot_rights__service__pb2.OpenSubjectRequestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifySubjectRequest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.RightsService/VerifySubjectRequest',
+            vault_dot_v1_dot_rights__service__pb2.VerifySubjectRequestRequest.SerializeToString,
+            vault_dot_v1_dot_rights__service__pb2.VerifySubjectRequestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExtendSubjectRequest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.RightsService/ExtendSubjectRequest',
+            vault_dot_v1_dot_rights__service__pb2.ExtendSubjectRequestRequest.SerializeToString,
+            vault_dot_v1_dot_rights__service__pb2.ExtendSubjectRequestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseSubjectRequest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.RightsService/CloseSubjectRequest',
+            vault_dot_v1_dot_rights__service__pb2.CloseSubjectRequestRequest.SerializeToString,
+            vault_dot_v1_dot_rights__service__pb2.CloseSubjectRequestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSubjectRequests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.RightsService/ListSubjectRequests',
+            vault_dot_v1_dot_rights__service__pb2.ListSubjectRequestsRequest.SerializeToString,
+            vault_dot_v1_dot_rights__service__pb2.ListSubjectRequestsResponse.FromString,
             options,
             channel_credentials,
             insecure,

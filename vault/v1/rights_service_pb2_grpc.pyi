@@ -49,6 +49,18 @@ class RightsServiceStub:
     """Records an objection to processing."""
     RegisterGuardianConsent: _grpc.UnaryUnaryMultiCallable[_rights_service_pb2.RegisterGuardianConsentRequest, _rights_service_pb2.RegisterGuardianConsentResponse]
     """Registers a guardian's consent for a minor."""
+    WithdrawGuardianConsent: _grpc.UnaryUnaryMultiCallable[_rights_service_pb2.WithdrawGuardianConsentRequest, _rights_service_pb2.WithdrawGuardianConsentResponse]
+    """Withdraws a guardian's consent; what is kept of the minor is restricted."""
+    OpenSubjectRequest: _grpc.UnaryUnaryMultiCallable[_rights_service_pb2.OpenSubjectRequestRequest, _rights_service_pb2.OpenSubjectRequestResponse]
+    """Opens a request of a person about their own data, and starts its clock."""
+    VerifySubjectRequest: _grpc.UnaryUnaryMultiCallable[_rights_service_pb2.VerifySubjectRequestRequest, _rights_service_pb2.VerifySubjectRequestResponse]
+    """Notes that the identity of who asks was verified."""
+    ExtendSubjectRequest: _grpc.UnaryUnaryMultiCallable[_rights_service_pb2.ExtendSubjectRequestRequest, _rights_service_pb2.ExtendSubjectRequestResponse]
+    """Extends the clock of a request, once, for a reason."""
+    CloseSubjectRequest: _grpc.UnaryUnaryMultiCallable[_rights_service_pb2.CloseSubjectRequestRequest, _rights_service_pb2.CloseSubjectRequestResponse]
+    """Closes a request."""
+    ListSubjectRequests: _grpc.UnaryUnaryMultiCallable[_rights_service_pb2.ListSubjectRequestsRequest, _rights_service_pb2.ListSubjectRequestsResponse]
+    """Lists requests, those that are due first."""
 
 @_typing.type_check_only
 class RightsServiceAsyncStub(RightsServiceStub):
@@ -71,6 +83,18 @@ class RightsServiceAsyncStub(RightsServiceStub):
     """Records an objection to processing."""
     RegisterGuardianConsent: _aio.UnaryUnaryMultiCallable[_rights_service_pb2.RegisterGuardianConsentRequest, _rights_service_pb2.RegisterGuardianConsentResponse]  # type: ignore[assignment]
     """Registers a guardian's consent for a minor."""
+    WithdrawGuardianConsent: _aio.UnaryUnaryMultiCallable[_rights_service_pb2.WithdrawGuardianConsentRequest, _rights_service_pb2.WithdrawGuardianConsentResponse]  # type: ignore[assignment]
+    """Withdraws a guardian's consent; what is kept of the minor is restricted."""
+    OpenSubjectRequest: _aio.UnaryUnaryMultiCallable[_rights_service_pb2.OpenSubjectRequestRequest, _rights_service_pb2.OpenSubjectRequestResponse]  # type: ignore[assignment]
+    """Opens a request of a person about their own data, and starts its clock."""
+    VerifySubjectRequest: _aio.UnaryUnaryMultiCallable[_rights_service_pb2.VerifySubjectRequestRequest, _rights_service_pb2.VerifySubjectRequestResponse]  # type: ignore[assignment]
+    """Notes that the identity of who asks was verified."""
+    ExtendSubjectRequest: _aio.UnaryUnaryMultiCallable[_rights_service_pb2.ExtendSubjectRequestRequest, _rights_service_pb2.ExtendSubjectRequestResponse]  # type: ignore[assignment]
+    """Extends the clock of a request, once, for a reason."""
+    CloseSubjectRequest: _aio.UnaryUnaryMultiCallable[_rights_service_pb2.CloseSubjectRequestRequest, _rights_service_pb2.CloseSubjectRequestResponse]  # type: ignore[assignment]
+    """Closes a request."""
+    ListSubjectRequests: _aio.UnaryUnaryMultiCallable[_rights_service_pb2.ListSubjectRequestsRequest, _rights_service_pb2.ListSubjectRequestsResponse]  # type: ignore[assignment]
+    """Lists requests, those that are due first."""
 
 class RightsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Carries out the rights of data subjects. Called by tenants and the privacy officer."""
@@ -138,5 +162,53 @@ class RightsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_rights_service_pb2.RegisterGuardianConsentResponse, _abc.Awaitable[_rights_service_pb2.RegisterGuardianConsentResponse]]:
         """Registers a guardian's consent for a minor."""
+
+    @_abc_1.abstractmethod
+    def WithdrawGuardianConsent(
+        self,
+        request: _rights_service_pb2.WithdrawGuardianConsentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rights_service_pb2.WithdrawGuardianConsentResponse, _abc.Awaitable[_rights_service_pb2.WithdrawGuardianConsentResponse]]:
+        """Withdraws a guardian's consent; what is kept of the minor is restricted."""
+
+    @_abc_1.abstractmethod
+    def OpenSubjectRequest(
+        self,
+        request: _rights_service_pb2.OpenSubjectRequestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rights_service_pb2.OpenSubjectRequestResponse, _abc.Awaitable[_rights_service_pb2.OpenSubjectRequestResponse]]:
+        """Opens a request of a person about their own data, and starts its clock."""
+
+    @_abc_1.abstractmethod
+    def VerifySubjectRequest(
+        self,
+        request: _rights_service_pb2.VerifySubjectRequestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rights_service_pb2.VerifySubjectRequestResponse, _abc.Awaitable[_rights_service_pb2.VerifySubjectRequestResponse]]:
+        """Notes that the identity of who asks was verified."""
+
+    @_abc_1.abstractmethod
+    def ExtendSubjectRequest(
+        self,
+        request: _rights_service_pb2.ExtendSubjectRequestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rights_service_pb2.ExtendSubjectRequestResponse, _abc.Awaitable[_rights_service_pb2.ExtendSubjectRequestResponse]]:
+        """Extends the clock of a request, once, for a reason."""
+
+    @_abc_1.abstractmethod
+    def CloseSubjectRequest(
+        self,
+        request: _rights_service_pb2.CloseSubjectRequestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rights_service_pb2.CloseSubjectRequestResponse, _abc.Awaitable[_rights_service_pb2.CloseSubjectRequestResponse]]:
+        """Closes a request."""
+
+    @_abc_1.abstractmethod
+    def ListSubjectRequests(
+        self,
+        request: _rights_service_pb2.ListSubjectRequestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rights_service_pb2.ListSubjectRequestsResponse, _abc.Awaitable[_rights_service_pb2.ListSubjectRequestsResponse]]:
+        """Lists requests, those that are due first."""
 
 def add_RightsServiceServicer_to_server(servicer: RightsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

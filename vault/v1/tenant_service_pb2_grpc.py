@@ -65,6 +65,16 @@ class TenantServiceStub:
                 request_serializer=vault_dot_v1_dot_tenant__service__pb2.CloseCustomerRequestRequest.SerializeToString,
                 response_deserializer=vault_dot_v1_dot_tenant__service__pb2.CloseCustomerRequestResponse.FromString,
                 _registered_method=True)
+        self.OpenJob = channel.unary_unary(
+                '/vault.v1.TenantService/OpenJob',
+                request_serializer=vault_dot_v1_dot_tenant__service__pb2.OpenJobRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_tenant__service__pb2.OpenJobResponse.FromString,
+                _registered_method=True)
+        self.CloseJob = channel.unary_unary(
+                '/vault.v1.TenantService/CloseJob',
+                request_serializer=vault_dot_v1_dot_tenant__service__pb2.CloseJobRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_tenant__service__pb2.CloseJobResponse.FromString,
+                _registered_method=True)
         self.TerminateTenant = channel.unary_unary(
                 '/vault.v1.TenantService/TerminateTenant',
                 request_serializer=vault_dot_v1_dot_tenant__service__pb2.TerminateTenantRequest.SerializeToString,
@@ -123,6 +133,20 @@ class TenantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OpenJob(self, request, context):
+        """Opens a job: what the messaging engine may read of which list, for how long.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseJob(self, request, context):
+        """Closes a job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def TerminateTenant(self, request, context):
         """Ends the contract.
         """
@@ -169,6 +193,16 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.CloseCustomerRequest,
                     request_deserializer=vault_dot_v1_dot_tenant__service__pb2.CloseCustomerRequestRequest.FromString,
                     response_serializer=vault_dot_v1_dot_tenant__service__pb2.CloseCustomerRequestResponse.SerializeToString,
+            ),
+            'OpenJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenJob,
+                    request_deserializer=vault_dot_v1_dot_tenant__service__pb2.OpenJobRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_tenant__service__pb2.OpenJobResponse.SerializeToString,
+            ),
+            'CloseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseJob,
+                    request_deserializer=vault_dot_v1_dot_tenant__service__pb2.CloseJobRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_tenant__service__pb2.CloseJobResponse.SerializeToString,
             ),
             'TerminateTenant': grpc.unary_unary_rpc_method_handler(
                     servicer.TerminateTenant,
@@ -344,6 +378,60 @@ class TenantService:
             '/vault.v1.TenantService/CloseCustomerRequest',
             vault_dot_v1_dot_tenant__service__pb2.CloseCustomerRequestRequest.SerializeToString,
             vault_dot_v1_dot_tenant__service__pb2.CloseCustomerRequestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.TenantService/OpenJob',
+            vault_dot_v1_dot_tenant__service__pb2.OpenJobRequest.SerializeToString,
+            vault_dot_v1_dot_tenant__service__pb2.OpenJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.TenantService/CloseJob',
+            vault_dot_v1_dot_tenant__service__pb2.CloseJobRequest.SerializeToString,
+            vault_dot_v1_dot_tenant__service__pb2.CloseJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,10 @@ class TenantServiceStub:
     """Opens a customer request: what staff may do to which list, for how long."""
     CloseCustomerRequest: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.CloseCustomerRequestRequest, _tenant_service_pb2.CloseCustomerRequestResponse]
     """Closes a customer request."""
+    OpenJob: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.OpenJobRequest, _tenant_service_pb2.OpenJobResponse]
+    """Opens a job: what the messaging engine may read of which list, for how long."""
+    CloseJob: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.CloseJobRequest, _tenant_service_pb2.CloseJobResponse]
+    """Closes a job."""
     TerminateTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.TerminateTenantRequest, _tenant_service_pb2.TerminateTenantResponse]
     """Ends the contract."""
     GetTerminationReport: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTerminationReportRequest, _tenant_service_pb2.GetTerminationReportResponse]
@@ -67,6 +71,10 @@ class TenantServiceAsyncStub(TenantServiceStub):
     """Opens a customer request: what staff may do to which list, for how long."""
     CloseCustomerRequest: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.CloseCustomerRequestRequest, _tenant_service_pb2.CloseCustomerRequestResponse]  # type: ignore[assignment]
     """Closes a customer request."""
+    OpenJob: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.OpenJobRequest, _tenant_service_pb2.OpenJobResponse]  # type: ignore[assignment]
+    """Opens a job: what the messaging engine may read of which list, for how long."""
+    CloseJob: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.CloseJobRequest, _tenant_service_pb2.CloseJobResponse]  # type: ignore[assignment]
+    """Closes a job."""
     TerminateTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.TerminateTenantRequest, _tenant_service_pb2.TerminateTenantResponse]  # type: ignore[assignment]
     """Ends the contract."""
     GetTerminationReport: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTerminationReportRequest, _tenant_service_pb2.GetTerminationReportResponse]  # type: ignore[assignment]
@@ -122,6 +130,22 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tenant_service_pb2.CloseCustomerRequestResponse, _abc.Awaitable[_tenant_service_pb2.CloseCustomerRequestResponse]]:
         """Closes a customer request."""
+
+    @_abc_1.abstractmethod
+    def OpenJob(
+        self,
+        request: _tenant_service_pb2.OpenJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_service_pb2.OpenJobResponse, _abc.Awaitable[_tenant_service_pb2.OpenJobResponse]]:
+        """Opens a job: what the messaging engine may read of which list, for how long."""
+
+    @_abc_1.abstractmethod
+    def CloseJob(
+        self,
+        request: _tenant_service_pb2.CloseJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_service_pb2.CloseJobResponse, _abc.Awaitable[_tenant_service_pb2.CloseJobResponse]]:
+        """Closes a job."""
 
     @_abc_1.abstractmethod
     def TerminateTenant(

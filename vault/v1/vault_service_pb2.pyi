@@ -547,6 +547,7 @@ class ImportHeader(_message.Message):
     SOURCE_DIGEST_FIELD_NUMBER: _builtins.int
     CHANNEL_FIELD_NUMBER: _builtins.int
     REPEAT_FIELD_NUMBER: _builtins.int
+    INGRESS_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`tenants/{tenant}`."""
     category: _builtins.str
@@ -559,6 +560,8 @@ class ImportHeader(_message.Message):
     """Where the file came from: WEB, API, WS, FTP, SFTP or SAFE."""
     repeat: _builtins.str
     """Distinguishes a deliberate second import of the same file."""
+    ingress: _builtins.str
+    """How it came to the edge service: `TLS` or `PLAINTEXT`; `TLS` unless told."""
     def __init__(
         self,
         *,
@@ -568,10 +571,11 @@ class ImportHeader(_message.Message):
         source_digest: _builtins.bytes = ...,
         channel: _builtins.str = ...,
         repeat: _builtins.str = ...,
+        ingress: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channel", b"channel", "list", b"list", "parent", b"parent", "repeat", b"repeat", "source_digest", b"source_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channel", b"channel", "ingress", b"ingress", "list", b"list", "parent", b"parent", "repeat", b"repeat", "source_digest", b"source_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1104,7 +1108,7 @@ class RevealRecordRequest(_message.Message):
     view: _resources_pb2.View.ValueType
     """Masked unless told."""
     recipient: _builtins.str
-    """Class of the recipient; `internal` unless told."""
+    """Class of the recipient; `internal` unless told. A third party is named: `third-party:{name}`."""
     @_builtins.property
     def justification(self) -> _resources_pb2.Justification:
         """Why."""
@@ -1177,7 +1181,7 @@ class BatchRevealRecordsRequest(_message.Message):
     view: _resources_pb2.View.ValueType
     """Masked unless told."""
     recipient: _builtins.str
-    """Class of the recipient; `internal` unless told."""
+    """Class of the recipient; `internal` unless told. A third party is named: `third-party:{name}`."""
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of records of that tenant, 1 to 1,000."""
@@ -1344,7 +1348,7 @@ class ResolveIdentifierRequest(_message.Message):
     view: _resources_pb2.View.ValueType
     """Masked unless told."""
     recipient: _builtins.str
-    """Class of the recipient; `internal` unless told."""
+    """Class of the recipient; `internal` unless told. A third party is named: `third-party:{name}`."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
         """The moment asked about; numbers are recycled."""
@@ -1418,6 +1422,7 @@ class CheckContactableRequest(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`tenants/{tenant}`."""
     kind: _builtins.str
@@ -1426,6 +1431,8 @@ class CheckContactableRequest(_message.Message):
     """The identifier in any usual spelling."""
     purpose: _builtins.str
     """Purpose of the contact, e.g. `own-marketing` or `service-delivery`."""
+    channel: _builtins.str
+    """Channel: `SMS`, `EMAIL`, `VOICE`, `FAX` or `POST`; the usual one of the kind of identifier unless told."""
     def __init__(
         self,
         *,
@@ -1433,10 +1440,11 @@ class CheckContactableRequest(_message.Message):
         kind: _builtins.str = ...,
         value: _builtins.str = ...,
         purpose: _builtins.str = ...,
+        channel: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "parent", b"parent", "purpose", b"purpose", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "kind", b"kind", "parent", b"parent", "purpose", b"purpose", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
