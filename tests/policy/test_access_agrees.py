@@ -67,6 +67,12 @@ ELSEWHERE = {
     "RightsService": {
         *("RecordConsent", "WithdrawConsent", "SetMarketingPreference", "RestrictSubject", "LiftRestriction", "ObjectToProcessing"),
         "RegisterGuardianConsent",
+        "WithdrawGuardianConsent",
+        "OpenSubjectRequest",
+        "VerifySubjectRequest",
+        "ExtendSubjectRequest",
+        "CloseSubjectRequest",
+        "ListSubjectRequests",
     },
     "ErasureService": {"GetErasure", "ListErasures", "GetErasureCertificate"},
     "LegalService": {
