@@ -255,6 +255,7 @@ def test_what_is_for_services_is_shown_to_a_service_and_to_nobody_else(policy: P
 
     assert reason_of(policy, replace(question, actor_kind="service")) == "ALLOWED"
     assert reason_of(policy, replace(question, actor_kind=kind)) == "SERVICE_ONLY"
+    assert reason_of(policy, replace(question, actor_kind=kind, roles=frozenset({"support"}))) == "ROLE_NOT_ALLOWED"
 
 
 def test_a_card_is_never_shown_in_full(policy: Policy, catalogue: Catalogue) -> None:

@@ -122,6 +122,21 @@ def others(text: str, person: str) -> Mapping[str, RecordInput]:
     }
 
 
+@pytest.mark.parametrize("category", ["guardian-consent", "marketing-preference", "consent-and-instruction", "legal-order", "audit-event"])
+async def test_what_a_register_holds_is_not_taken_as_a_record(served: Serving, category: str) -> None:
+    """C22, C26, C27, C29, C30: the reason says so, by either method, and nothing is stored."""
+    await served.create_tenants()
+    app = served.service("acme-app")
+    before = await rows(served)
+
+    refused = await not_created(app, record(category, {"kind": "x"}, subject=NOBODY))
+    [result] = await create_all(app, [record(category, {"kind": "x"}, subject=NOBODY)])
+
+    assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "CATEGORY_HELD_AS_REGISTER")
+    assert refusal(result).reason == "CATEGORY_HELD_AS_REGISTER"
+    assert await rows(served) == before
+
+
 async def test_card_data_is_refused_in_everything_that_people_write(served: Serving) -> None:
     """L40, P3.1-direct, P3.2.1-fields. Once, the name of a company and the address of an exchange could be a card number."""
     await served.create_tenants()
