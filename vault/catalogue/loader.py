@@ -109,12 +109,13 @@ def _roles(node: Node) -> Mapping[str, Role]:
     found: dict[str, Role] = {}
     codes: set[str] = set()
     for name, entry in node.named_entries().items():
-        record = entry.record(["code", "description"], ["on_request", "other_entity"])
+        record = entry.record(["code", "description"], ["on_request", "other_entity", "for_jobs"])
         found[name] = Role(
             name=name,
             code=_new_code(record["code"], codes),
             on_request="on_request" in record and record["on_request"].flag(),
             other_entity="other_entity" in record and record["other_entity"].flag(),
+            for_jobs="for_jobs" in record and record["for_jobs"].flag(),
             description=read_description(record["description"]),
         )
     return MappingProxyType(found)

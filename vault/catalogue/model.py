@@ -162,12 +162,14 @@ class Role:
     Attributes:
         on_request: whether it touches lists only at the customer's request (P3.2.1-rep).
         other_entity: whether it belongs to the affiliate, another legal entity (A2).
+        for_jobs: whether it reads lists for scheduled jobs only (P3.5-send).
     """
 
     name: str
     code: str
     on_request: bool
     other_entity: bool
+    for_jobs: bool
     description: Description
 
 

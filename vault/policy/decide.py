@@ -53,7 +53,15 @@ class Question:
         recipient: class of the recipient.
         reference: kind of the reference that was given.
         reference_live: whether it resolves and is in force.
-        reference_covers: whether the customer request includes this list and action, or the order this record.
+        reference_waiting: whether it resolves and waits: an incident for its approval, a person's request for their identity.
+        reference_expired: whether it resolves and its time is over.
+        reference_covers: whether the customer request includes this list and action, the job this list, the order this record, the incident or
+            the person's request this person.
+        incident_kind: kind of the incident that the reference names.
+        third_party_consent: whether everybody concerned consented to the third party that receives.
+        agreement: standing of the processing agreement that counts: `in-force`, `expired` or `none`.
+        minor: whether a party of the record is a minor.
+        preference: what the person chose about being written to: `in`, `out` or `none`.
         nda_valid: whether a person's confidentiality agreement is in force.
         restricted: whether a party of the record is restricted.
         affiliate_part: whether the record is of the part of its category that goes to the affiliate; nothing where all of it does or none.
@@ -71,7 +79,14 @@ class Question:
     recipient: str = "internal"
     reference: Reference = Reference.NONE
     reference_live: bool = False
+    reference_waiting: bool = False
+    reference_expired: bool = False
     reference_covers: bool = False
+    incident_kind: str = ""
+    third_party_consent: bool = False
+    agreement: str = "none"
+    minor: bool = False
+    preference: str = "none"
     nda_valid: bool = False
     restricted: bool = False
     affiliate_part: bool = False
@@ -186,7 +201,14 @@ class Policy:
                 "recipient": question.recipient,
                 "reference": question.reference.value,
                 "reference_live": question.reference_live,
+                "reference_waiting": question.reference_waiting,
+                "reference_expired": question.reference_expired,
                 "reference_covers": question.reference_covers,
+                "incident_kind": question.incident_kind,
+                "third_party_consent": question.third_party_consent,
+                "agreement": question.agreement,
+                "minor": question.minor,
+                "preference": question.preference,
                 "justified": question.justified,
                 "restricted": question.restricted,
                 "affiliate_part": question.affiliate_part,
@@ -200,6 +222,7 @@ class Policy:
             "nda_valid": question.nda_valid,
             "on_request": any(role.on_request for role in held),
             "other_entity": any(role.other_entity for role in held),
+            "for_jobs": any(role.for_jobs for role in held),
         }
         about = {
             "is_list": category.is_list,

@@ -2,7 +2,7 @@
 
 Rules:
 - The reason is a sentence a colleague could check: at least two words and ten letters, at most 500 characters, on one line (P1.6b-need).
-- A reference is the name of a customer request, an order or an incident, or a ticket of the tenant's pattern. None at all is no fault here:
+- A reference is the name of a customer request, an order, an incident, a job or a person's request, or a ticket of the tenant's pattern. None at all is no fault here:
   whether the purpose can do without is `decide`'s.
 - Personal data is refused by its kind; the value is never repeated (A30).
 
@@ -23,7 +23,11 @@ _MAX_REASON = 500  # characters
 _MIN_LETTERS = 10
 _MIN_WORDS = 2
 _MAX_TICKET = 64  # characters
-_COLLECTIONS = {"customerRequests": Reference.CUSTOMER_REQUEST, "orders": Reference.ORDER, "incidents": Reference.INCIDENT}
+_COLLECTIONS = {
+    "customerRequests": Reference.CUSTOMER_REQUEST, "orders": Reference.ORDER, "incidents": Reference.INCIDENT,
+    "jobs": Reference.JOB,
+    "subjectRequests": Reference.SUBJECT_REQUEST,
+}
 
 
 def check(
@@ -97,7 +101,7 @@ def _resource(reference: str) -> Reference:
 def _reference_invalid() -> InvalidArgumentError:
     return InvalidArgumentError(
         "REFERENCE_INVALID",
-        "the reference is neither the name of a customer request, an order or an incident nor a ticket",
+        "the reference is neither the name of a customer request, an order, an incident, a job or a subject request nor a ticket",
         field="justification.reference",
     )
 
