@@ -73,6 +73,9 @@ tenants = Table(
     Column("reference_pattern", Text, nullable=False),
     Column("create_time", UtcTime, nullable=False),
     Column("version", Integer, nullable=False),
+    # Until when the agreements with the tenant and with the affiliate about it run; every decision reads it with the tenant (L7).
+    Column("agreement_expire_time", UtcTime, nullable=True),
+    Column("affiliate_agreement_expire_time", UtcTime, nullable=True),
     PrimaryKeyConstraint("tenant_id"),
 )
 

@@ -23,6 +23,8 @@ class TenantRow:
     create_time: datetime
     version: int
     root_key: str = ""
+    agreement_expire_time: datetime | None = None
+    affiliate_agreement_expire_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,12 @@ async def add_uses(connection: AsyncConnection, uses: Mapping[tuple[str, str, in
 async def worn_keys(connection: AsyncConnection, *, limit: int) -> int:
     """How many keys have been used at least as often as `limit`."""
     return (await connection.execute(select(func.count()).select_from(tenant_keys).where(tenant_keys.c.use_count >= limit))).scalar_one()
+
+
+async def set_agreement_end(connection: AsyncConnection, tenant: str, party: str, end: datetime) -> None:
+    """Note until when the newest agreement with a party, `tenant` or `affiliate`, runs."""
+    column = tenants.c.affiliate_agreement_expire_time if party == "affiliate" else tenants.c.agreement_expire_time
+    await connection.execute(update(tenants).where(tenants.c.tenant_id == tenant).values({column: end}))
 
 
 async def tenants_of_root(connection: AsyncConnection, root_key: str, *, after: str, limit: int) -> list[str]:

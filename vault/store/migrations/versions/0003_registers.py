@@ -10,6 +10,9 @@ depends_on = None
 
 
 def upgrade() -> None:
+    with op.batch_alter_table("tenants") as tenants:
+        tenants.add_column(sa.Column("agreement_expire_time", sa.DateTime(timezone=True), nullable=True))
+        tenants.add_column(sa.Column("affiliate_agreement_expire_time", sa.DateTime(timezone=True), nullable=True))
     with op.batch_alter_table("imports") as imports:
         imports.add_column(sa.Column("ingress", sa.Text(), nullable=True))
     op.execute("UPDATE imports SET ingress = 'TLS'")
@@ -233,3 +236,6 @@ def downgrade() -> None:
     op.drop_table("transport_policies")
     with op.batch_alter_table("imports") as imports:
         imports.drop_column("ingress")
+    with op.batch_alter_table("tenants") as tenants:
+        tenants.drop_column("affiliate_agreement_expire_time")
+        tenants.drop_column("agreement_expire_time")
