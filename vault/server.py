@@ -46,7 +46,8 @@ from vault.operations.core import Limits, SigningKey, Vault
 from vault.operations.keyring import Keyring
 from vault.policy import access
 from vault.policy.decide import Policy
-from vault.rpc.audit_servicer import AccessServicer, AuditServicer
+from vault.rpc.access_servicer import AccessServicer
+from vault.rpc.audit_servicer import AuditServicer
 from vault.rpc.edge import Edge
 from vault.rpc.erasure_servicer import ErasureServicer
 from vault.rpc.identity import Authenticator, ServicePrincipal, TokenRules
@@ -262,7 +263,7 @@ def _register(server: grpc.aio.Server, vault: Vault, pages: PageTokens, *, max_b
     erasure_service_pb2_grpc.add_ErasureServiceServicer_to_server(ErasureServicer(vault, pages), server)
     legal_service_pb2_grpc.add_LegalServiceServicer_to_server(LegalServicer(vault, pages), server)
     tenant_service_pb2_grpc.add_TenantServiceServicer_to_server(TenantServicer(vault, pages), server)
-    access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(vault), server)
+    access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(vault, pages), server)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(vault), server)
     operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsServicer(vault, pages), server)
 

@@ -11,7 +11,7 @@ import typer
 # it is imported, which is why this stands in front.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from vault.cli import auditing, erasing, importing, keys, orders, policy, records, running, tenants
+from vault.cli import access, auditing, erasing, importing, keys, orders, policy, records, running, tenants
 from vault.cli.session import SESSION, reported
 from vault.errors import InvalidArgumentError
 
@@ -28,6 +28,7 @@ app.add_typer(records.subject_app, name="subject")
 app.add_typer(records.record_app, name="record")
 app.add_typer(erasing.app, name="erase")
 app.add_typer(orders.app, name="order")
+app.add_typer(access.app, name="access")
 app.add_typer(auditing.app, name="audit")
 app.add_typer(keys.app, name="keys")
 app.add_typer(policy.app, name="policy")

@@ -144,6 +144,13 @@ _HINTS = {
     "ACCESS_TABLE_INVALID": "correct the row of vault/policy/access.yaml that is named",
     "CATALOGUE_INVALID": "correct the line of the catalogue that is named",
     "INTERNAL": "tell operations the log_id",
+    "INCIDENT_NOT_FOUND": "check the name; another tenant's incident answers the same",
+    "INCIDENT_NOT_PENDING": "see where it stands: pii-vault access incidents",
+    "INCIDENT_EXPIRED": "open another incident: pii-vault access open-incident",
+    "INCIDENT_REVIEWED": "review it when it was used again: pii-vault access incidents shows what is due",
+    "ROLE_NOT_GRANTABLE": "change the policy instead; another legal entity is not added by a grant",
+    "ROLE_CONFLICT": "revoke the role that the person holds, or choose somebody else: pii-vault access role-grants",
+    "LIST_STALE": "look through the newest list: pii-vault access role-grants",
 }
 
 

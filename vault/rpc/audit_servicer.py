@@ -1,4 +1,4 @@
-"""AuditService and AccessService: parse, hand over, convert."""
+"""AuditService: parse, hand over, convert."""
 
 from typing import Any
 
@@ -8,11 +8,8 @@ from vault import names
 from vault.names import SYSTEM_LOG
 from vault.operations import checkpoint
 from vault.operations.core import Vault
-from vault.operations.register_nda import Nda, register_nda
 from vault.rpc import convert
-from vault.rpc.edge import current_attempt
-from vault.rpc.unbuilt_servicers import UnbuiltAccessServicer, UnbuiltAuditServicer
-from vault.v1.access_service_pb2 import RegisterNdaRequest, RegisterNdaResponse
+from vault.rpc.unbuilt_servicers import UnbuiltAuditServicer
 from vault.v1.audit_service_pb2 import (
     GetCheckpointRequest,
     GetCheckpointResponse,
@@ -38,23 +35,6 @@ class AuditServicer(UnbuiltAuditServicer):
     async def GetCheckpoint(self, request: GetCheckpointRequest, context: Context) -> GetCheckpointResponse:
         """Sign the current head of a log."""
         return GetCheckpointResponse(checkpoint=await checkpoint.sign_head(self._vault, _log(request.parent)))
-
-
-class AccessServicer(UnbuiltAccessServicer):
-    """The registers that the policy looks at."""
-
-    def __init__(self, vault: Vault) -> None:
-        self._vault = vault
-
-    async def RegisterNda(self, request: RegisterNdaRequest, context: Context) -> RegisterNdaResponse:
-        """Register a confidentiality agreement."""
-        nda = Nda(
-            person=request.person,
-            document_sha256=request.document_sha256,
-            sign_time=convert.required_moment(request, "sign_time"),
-            expire_time=convert.required_moment(request, "expire_time"),
-        )
-        return RegisterNdaResponse(receipt=convert.receipt(await register_nda(self._vault, current_attempt(), nda)))
 
 
 def _log(parent: str) -> str:

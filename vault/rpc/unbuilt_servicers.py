@@ -10,12 +10,6 @@ import grpc
 
 from vault.errors import UnimplementedError
 from vault.v1 import (
-    access_service_pb2 as access,
-)
-from vault.v1 import (
-    access_service_pb2_grpc as access_grpc,
-)
-from vault.v1 import (
     audit_service_pb2 as audit,
 )
 from vault.v1 import (
@@ -184,54 +178,6 @@ class UnbuiltTenantServicer(tenant_grpc.TenantServiceServicer):
         _unbuilt()
 
     async def CloseJob(self, request: tenant.CloseJobRequest, context: Context) -> tenant.CloseJobResponse:
-        """Not built yet."""
-        _unbuilt()
-
-
-class UnbuiltAccessServicer(access_grpc.AccessServiceServicer):
-    """Role grants, incidents, reviews, agreements."""
-
-    async def GrantRole(self, request: access.GrantRoleRequest, context: Context) -> access.GrantRoleResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def RevokeRole(self, request: access.RevokeRoleRequest, context: Context) -> access.RevokeRoleResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def ReviewAccess(self, request: access.ReviewAccessRequest, context: Context) -> access.ReviewAccessResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def OpenIncident(self, request: access.OpenIncidentRequest, context: Context) -> access.OpenIncidentResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def CloseIncident(self, request: access.CloseIncidentRequest, context: Context) -> access.CloseIncidentResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def ListIncidents(self, request: access.ListIncidentsRequest, context: Context) -> access.ListIncidentsResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def ApproveIncident(self, request: access.ApproveIncidentRequest, context: Context) -> access.ApproveIncidentResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def ReviewIncident(self, request: access.ReviewIncidentRequest, context: Context) -> access.ReviewIncidentResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def ListRoleGrants(self, request: access.ListRoleGrantsRequest, context: Context) -> access.ListRoleGrantsResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def RegisterAgreement(self, request: access.RegisterAgreementRequest, context: Context) -> access.RegisterAgreementResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def ListAgreements(self, request: access.ListAgreementsRequest, context: Context) -> access.ListAgreementsResponse:
         """Not built yet."""
         _unbuilt()
 
