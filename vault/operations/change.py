@@ -52,7 +52,9 @@ async def update_record(vault: Vault, attempt: Attempt, name: RecordName, update
             await _reseal(vault, connection, keys, category, part, normal, update.mask)
         metadata = {key: value for key, value in row.metadata.items() if key not in removed}
         metadata |= {key: str(value) for key, value in normal.items() if category.fields[key].storage is Storage.CLEAR}
-        await record_store.touch_records(connection, name.tenant, [replace(row, metadata=metadata, version=row.version + 1)])
+        # The next sweep looks at it anew: a field whose time is over may have come back.
+        changed = replace(row, metadata=metadata, version=row.version + 1, due_time=vault.clock())
+        await record_store.touch_records(connection, name.tenant, [changed])
         attempt.fields = tuple(sorted(update.mask))
         [receipt] = await log.append(vault, connection, keys, [attempt])
         return await load_view(vault, connection, name), receipt
@@ -113,6 +115,7 @@ async def _changeable(
         level=row.level,
         list_id=row.list_id,
         restricted=restricted,
+        subject=name.subject,
     )
     if etag and etag != str(row.version):
         raise AbortedError("ETAG_MISMATCH", "the record was changed since it was read")

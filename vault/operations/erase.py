@@ -23,7 +23,7 @@ from vault.audit import certificate
 from vault.audit.checkpoint import sign_note
 from vault.errors import AbortedError, DataLossError, FailedPreconditionError, NotFoundError, PermissionDeniedError, VaultError
 from vault.names import ChildName, SubjectName
-from vault.operations import idempotency, log
+from vault.operations import idempotency, log, rights
 from vault.operations.attempt import Attempt, Caller, Justification, Receipt
 from vault.operations.core import Vault, active_tenant, page_limit, reading_keys, writing_keys
 from vault.operations.decision import Facts, gather, require
@@ -162,6 +162,7 @@ async def finish_erasure(vault: Vault, caller: Caller, name: ChildName) -> Erasu
             await subject_store.destroy_subject_keys(keys_on, name.tenant, row.subject_id)
         await record_store.delete_subject_parts(connection, name.tenant, row.subject_id)
         await subject_store.delete_identities(connection, name.tenant, row.subject_id)
+        await rights.forget(connection, name.tenant, row.subject_id)
         await subject_store.set_subject_state(connection, name.tenant, row.subject_id, "ERASED")
         async with reading_keys(vault) as apart:
             left = await record_store.count_traces(connection, name.tenant, row.subject_id, keys_on=apart)

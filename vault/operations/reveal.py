@@ -25,7 +25,7 @@ from vault.names import RecordName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, active_tenant, keys_of_parts, readable_parts
-from vault.operations.decision import Facts, decide, gather
+from vault.operations.decision import Facts, PersonFacts, decide, gather, gather_people
 from vault.operations.keyring import TenantKeys
 from vault.policy.decide import Operation, Refused, View
 from vault.store.database import Connection
@@ -134,14 +134,31 @@ async def _outcomes(
         return [error] * len(call.names)
     outcomes: list[Outcome] = []
     for name in call.names:
+        group = parts.get(name.record, [])
         try:
-            outcomes.append(_release(vault, keys, call, facts, name, parts.get(name.record, [])))
+            people = await gather_people(
+                vault,
+                connection,
+                call.attempt,
+                tenant.tenant_id,
+                subjects=list(dict.fromkeys(part.subject_id for part in group)),
+                recipient=call.recipient,
+            )
+            outcomes.append(_release(vault, keys, call, facts, people, name, group))
         except VaultError as error:
             outcomes.append(error)
     return outcomes
 
 
-def _release(vault: Vault, keys: TenantKeys, call: RevealCall, facts: Facts, name: RecordName, parts: Sequence[ReadableRow]) -> Released:
+def _release(
+    vault: Vault,
+    keys: TenantKeys,
+    call: RevealCall,
+    facts: Facts,
+    people: PersonFacts,
+    name: RecordName,
+    parts: Sequence[ReadableRow],
+) -> Released:
     named = next((part for part in parts if part.subject_id == name.subject), None)
     if named is None:
         raise NotFoundError("RECORD_NOT_FOUND", "no such record")
@@ -156,6 +173,8 @@ def _release(vault: Vault, keys: TenantKeys, call: RevealCall, facts: Facts, nam
         list_id=named.list_id,
         view=call.view,
         recipient=call.recipient,
+        subject=name.subject,
+        people=people,
         restricted=any(part.subject_state == "RESTRICTED" for part in parts),
         affiliate_part=category.is_for_affiliate(named.metadata),
     )

@@ -8,7 +8,7 @@ Rules:
 - A review attests the list that was seen, by its digest; if the list changed meanwhile, it is looked at again.
 - Grants, revocations and reviews happen one after another: each holds the head of the system log from its first look on.
 
-Not here: what a token says. Whoever is called decides by the two together.
+Not here: what a token says.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from vault import names
 from vault.errors import AbortedError, FailedPreconditionError, InvalidArgumentError, PermissionDeniedError
 from vault.names import SYSTEM_LOG
 from vault.operations import log
-from vault.operations.attempt import Attempt, Receipt
+from vault.operations.attempt import Attempt, Caller, Receipt
 from vault.operations.core import Vault, page_limit
 from vault.operations.keyring import TenantKeys
 from vault.store import audit as audit_store
@@ -131,6 +131,22 @@ async def list_grants(vault: Vault, *, principal: str, page_size: int, after: st
         rows = await grant_store.list_grants(connection, principal=principal, after=(person, role), limit=limit + 1)
     following = f"{rows[limit - 1].principal} {rows[limit - 1].role}" if len(rows) > limit else ""
     return rows[:limit], following, digest
+
+
+async def as_registered(vault: Vault, caller: Caller) -> Caller:
+    """The caller with the roles that the register adds or takes, whatever their token says; felt on the next call (L2).
+
+    Raises:
+        PermissionDeniedError: ROLE_CONFLICT, the person holds two roles that exclude each other (L16); the caller's roles are gone with it.
+    """
+    if caller.kind != "person":
+        return caller
+    async with vault.database.read() as connection:
+        granted, revoked = await grant_store.role_changes(connection, caller.principal, vault.clock())
+    roles = (caller.roles - revoked) | granted
+    if any(pair <= roles for pair in EXCLUDING):
+        raise PermissionDeniedError("ROLE_CONFLICT", "the person holds two roles that exclude each other")
+    return replace(caller, roles=roles)
 
 
 def excluded_by(roles: Iterable[str]) -> frozenset[str]:

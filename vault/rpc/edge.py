@@ -1,6 +1,6 @@
 """The edge: what happens around every call, in one place and in this order.
 
-    (1) authenticate: client certificate, and an access token for people
+    (1) authenticate: client certificate, and an access token for people, with the roles that the register adds or takes
     (2) authorise: may this role call this method; unknown methods are refused
     (3) tenant: is it one of the caller's; if not, it does not exist
     (4) required fields
@@ -33,6 +33,7 @@ from vault.names import SYSTEM_LOG, TENANT_ID
 from vault.operations import log as audit_log
 from vault.operations.attempt import Attempt, Caller
 from vault.operations.core import Vault
+from vault.operations.role_grant import as_registered
 from vault.policy.access import Access
 from vault.rpc.identity import Authenticator
 from vault.rpc.required import check_required
@@ -142,6 +143,7 @@ class Edge(grpc.aio.ServerInterceptor):
         # The URIs alone: a DNS name may be spelled like one.
         certificate = tuple(context.auth_context().get("peer_uri", ()))
         attempt.caller = await self._authenticator.authenticate(certificate, metadata.get("authorization"), method=method, trace_id=trace)
+        attempt.caller = await as_registered(self._vault, attempt.caller)
         # (2) authorise
         access = self._access.get(method)
         caller = attempt.caller

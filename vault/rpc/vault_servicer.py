@@ -246,7 +246,13 @@ class VaultServicer(vault_service_pb2_grpc.VaultServiceServicer):
         """Answer whether a person may be contacted."""
         tenant = names.parse_tenant(request.parent).tenant
         answer, receipt = await contact.check_contactable(
-            self._vault, current_attempt(), tenant, kind=request.kind, value=request.value, purpose=request.purpose
+            self._vault,
+            current_attempt(),
+            tenant,
+            kind=request.kind,
+            value=request.value,
+            purpose=request.purpose,
+            channel=request.channel,
         )
         return CheckContactableResponse(contactable=answer.contactable, reason=answer.reason, receipt=convert.receipt(receipt))
 
@@ -327,7 +333,7 @@ def _receipt(released: Released) -> resources_pb2.Receipt:
 
 
 def _header(header: vault_service_pb2.ImportHeader) -> ingest.Header:
-    return ingest.Header(header.category, header.list, header.channel, header.source_digest, header.repeat)
+    return ingest.Header(header.category, header.list, header.channel, header.source_digest, header.repeat, header.ingress)
 
 
 def _row(row: vault_service_pb2.ImportRow) -> ingest.Row:

@@ -9,7 +9,20 @@ from sqlalchemy import BindParameter, Column, bindparam, delete, func, insert, s
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.store.subjects import subject_key_rows
-from vault.store.tables import identities, index_entries, record_parts, records, subject_keys, subjects
+from vault.store.tables import (
+    consents,
+    guardian_consents,
+    identities,
+    index_entries,
+    marketing_preferences,
+    objections,
+    record_parts,
+    records,
+    restrictions,
+    subject_keys,
+    subject_requests,
+    subjects,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +42,7 @@ class RecordRow:
     expire_time: datetime | None
     metadata: Mapping[str, str]
     version: int
+    due_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +93,8 @@ class ReadableRow:
 _RECORD = tuple(records.c[name] for name in RecordRow.__dataclass_fields__)
 _PART = tuple(record_parts.c[name] for name in PartRow.__dataclass_fields__)
 _INDEX = tuple(index_entries.c[name] for name in IndexRow.__dataclass_fields__)
+# What people agreed to, chose, objected to and asked for.
+_REGISTERS = (consents, guardian_consents, marketing_preferences, objections, restrictions, subject_requests)
 _IDS: BindParameter[Sequence[str]] = bindparam("ids", expanding=True)
 
 _READABLE_COLUMNS: tuple[Column[Any], ...] = (
@@ -290,7 +306,7 @@ async def replace_parts(connection: AsyncConnection, tenant: str, parts: Sequenc
 
 
 async def touch_records(connection: AsyncConnection, tenant: str, rows: Sequence[RecordRow]) -> None:
-    """Store changed metadata, import and version of records."""
+    """Store changed metadata, times, import and version of records."""
     if not rows:
         return
     statement = (
@@ -303,6 +319,7 @@ async def touch_records(connection: AsyncConnection, tenant: str, rows: Sequence
             valid_from=bindparam("b_from", type_=records.c.valid_from.type),
             valid_to=bindparam("b_to", type_=records.c.valid_to.type),
             version=bindparam("b_version"),
+            due_time=bindparam("b_due", type_=records.c.due_time.type),
         )
     )
     await connection.execute(
@@ -316,6 +333,7 @@ async def touch_records(connection: AsyncConnection, tenant: str, rows: Sequence
                 "b_from": row.valid_from,
                 "b_to": row.valid_to,
                 "b_version": row.version,
+                "b_due": row.due_time,
             }
             for row in rows
         ],
@@ -446,7 +464,7 @@ async def delete_subject_parts(connection: AsyncConnection, tenant: str, subject
 async def count_traces(connection: AsyncConnection, tenant: str, subject: str, *, keys_on: AsyncConnection | None = None) -> int:
     """Rows that still belong to a subject: what the sweep after an erasure must find to be zero."""
     total = 0
-    for table in (record_parts, index_entries, identities, subject_keys):
+    for table in (record_parts, index_entries, identities, subject_keys, *_REGISTERS):
         query = select(func.count()).select_from(table).where(table.c.tenant_id == tenant, table.c.subject_id == subject)
         on = keys_on if keys_on is not None and table is subject_keys else connection
         total += (await on.execute(query)).scalar_one()
@@ -469,6 +487,7 @@ def _record_values(tenant: str, row: RecordRow) -> dict[str, object]:
         "expire_time": row.expire_time,
         "metadata": dict(row.metadata),
         "version": row.version,
+        "due_time": row.due_time,
     }
 
 

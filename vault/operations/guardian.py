@@ -1,0 +1,162 @@
+"""Consents of guardians for minors: registering one, withdrawing one (P2.6-minor, A12, L27).
+
+Rules:
+- That a guardian was verified is a person's finding; the vault keeps the digest of the evidence and how it was done.
+- Who the guardian is lies sealed under the minor's key: it dies with the minor's data.
+- When a guardian withdraws, what is kept of the minor is restricted at once. It stays so until the consent is given anew and the restriction is
+  lifted with a notice, like any other.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from vault import crypto
+from vault.crypto import DataKey, Place
+from vault.errors import AbortedError, CiphertextInvalidError, InvalidArgumentError, NotFoundError
+from vault.names import SubjectName
+from vault.operations import log
+from vault.operations.attempt import Attempt, Receipt
+from vault.operations.core import Vault, active_tenant, reading_keys, usable_keys
+from vault.operations.keyring import TenantKeys
+from vault.operations.restrict import restrict
+from vault.operations.rights import check_digest, check_word, living_subject
+from vault.scan import refuse_card_data
+from vault.store import guardians as guardian_store
+from vault.store import subjects as subject_store
+from vault.store.database import Connection
+from vault.store.guardians import GuardianRow
+
+# Where the guardian's fields are sealed, in the place of a record's id.
+PLACE = "guardian-consent"
+_METHODS = frozenset({"DOCUMENT", "CALL_BACK", "IN_PERSON"})
+_DEFAULT_METHOD = "DOCUMENT"
+_MAX_BYTES = 400
+_NAME, _CONTACT = "guardian_name", "guardian_contact"
+
+
+@dataclass(frozen=True, slots=True)
+class NewGuardian:
+    """What shows the consent, how the guardian was verified, and who that is."""
+
+    evidence_sha256: bytes
+    method: str
+    name: str = field(repr=False)
+    contact: str = field(repr=False)
+
+
+async def register_guardian_consent(vault: Vault, attempt: Attempt, minor: SubjectName, new: NewGuardian) -> Receipt:
+    """Register a guardian's consent, replacing an earlier one.
+
+    Raises:
+        InvalidArgumentError: FIELD_INVALID.
+        NotFoundError: SUBJECT_NOT_FOUND.
+        FailedPreconditionError: SUBJECT_ERASED.
+    """
+    attempt.operation, attempt.subjects, attempt.category = "register-guardian-consent", (minor.subject,), PLACE
+    check_digest(new.evidence_sha256)
+    method = check_word(new.method or _DEFAULT_METHOD, _METHODS, field="method")
+    fields = {name: _checked(value, name) for name, value in ((_NAME, new.name), (_CONTACT, new.contact)) if value}
+    attempt.fields = tuple(sorted(fields))
+    async with vault.database.write() as connection:
+        _, keys = await active_tenant(vault, connection, minor.tenant, hold=True)
+        await living_subject(connection, minor)
+        key = await _newest_key(vault, connection, keys, minor.subject)
+        row = GuardianRow(
+            subject_id=minor.subject,
+            evidence_sha256=new.evidence_sha256,
+            method=method,
+            verified_by=attempt.caller.principal,
+            verify_time=vault.clock(),
+            withdraw_time=None,
+            key_version=key.version,
+            sealed=crypto.seal_fields(fields, under=key, at=Place(minor.tenant, minor.subject, PLACE)),
+        )
+        await guardian_store.put_guardian(connection, minor.tenant, row)
+        [receipt] = await log.append(vault, connection, keys, [attempt])
+    return receipt
+
+
+async def withdraw_guardian_consent(vault: Vault, attempt: Attempt, minor: SubjectName) -> Receipt:
+    """Withdraw a guardian's consent and restrict the minor's data.
+
+    Raises:
+        NotFoundError: SUBJECT_NOT_FOUND, CONSENT_NOT_FOUND.
+        FailedPreconditionError: SUBJECT_ERASED.
+    """
+    attempt.operation, attempt.subjects, attempt.category = "withdraw-guardian-consent", (minor.subject,), PLACE
+    async with vault.database.write() as connection:
+        _, keys = await active_tenant(vault, connection, minor.tenant)
+        await living_subject(connection, minor)
+        if not await guardian_store.withdraw_guardian(connection, minor.tenant, minor.subject, vault.clock()):
+            raise NotFoundError("CONSENT_NOT_FOUND", "no guardian's consent is in force")
+        await restrict(vault, connection, minor, basis="guardian-withdrawn", by=attempt.caller.principal)
+        [receipt] = await log.append(vault, connection, keys, [attempt])
+    return receipt
+
+
+async def open_guardian(vault: Vault, connection: Connection, keys: TenantKeys, row: GuardianRow) -> dict[str, str]:
+    """Who the guardian is; nothing if the key that sealed it is gone.
+
+    Raises:
+        CiphertextInvalidError: the row was altered or moved (I3).
+    """
+    async with reading_keys(vault) as apart:
+        stored = await subject_store.subject_key_rows(apart or connection, keys.tenant, [row.subject_id])
+    for found in stored:
+        if found.version == row.key_version:
+            key = crypto.unwrap_subject_key(
+                found.wrapped,
+                version=found.version,
+                under=keys.version("data", found.tenant_key_version),
+                tenant=keys.tenant,
+                subject=row.subject_id,
+            )
+            opened = crypto.open_fields(row.sealed, None, under=key, at=Place(keys.tenant, row.subject_id, PLACE))
+            return {name: value.decode() for name, value in opened.items()}
+    return {}
+
+
+async def reseal_guardian(connection: Connection, tenant: str, minor: str, *, own: Mapping[int, DataKey], version: int) -> bool:
+    """Seal who the guardian is under another of the minor's keys, before the older ones are destroyed.
+
+    Args:
+        connection: an open write transaction that holds the subject's lock.
+        tenant: id of the tenant.
+        minor: the subject.
+        own: the subject's keys by version.
+        version: the one to seal under.
+    Returns:
+        Whether nothing is left under an older key; False if it does not open.
+    """
+    row = await guardian_store.get_guardian(connection, tenant, minor)
+    if row is None or row.key_version == version:
+        return True
+    at = Place(tenant, minor, PLACE)
+    try:
+        if row.key_version not in own or version not in own:
+            return False
+        fields = crypto.open_fields(row.sealed, None, under=own[row.key_version], at=at)
+    except CiphertextInvalidError:
+        return False
+    sealed = crypto.seal_fields(fields, under=own[version], at=at)
+    await guardian_store.put_guardian(connection, tenant, replace(row, key_version=version, sealed=sealed))
+    return True
+
+
+async def _newest_key(vault: Vault, connection: Connection, keys: TenantKeys, subject: str) -> DataKey:
+    row = (await usable_keys(vault, connection, keys.tenant, [subject])).get(subject)
+    if row is None:
+        raise AbortedError("RETRY_AFTER_ERASURE", "the subject is being erased or was erased")
+    return crypto.unwrap_subject_key(
+        row.wrapped, version=row.version, under=keys.version("data", row.tenant_key_version), tenant=keys.tenant, subject=subject
+    )
+
+
+def _checked(value: str, name: str) -> bytes:
+    refuse_card_data(value, field=name)
+    encoded = value.encode()
+    if len(encoded) > _MAX_BYTES or not value.isprintable():
+        raise InvalidArgumentError(
+            "FIELD_INVALID", f"field '{name}' is not one line of at most {_MAX_BYTES} bytes", field=name, limit=str(_MAX_BYTES)
+        )
+    return encoded
