@@ -8,7 +8,7 @@ TESTS ?= tests
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup protos fmt lint test demo run bench bench-quick lock clean
+.PHONY: help setup protos fmt lint test policy-report demo run bench bench-quick lock clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ lint: $(STAMP)  ## Everything that is checked without running the vault
 
 test: $(STAMP)  ## Every test, on SQLite and on a real PostgreSQL
 	$(BIN)/pytest -n $(JOBS) $(TESTS)
+
+policy-report: $(STAMP)  ## Run the tests of every rule of the policy and write docs/policy-conformance.md
+	JOBS=$(JOBS) $(BIN)/python -m deploy.policy_report
 
 demo: $(STAMP)  ## The whole main job on sample data, step by step
 	$(BIN)/python -m deploy.demo.demo

@@ -13,6 +13,8 @@ import re
 import unicodedata
 from itertools import accumulate
 
+from stdnum.il import idnr
+
 from vault.errors import InvalidArgumentError
 
 _CARD_MIN, _CARD_MAX = 13, 19
@@ -25,7 +27,15 @@ _ISSUERS = re.compile(
     r"(?=4|5[1-5]|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)|3[47]|30[0-5]|3[68]|35(?:2[89]|[3-8]\d)|6011|64[4-9]|65|62)"
 )
 _SECURITY_CODE = re.compile(
-    r"(?i)(?:\bcvv2?|\bcvc2?|\bcid\b|security code|קוד אבטחה|3 ספרות בגב)\W{0,12}(?:(?:is|הוא)\W{1,3})?\d{3,4}(?!\d)"
+    r"(?i)(?:\bcvv2?|\bcvc2?|\bcid\b|security code|קוד ה?אבטחה|(?:3|שלוש) ה?ספרות ש?בגב)\W{0,12}(?:(?:is|הוא)\W{1,3})?\d{3,4}(?!\d)"
+)
+# Magnetic stripe: track 1 begins with its format and has the holder's name, track 2 has the expiry behind the number (ISO/IEC 7813).
+_TRACK = re.compile(r"(?i)B\d{13,19}\^[^^\n]{2,26}\^\d{4}|(?<!\d)\d{13,19}=\d{4}")
+# A PIN of a card, said to be one: a PIN alone is what every second business sends its customers to sign in with.
+_CARD_WORD = r"(?:\bcard|\batm\b|\bcredit\b|\bdebit\b|כרטיס|אשראי|כספומט)"
+_PIN_WORD = r"(?:\bpin\b|\bpin ?code\b|\bpin ?block\b|קוד ה?סודי|קוד פין|\bפין\b)"
+_CARD_PIN = re.compile(
+    rf"(?i)(?:{_CARD_WORD}[^\d\n]{{0,24}}{_PIN_WORD}|{_PIN_WORD}[^\d\n]{{0,24}}{_CARD_WORD})[^\d\n]{{0,16}}\d{{4,6}}(?!\d)"
 )
 _EMAIL = re.compile(r"[^\s@<>,;:]{1,64}@[^\s@<>,;:]+\.[^\s@<>,;:]{2,}")
 # Local and international spellings: 050-1234567, (03) 123 4567, +972501234567, +972 (0)50…, 00972…, 972501234567.
@@ -51,19 +61,19 @@ def find_card_number(text: str) -> bool:
 
 
 def find_security_code(text: str) -> bool:
-    """Whether the text names a card's security code and gives one."""
-    return _names_security_code(_plain(text))
+    """Whether the text gives a card's security code, its PIN or what is on its stripe."""
+    return _holds_card_secret(_plain(text))
 
 
 def refuse_card_data(text: str, *, field: str) -> None:
     """Refuse card data in a free field.
 
     Raises:
-        InvalidArgumentError: SAD_FORBIDDEN for a security code, PAN_IN_FREE_FIELD for a card number.
+        InvalidArgumentError: SAD_FORBIDDEN for a security code, a PIN or a stripe, PAN_IN_FREE_FIELD for a card number.
     """
     plain = _plain(text)
-    if _names_security_code(plain):
-        raise InvalidArgumentError("SAD_FORBIDDEN", "a card security code is never stored", field=field)
+    if _holds_card_secret(plain):
+        raise InvalidArgumentError("SAD_FORBIDDEN", "a card's security code, PIN or stripe is never stored", field=field)
     if _holds_card_number(plain):
         raise InvalidArgumentError("PAN_IN_FREE_FIELD", "a card number may not stand in a free field", field=field)
 
@@ -79,7 +89,7 @@ def find_personal_data(text: str) -> str | None:
         return None
     if _PHONE.search(_DATE.sub("date", plain)):
         return "phone"
-    if any(_is_id_number(found.group()) for found in _ID_NUMBER.finditer(plain)):
+    if any(idnr.is_valid(found.group()) for found in _ID_NUMBER.finditer(plain)):
         return "id-number"
     return None
 
@@ -112,8 +122,12 @@ def _digits(plain: str) -> int:
     return sum(map(plain.count, "0123456789"))
 
 
-def _names_security_code(plain: str) -> bool:
-    return _digits(plain) >= _CODE_MIN and _SECURITY_CODE.search(plain) is not None
+def _holds_card_secret(plain: str) -> bool:
+    if _digits(plain) < _CODE_MIN:
+        return False
+    if _SECURITY_CODE.search(plain) is not None or _CARD_PIN.search(plain) is not None:
+        return True
+    return _TRACK.search(plain) is not None and _holds_card_number(plain)
 
 
 def _holds_card_number(plain: str) -> bool:
@@ -127,6 +141,7 @@ def _is_card(groups: list[str]) -> bool:
     for end, group in zip(accumulate(map(len, groups)), groups, strict=True):
         if len(group) > _CARD_MAX:
             edges.update(range(end - len(group), end))
+    # stdnum's Luhn looks at one number at a time, which in a megabyte of digits would take seconds; a test compares the two.
     # Luhn sums of everything up to each digit, once with the digits at even places doubled and once with those at odd ones: the sum of any
     # stretch is then one subtraction, also in a megabyte of digits.
     values = [int(digit) for digit in digits]
@@ -142,12 +157,3 @@ def _is_card(groups: list[str]) -> bool:
             if end in edges and (upto[end] - upto[start]) % 10 == 0:
                 return True
     return False
-
-
-def _is_id_number(digits: str) -> bool:
-    """Check digit of an Israeli identity number: Luhn over nine digits."""
-    total = 0
-    for place, digit in enumerate(digits):
-        value = int(digit) << (place & 1)
-        total += value - 9 if value > 9 else value  # noqa: PLR2004 - Luhn: digits of the doubled value are added
-    return digits != "000000000" and total % 10 == 0

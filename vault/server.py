@@ -55,8 +55,8 @@ from vault.rpc.jwks import Jwks
 from vault.rpc.legal_servicer import LegalServicer
 from vault.rpc.operations_servicer import OperationsServicer
 from vault.rpc.pages import PageTokens
+from vault.rpc.rights_servicer import RightsServicer
 from vault.rpc.tenant_servicer import TenantServicer
-from vault.rpc.unbuilt_servicers import RightsServicer
 from vault.rpc.vault_servicer import VaultServicer
 from vault.store import schema, subjects
 from vault.store.database import Database
@@ -259,7 +259,7 @@ async def _leave_nothing() -> None:
 
 def _register(server: grpc.aio.Server, vault: Vault, pages: PageTokens, *, max_batch: int) -> None:
     vault_service_pb2_grpc.add_VaultServiceServicer_to_server(VaultServicer(vault, pages, max_batch=max_batch), server)
-    rights_service_pb2_grpc.add_RightsServiceServicer_to_server(RightsServicer(), server)
+    rights_service_pb2_grpc.add_RightsServiceServicer_to_server(RightsServicer(vault, pages), server)
     erasure_service_pb2_grpc.add_ErasureServiceServicer_to_server(ErasureServicer(vault, pages), server)
     legal_service_pb2_grpc.add_LegalServiceServicer_to_server(LegalServicer(vault, pages), server)
     tenant_service_pb2_grpc.add_TenantServiceServicer_to_server(TenantServicer(vault, pages), server)

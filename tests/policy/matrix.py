@@ -16,7 +16,7 @@ from vault.policy.decide import Allowed, Policy, Question, Reference, Refused
 CODES = Path(__file__).with_name("matrix.csv")
 RELEASING = (Operation.REVEAL, Operation.RESOLVE, Operation.EXPORT)
 RECIPIENTS = ("internal", "tenant", "affiliate", "data-subject", "authority")
-# What a purpose has to refer to (A3 and §1); nothing for those that rest on the contract or the law.
+# What a purpose has to refer to (A3 and §1); a job for those that rest on the contract or the law, since the engine reads lists for one.
 REFERENCES = {
     "CON": Reference.TICKET,
     "TEC": Reference.TICKET,
@@ -27,8 +27,11 @@ REFERENCES = {
     "CRQ": Reference.CUSTOMER_REQUEST,
     "DSR": Reference.SUBJECT_REQUEST,
 }
-# A10, A22: granted, and closed all the same until a person's own choice is on record.
-BY_PREFERENCE = {"MKTG", "KIT"}
+# P3.6-fraud, P3.6-sectech: the kind of incident that a purpose is about.
+INCIDENTS = {"SECI": "SECURITY", "FRA": "FRAUD"}
+# Roles that guards treat alike can be asked about together where none of them is granted anything: a permit for one of them would be one for all.
+# The affiliate's role, those that touch lists on request and the engine that reads them for jobs are asked about apart.
+APART = (frozenset({"AFF"}), frozenset({"AM", "SUP"}), frozenset({"ENG"}))
 # P3.2-lvl-rep: granted, and off until the tenant switches it on.
 SWITCHED_OFF = {("C06", "report"), ("C10", "report")}
 
@@ -55,13 +58,18 @@ Table = Mapping[Place, Mapping[str, Given]]
 
 
 def expected() -> Table:
-    """The rules of `matrix.csv`, by place and role.
+    """The rules of `matrix.csv`."""
+    return rules(CODES.read_text(encoding="utf-8"))
+
+
+def rules(text: str) -> Table:
+    """The rules of a table, by place and role.
 
     Raises:
         ValueError: two rows speak of the same role at the same place.
     """
     table: dict[Place, dict[str, Given]] = defaultdict(dict)
-    lines = [line for line in CODES.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
     for row in csv.DictReader(lines):
         for level in row["level"].split() or [""]:
             for operation in row["operations"].split():
@@ -95,7 +103,7 @@ class Asker:
                         yield Place(code, level, operation, purpose)
 
     def question(self, place: Place, roles: frozenset[str], view: View, recipient: str) -> Question:
-        """A question in which everything but the grant is in order."""
+        """A question in which everything but the grant is in order: references hold, agreements run, the person said yes, nobody is a minor."""
         return Question(
             operation=place.operation,
             category=self.categories[place.code].name,
@@ -105,9 +113,12 @@ class Asker:
             level=place.level,
             view=view,
             recipient=recipient,
-            reference=REFERENCES.get(place.purpose, Reference.NONE),
+            reference=REFERENCES.get(place.purpose, Reference.JOB),
             reference_live=True,
             reference_covers=True,
+            incident_kind=INCIDENTS.get(place.purpose, ""),
+            agreement="in-force",
+            preference="in",
             nda_valid=True,
             affiliate_part=True,
             justified=True,
@@ -117,13 +128,11 @@ class Asker:
         """Whether a grant says yes, and nothing but what is known to stand in its way says no."""
         decision = self._policy.decide(self.question(place, roles, view, recipient))
         if isinstance(decision, Allowed):
-            return place.purpose not in BY_PREFERENCE
+            return True
         return self._stands_in_the_way(place, decision)
 
     @staticmethod
     def _stands_in_the_way(place: Place, refused: Refused) -> bool:
-        if place.purpose in BY_PREFERENCE:
-            return refused.rule == "guard:known-basis"
         off = place.operation is Operation.CREATE and (place.code, place.level) in SWITCHED_OFF
         return off and refused.rule == "guard:content-not-retained"
 
@@ -137,6 +146,36 @@ def usual_recipients(operation: Operation, role: str) -> tuple[str, ...]:
     if role == "AFF":
         return ("affiliate",)
     return ("data-subject", "authority") if operation is Operation.EXPORT else ("internal",)
+
+
+def groups(roles: frozenset[str]) -> Iterator[frozenset[str]]:
+    yield from filter(None, (*(roles & apart for apart in APART), roles.difference(*APART)))
+
+
+def as_given(ask: Asker, place: Place, role: str, given: Given, view: View) -> bool:
+    """Whether a role that a row names gets what the row says, and to nobody else than it says."""
+    seen = view is View.MASKED or given.view is View.FULL
+    asked = RECIPIENTS if place.operation in RELEASING else ("internal",)
+    return all(
+        ask.grants(place, frozenset({role}), view, recipient)
+        == (seen and recipient in given.recipients and (recipient == "affiliate") <= (role == "AFF"))
+        for recipient in asked
+    )
+
+
+def differences(ask: Asker, table: Table) -> tuple[int, list[str]]:
+    """How many cells the asker's categories have, and those in which it answers otherwise than the table."""
+    cells, wrong = 0, []
+    for place in ask.places():
+        row = table.get(place, {})
+        for view in views(place.operation):
+            cells += len(ask.roles)
+            wrong += [f"{place} {role} {view}" for role, given in row.items() if not as_given(ask, place, role, given, view)]
+            for group in groups(frozenset(ask.roles) - row.keys()):
+                for recipient in usual_recipients(place.operation, "AFF" if group == {"AFF"} else ""):
+                    if ask.grants(place, group, view, recipient):
+                        wrong.append(f"{place} {sorted(group)} {view}: granted to somebody, and the table says to none")
+    return cells, wrong
 
 
 def single(catalogue: Catalogue, category: str) -> Catalogue:

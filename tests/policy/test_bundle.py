@@ -126,6 +126,14 @@ def at(file: str, old: str, new: str) -> Edit:
     ("change", "expected"),
     [
         (at("catalogue/catalogue.yaml", '"2026.1"', '"2026.2"'), ["bundle version: was 2026.1, is 2026.2"]),
+        (
+            at("catalogue/catalogue.yaml", '"2026-11-01"', '"2026-12-01"'),
+            ["organisation definition: definition_reviewed was 2026-11-01, is 2026-12-01"],
+        ),
+        (
+            at("catalogue/catalogue.yaml", "info@cellact.co.il", "privacy@example.com"),
+            ["organisation definition: privacy_officer.contact was info@cellact.co.il, is privacy@example.com"],
+        ),
         (without_the_fax, ["category fax: removed"]),
         (regrouped, []),
         (at(GUARDS, "// P1.6b-need.", "// P1.6b-need, once more."), []),

@@ -1,6 +1,7 @@
 """Clauses of the policy, asked one by one: who may do what, and the reason of each refusal. Every cell of the matrix is in `test_matrix.py`."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,8 @@ REFERENCES = {
     "customer-request": Reference.CUSTOMER_REQUEST,
     "data-subject-request": Reference.SUBJECT_REQUEST,
 }
+# P3.6-fraud, P3.6-sectech: the kind of incident that a purpose is about.
+INCIDENTS = {"security-problem": "SECURITY", "suspected-fraud": "FRAUD"}
 
 
 def sound(operation: Operation, role: str, purpose: str, category: str, level: str = "") -> Question:
@@ -33,6 +36,8 @@ def sound(operation: Operation, role: str, purpose: str, category: str, level: s
         reference=REFERENCES.get(purpose, Reference.NONE),
         reference_live=True,
         reference_covers=True,
+        incident_kind=INCIDENTS.get(purpose, ""),
+        agreement="in-force",
         nda_valid=True,
         justified=True,
     )
@@ -80,7 +85,7 @@ def reason_of(policy: Policy, question: Question) -> str:
         ("P3.5-forward", "find", "marketing", "own-marketing", "app-usage", "", "ROLE_NOT_ALLOWED"),
         ("P3.4-usage", "reveal", "marketing", "own-marketing", "app-usage", "", "ROLE_NOT_ALLOWED"),
         ("A10", "reveal", "marketing", "own-marketing", "site-visitor", "", "CONSENT_BASIS_MISSING"),
-        ("A22", "reveal", "marketing", "keep-in-touch", "former-customer-contact", "", "CONSENT_BASIS_MISSING"),
+        ("A22", "reveal", "marketing", "keep-in-touch", "former-customer-contact", "", "ALLOWED"),
         ("P3.6-aff", "reveal", "affiliate-service", "affiliate-service", "site-visitor", "", "AFFILIATE_CATEGORY"),
         ("P3.6-aff", "reveal", "affiliate-service", "affiliate-service", "marketing-preference", "", "AFFILIATE_CATEGORY"),
         ("P3.6-aff", "reveal", "affiliate-service", "affiliate-service", "app-usage", "", "AFFILIATE_CATEGORY"),
@@ -323,3 +328,109 @@ def test_a_decision_names_rule_basis_and_version(policy: Policy, catalogue: Cata
     decision = policy.decide(sound(Operation.REVEAL, "billing", "billing", "call-detail"))
 
     assert decision == Allowed("grant:call-detail:2", "contract", catalogue.policy_version, View.MASKED)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"preference": "in"}, "ALLOWED"),
+        ({"preference": "in", "minor": True}, "MINOR_PROTECTED"),
+        ({"preference": "none"}, "CONSENT_BASIS_MISSING"),
+        ({"preference": "out"}, "CONSENT_BASIS_MISSING"),
+    ],
+)
+def test_adverts_go_to_grown_ups_who_said_yes(policy: Policy, facts: dict[str, Any], expected: str) -> None:
+    """A10, A12, L18."""
+    question = sound(Operation.REVEAL, "marketing", "own-marketing", "site-visitor")
+
+    assert reason_of(policy, replace(question, **facts)) == expected
+
+
+def test_whoever_said_no_is_not_kept_in_touch_with(policy: Policy) -> None:
+    """A22."""
+    question = sound(Operation.REVEAL, "marketing", "keep-in-touch", "former-customer-contact")
+
+    assert reason_of(policy, question) == "ALLOWED"
+    assert reason_of(policy, replace(question, preference="out")) == "CONSENT_BASIS_MISSING"
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({}, "ALLOWED"),
+        ({"incident_kind": "SECURITY"}, "INCIDENT_REQUIRED"),
+        ({"reference_live": False, "reference_waiting": True}, "APPROVALS_MISSING"),
+        ({"reference_live": False, "reference_expired": True}, "INCIDENT_EXPIRED"),
+        ({"reference_covers": False}, "OUT_OF_INCIDENT"),
+    ],
+)
+def test_fraud_is_investigated_under_an_approved_incident_in_its_time_about_its_people(
+    policy: Policy, facts: dict[str, Any], expected: str
+) -> None:
+    """P3.6-fraud."""
+    question = sound(Operation.REVEAL, "fraud-investigator", "suspected-fraud", "incoming-message", "system-file")
+
+    assert reason_of(policy, replace(question, **facts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("role", "purpose", "standing", "expected"),
+    [
+        ("affiliate-service", "affiliate-service", "in-force", "ALLOWED"),
+        ("affiliate-service", "affiliate-service", "none", "AGREEMENT_REQUIRED"),
+        ("affiliate-service", "affiliate-service", "expired", "AGREEMENT_EXPIRED"),
+        ("billing", "billing", "none", "ALLOWED"),
+        ("billing", "billing", "expired", "AGREEMENT_EXPIRED"),
+        ("legal-officer", "court-order", "expired", "ALLOWED"),
+        ("privacy-officer", "data-subject-request", "expired", "ALLOWED"),
+    ],
+)
+def test_work_for_others_stops_with_its_agreement(policy: Policy, role: str, purpose: str, standing: str, expected: str) -> None:
+    """L7: what the law and people themselves ask for goes on."""
+    question = sound(Operation.REVEAL, role, purpose, "call-detail")
+
+    assert reason_of(policy, replace(question, agreement=standing)) == expected
+
+
+def test_the_engine_reads_a_list_for_a_job_with_that_list(policy: Policy) -> None:
+    """P3.5-send."""
+    question = replace(sound(Operation.REVEAL, "messaging-engine", "service-delivery", "list-profile"), reference=Reference.JOB)
+
+    assert reason_of(policy, question) == "ALLOWED"
+    assert reason_of(policy, replace(question, reference=Reference.NONE)) == "JOB_REQUIRED"
+    assert reason_of(policy, replace(question, reference_live=False)) == "JOB_REQUIRED"
+    assert reason_of(policy, replace(question, reference_covers=False)) == "JOB_REQUIRED"
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({}, "ALLOWED"),
+        ({"reference_live": False, "reference_waiting": True}, "IDENTITY_NOT_VERIFIED"),
+        ({"reference_live": False}, "CONSENT_BASIS_MISSING"),
+        ({"reference_covers": False}, "CONSENT_BASIS_MISSING"),
+    ],
+)
+def test_a_right_is_used_by_the_persons_own_open_request_once_they_are_known(policy: Policy, facts: dict[str, Any], expected: str) -> None:
+    """P2.7-rights, L28."""
+    question = sound(Operation.REVEAL, "privacy-officer", "data-subject-request", "call-detail")
+
+    assert reason_of(policy, replace(question, **facts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("reference", "facts", "expected"),
+    [
+        (Reference.TICKET, {"reference_live": False, "reference_expired": True}, "CONSENT_BASIS_MISSING"),
+        (Reference.TICKET, {"reference_live": False, "reference_waiting": True}, "CONSENT_BASIS_MISSING"),
+        (Reference.INCIDENT, {"reference_live": False, "reference_covers": False}, "CONSENT_BASIS_MISSING"),
+        (Reference.INCIDENT, {"reference_live": False, "reference_expired": True}, "INCIDENT_EXPIRED"),
+    ],
+)
+def test_a_fault_needs_a_ticket_or_an_incident_that_holds(
+    policy: Policy, reference: Reference, facts: dict[str, Any], expected: str
+) -> None:
+    """A3. Harm: a ticket whose time was over counted as an incident's would, and an incident that never was answered as one about others."""
+    question = replace(sound(Operation.REVEAL, "support", "technical-fault", "call-detail"), reference=reference)
+
+    assert reason_of(policy, replace(question, **facts)) == expected

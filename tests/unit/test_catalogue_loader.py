@@ -18,6 +18,10 @@ PACKAGED = Path(vault.catalogue.__file__).parent
 RETENTION = "{days: 1, event: created, text: {he: א, en: a}, reason: {he: א, en: a}}"
 MAPPED = (PACKAGED / "categories/number-mapping.yaml").read_text()
 RETAINED = MAPPED[MAPPED.index("retention:") : MAPPED.index("grants:")]
+HEAD = (PACKAGED / "catalogue.yaml").read_text()
+OPERATOR = HEAD[HEAD.index("operator:") : HEAD.index("# A2:")]
+ORGANISATION = HEAD[HEAD.index("organisation:") : HEAD.index("products:")]
+RISKS = HEAD[HEAD.index("  risks:") : HEAD.index("products:")]
 CALLS, MESSAGES, MAPPING = "categories/call-detail.yaml", "categories/outgoing-message.yaml", "categories/number-mapping.yaml"
 RECORDING, USAGE, PREFERENCE = "categories/call-recording.yaml", "categories/app-usage.yaml", "categories/marketing-preference.yaml"
 VISITOR, LOGS, EVENTS = "categories/site-visitor.yaml", "categories/system-log.yaml", "categories/audit-event.yaml"
@@ -227,6 +231,15 @@ BROKEN = [
     ("type", "catalogue.yaml", "access_sha256: ", "access_sha256: x # ", "access_sha256: x"),
     ("missing-key", "catalogue.yaml", "access_sha256: ", "# ", 'version: "2026.1"'),
     ("type", "catalogue.yaml", "guards_sha256: ", "guards_sha256: x # ", "guards_sha256: x"),
+    # P1.1-identity, L1: without the operator, its offices and the day of the review nothing starts.
+    ("missing-key", "catalogue.yaml", OPERATOR, "", 'version: "2026.1"'),
+    ("missing-key", "catalogue.yaml", ORGANISATION, "", 'version: "2026.1"'),
+    ("missing-key", "catalogue.yaml", "  definition_reviewed: ", "  # ", "organisation:"),
+    ("missing-key", "catalogue.yaml", "    contact: ", "    # ", "  database_manager:"),
+    ("type", "catalogue.yaml", '"2026-11-01"', '"2026-11-31"', "definition_reviewed: "),
+    ("type", "catalogue.yaml", '"2026-11-01"', "November", "definition_reviewed: "),
+    ("unknown-key", "catalogue.yaml", "  definition_reviewed: ", "  motto: none\n  definition_reviewed: ", "  motto: "),
+    ("empty", "catalogue.yaml", RISKS, "  risks: []\n", "  risks: []"),
 ]
 
 
@@ -590,3 +603,25 @@ def test_nobody_is_granted_what_operators_auditors_and_background_workers_must_n
     granted = {role for c in catalogue.categories.values() for grant in c.grants if grant.operations & plaintext for role in grant.roles}
 
     assert not granted & {"operator", "auditor", "upkeep-worker", "legal-approver", "order-courier"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("cvv", "CVV2", "cvv_number", "card-cvc", "Security Code", "card_verification_value", "pin", "PIN code", "pinBlock", "pin number"),
+        *("track", "track_1", "Track 2 data", "magnetic stripe", "card number", "PAN"),
+        *("קוד אבטחה", "קוד האבטחה", "3 ספרות בגב", "קוד סודי", "קוד פין", "פס מגנטי", "מספר כרטיס אשראי"),
+    ],
+)
+def test_names_of_card_secrets_are_refused_however_they_are_spelled(catalogue: Catalogue, name: str) -> None:
+    """L40, PCI DSS 3.3.1: as a field and as a key of free-form data."""
+    assert catalogue.never_stored.is_card_secret(name)
+    with pytest.raises(InvalidArgumentError) as caught:
+        catalogue.category("site-visitor").check_fields({name: "123"}, partial=True)
+
+    assert caught.value.reason == "SAD_FORBIDDEN"
+
+
+@pytest.mark.parametrize("name", ["company", "pinned", "tracking_number", "card_type", "panel", "קוד לקוח", "כרטיסייה"])
+def test_names_that_only_look_like_card_secrets_are_let_through(catalogue: Catalogue, name: str) -> None:
+    assert not catalogue.never_stored.is_card_secret(name)

@@ -276,17 +276,6 @@ def test_an_identifier_that_cannot_be_used_is_named_by_field_and_kind() -> None:
     assert (refused.field, refused.metadata) == ("email", {"kind": "email"})
 
 
-def test_content_of_a_level_that_is_not_kept_is_refused() -> None:
-    category = CATALOGUE.category("incoming-message")
-    level = replace(category.levels["report"], retained=False)
-    without = replace(category, levels=MappingProxyType({**category.levels, "report": level}))
-
-    refused = refusal(message(), vault(without=without))
-
-    assert isinstance(refused, FailedPreconditionError)
-    assert refused.reason == "CONTENT_NOT_RETAINED"
-
-
 def test_an_interval_that_ends_before_it_begins_is_refused() -> None:
     fields = {"real_number": "0502345678", "assigned_number": "0522345678", "service": "NUM2", "valid_from": "2026-01-01T00:00:00Z"}
 

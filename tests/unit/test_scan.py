@@ -6,10 +6,11 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stdnum import luhn
 
 from vault.errors import InvalidArgumentError
 from vault.masking import MaskStyle, mask
-from vault.scan import find_card_number, find_personal_data, refuse_card_data
+from vault.scan import find_card_number, find_personal_data, find_security_code, refuse_card_data
 
 # Published test numbers of the card schemes; no account stands behind them.
 CARDS = [
@@ -84,8 +85,7 @@ def test_telephone_numbers_side_by_side_are_no_card(text: str) -> None:
 
 @given(st.text(alphabet="0123456789", min_size=13, max_size=19), st.sampled_from([" ", "-", "  ", " - "]))
 def test_card_number_is_found_exactly_if_it_has_an_issuer_and_a_check_digit(digits: str, separator: str) -> None:
-    doubled = [int(digit) * (2 if place % 2 else 1) for place, digit in enumerate(reversed(digits))]
-    sound = sum(value - 9 if value > 9 else value for value in doubled) % 10 == 0
+    sound = luhn.is_valid(digits)
     issuers = (
         *("4", *(str(number) for number in range(51, 56)), *(str(number) for number in range(2221, 2721)), "34", "37"),
         *(*(str(number) for number in range(300, 306)), "36", "38", *(str(number) for number in range(3528, 3590))),
@@ -116,6 +116,47 @@ def test_security_code_is_found_however_it_is_written(text: str) -> None:
         refuse_card_data(text, field="extra")
 
     assert refused.value.reason == "SAD_FORBIDDEN"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "card PIN: 1234",
+        "the PIN of my card is 4321",
+        "credit card pin code 123456",
+        "ATM pin 1234",
+        "debit card, pin block: 4821",
+        "קוד סודי של הכרטיס 1234",
+        "כרטיס אשראי, קוד סודי: 1234",
+        "קוד האבטחה 123",
+        "שלוש הספרות שבגב: 123",
+        f"%B{CARDS[0]}^LEVI/DANA^29121010000000000000?",
+        f";{CARDS[0]}=29121010000012345678?",
+    ],
+)
+def test_pin_and_stripe_of_a_card_are_found_in_both_languages(text: str) -> None:
+    """L40: PCI DSS 3.3.1, not even encrypted."""
+    assert find_security_code(text)
+    with pytest.raises(InvalidArgumentError) as refused:
+        refuse_card_data(text, field="body")
+
+    assert refused.value.reason == "SAD_FORBIDDEN"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "your PIN is 123456",
+        "קוד סודי לכניסה: 123456",
+        "card ends with 1234",
+        "credit of 1234 was given",
+        "order 1234567890123=2024",
+        "track 4 of the record",
+    ],
+)
+def test_codes_that_businesses_send_to_sign_in_with_are_no_card_data(text: str) -> None:
+    """Harm: every second message would be refused."""
+    refuse_card_data(text, field="body")
 
 
 @pytest.mark.parametrize("text", ["cvv", "cvv12", "cvv 12345", "the cvv of 2 cards", "recvv123", "code 123"])
@@ -156,6 +197,16 @@ def test_card_data_in_a_free_field_is_refused_without_repeating_it(text: str, re
 )
 def test_personal_data_in_a_justification_is_found(text: str, kind: str) -> None:
     assert find_personal_data(text) == kind
+
+
+@given(st.text(alphabet="0123456789", min_size=9, max_size=9))
+def test_an_identity_number_is_nine_digits_with_a_right_check_digit(digits: str) -> None:
+    """§2B, free fields. Compared with the rule itself: every second digit is doubled, the digits of all are added."""
+    added = sum(sum(map(int, str(int(digit) * (1 + place % 2)))) for place, digit in enumerate(digits))
+
+    assert (find_personal_data(f"id {digits}") in {"id-number", "phone"}) == (
+        (added % 10 == 0 and digits != "000000000") or find_personal_data(f"id {digits}") == "phone"
+    )
 
 
 @pytest.mark.parametrize(

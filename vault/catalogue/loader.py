@@ -1,7 +1,7 @@
 """Reads the catalogue from its files and refuses a bad one.
 
-Files: `catalogue.yaml` (version, legal entities, products), `roles.yaml`, `purposes.yaml`, `never-stored.yaml`, and one file per category in
-`categories/`, named after it. They are part of the package; a deployment may name a directory of its own.
+Files: `catalogue.yaml` (version, legal entities, what the database definition says, products), `roles.yaml`, `purposes.yaml`, `never-stored.yaml`,
+and one file per category in `categories/`, named after it. They are part of the package; a deployment may name a directory of its own.
 
 Rules:
 - Everything must be listed where it belongs: an unknown key, name, type or level is refused, with file and line.
@@ -11,6 +11,7 @@ Rules:
 import hashlib
 import re
 from collections.abc import Mapping
+from datetime import date
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -18,13 +19,27 @@ from types import MappingProxyType
 
 from vault.catalogue.category_file import CONTENT_LEVELS, Known, read_category, read_description
 from vault.catalogue.document import CatalogueError, Node, parse
-from vault.catalogue.model import Catalogue, Category, ConsentBasis, Description, Entity, NeverStored, Purpose, Role
+from vault.catalogue.model import (
+    Catalogue,
+    Category,
+    ConsentBasis,
+    Description,
+    Entity,
+    Holder,
+    NeverStored,
+    Officer,
+    Organisation,
+    Purpose,
+    Risk,
+    Role,
+)
 
 __all__ = ["CatalogueError", "load"]
 
 _CATEGORIES = "categories"
 _SINGLE_FILES = ("catalogue.yaml", "never-stored.yaml", "purposes.yaml", "roles.yaml")
 _VERSION = re.compile(r"[0-9]{4}\.[0-9]{1,4}")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -38,7 +53,9 @@ def load(path: Path | None = None) -> Catalogue:
     """
     contents = _read(path if path is not None else resources.files("vault.catalogue"))
     nodes = {file: parse(_decode(content, file), file) for file, content in contents.items()}
-    head = nodes["catalogue.yaml"].record(["version", "guards_sha256", "access_sha256", "operator", "affiliate", "products"])
+    head = nodes["catalogue.yaml"].record(
+        ["version", "guards_sha256", "access_sha256", "operator", "affiliate", "organisation", "products"]
+    )
     never_stored = _never_stored(nodes["never-stored.yaml"])
     operator, affiliate = _entity(head["operator"]), _entity(head["affiliate"])
     if operator.id == affiliate.id:
@@ -57,6 +74,7 @@ def load(path: Path | None = None) -> Catalogue:
         access_sha256=_matching(head["access_sha256"], _SHA256, "a digest is 64 hex characters"),
         operator=operator,
         affiliate=affiliate,
+        organisation=_organisation(head["organisation"]),
         products=MappingProxyType(dict(known.products)),
         roles=known.roles,
         purposes=known.purposes,
@@ -103,6 +121,45 @@ def _matching(node: Node, pattern: re.Pattern[str], rule: str) -> str:
 def _entity(node: Node) -> Entity:
     record = node.record(["id", "name"])
     return Entity(record["id"].name(), read_description(record["name"]))
+
+
+def _organisation(node: Node) -> Organisation:
+    offices = ("database_manager", "security_officer", "privacy_officer")
+    addresses = ("operator_address", "affiliate_address", "transfers")
+    record = node.record(["definition_reviewed", *addresses, *offices, "holders", "risks"])
+    officers = {name: _officer(record[name]) for name in offices}
+    texts = {name: read_description(record[name]) for name in addresses}
+    if not record["risks"].items():
+        record["risks"].fail("empty", "at least one risk is needed")
+    return Organisation(
+        definition_reviewed=_day(record["definition_reviewed"]),
+        operator_address=texts["operator_address"],
+        affiliate_address=texts["affiliate_address"],
+        database_manager=officers["database_manager"],
+        security_officer=officers["security_officer"],
+        privacy_officer=officers["privacy_officer"],
+        transfers=texts["transfers"],
+        holders=tuple(Holder(*_pair(item, "name", "processing")) for item in record["holders"].items()),
+        risks=tuple(Risk(*_pair(item, "risk", "measure")) for item in record["risks"].items()),
+    )
+
+
+def _officer(node: Node) -> Officer:
+    record = node.record(["office", "contact"])
+    return Officer(read_description(record["office"]), record["contact"].text())
+
+
+def _pair(node: Node, first: str, second: str) -> tuple[Description, Description]:
+    record = node.record([first, second])
+    return read_description(record[first]), read_description(record[second])
+
+
+def _day(node: Node) -> date:
+    text = _matching(node, _DAY, "a day is written like 2026-11-01")
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        node.fail("type", "there is no such day")
 
 
 def _roles(node: Node) -> Mapping[str, Role]:

@@ -9,6 +9,7 @@ No I/O; files are read by `loader.py`.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import date
 
 from vault.catalogue import check
 from vault.catalogue.check import Value
@@ -41,16 +42,20 @@ __all__ = [
     "FieldType",
     "Grant",
     "HeldAs",
+    "Holder",
     "Level",
     "Minors",
     "NeverStored",
+    "Officer",
     "Operation",
+    "Organisation",
     "Party",
     "Purpose",
     "Recipient",
     "Responsibility",
     "Retention",
     "RetentionEvent",
+    "Risk",
     "Role",
     "RowKind",
     "Sensitivity",
@@ -200,6 +205,50 @@ class Entity:
 
     id: str
     name: Description
+
+
+@dataclass(frozen=True, slots=True)
+class Officer:
+    """Who answers for something: an office, and where it is reached."""
+
+    office: Description
+    contact: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Somebody else by whom data is processed, and what they do."""
+
+    name: Description
+    processing: Description
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """What could happen to the data, and what is done against it."""
+
+    risk: Description
+    measure: Description
+
+
+@dataclass(frozen=True, slots=True)
+class Organisation:
+    """What the database definition says beside the categories (L1).
+
+    Attributes:
+        definition_reviewed: when it was last looked through.
+        transfers: what goes abroad.
+    """
+
+    definition_reviewed: date
+    operator_address: Description
+    affiliate_address: Description
+    database_manager: Officer
+    security_officer: Officer
+    privacy_officer: Officer
+    transfers: Description
+    holders: tuple[Holder, ...]
+    risks: tuple[Risk, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +402,7 @@ class Catalogue:
     access_sha256: str
     operator: Entity
     affiliate: Entity
+    organisation: Organisation
     products: Mapping[str, Description]
     roles: Mapping[str, Role]
     purposes: Mapping[str, Purpose]

@@ -1,4 +1,4 @@
-"""`pii-vault tenant …`: tenants, the requests of their customers, and people's confidentiality agreements."""
+"""`pii-vault tenant …`: tenants, what they decide about themselves, requests of their customers, jobs, confidentiality agreements."""
 
 import hashlib
 from pathlib import Path
@@ -6,20 +6,24 @@ from typing import Annotated
 
 import typer
 
-from vault.cli.options import RequestId, moment
+from vault.cli.options import RequestId, moment, pairs
 from vault.cli.session import reported, show, vault
 from vault.v1.access_service_pb2 import RegisterNdaRequest
-from vault.v1.resources_pb2 import Tenant
+from vault.v1.resources_pb2 import ContentLevel, Tenant, TransportPolicy
 from vault.v1.tenant_service_pb2 import (
     CloseCustomerRequestRequest,
+    CloseJobRequest,
     CreateTenantRequest,
     GetTenantRequest,
     ListTenantsRequest,
     OpenCustomerRequestRequest,
+    OpenJobRequest,
     UpdateTenantRequest,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Tenants, requests of their customers, confidentiality agreements.")
+app = typer.Typer(
+    no_args_is_help=True, help="Tenants: content levels, edge transport, customer requests, jobs; confidentiality agreements."
+)
 TenantId = Annotated[str, typer.Argument(help="Tenant id.", show_default=False)]
 
 
@@ -67,6 +71,72 @@ def update(
         show(client.call(client.tenants.UpdateTenant, request))
 
 
+@app.command()
+def levels(
+    tenant: TenantId,
+    setting: Annotated[
+        list[str] | None,
+        typer.Argument(help="LEVEL[/CHANNEL]=on, =off or =DAYS, e.g. report=on report/SMS=30 system-file=off.", show_default=False),
+    ] = None,
+    etag: Annotated[str, typer.Option(help="Version that was read.")] = "",
+) -> None:
+    """Say at which content levels content is kept, for how many days; the catalogue's for every level that is not named."""
+    request = UpdateTenantRequest(tenant=Tenant(name=f"tenants/{tenant}", etag=etag))
+    request.tenant.content_levels.extend(_level(place, said) for place, said in pairs(setting or [], "SETTING").items())
+    request.update_mask.paths.append("content_levels")
+    with reported(), vault() as client:
+        show(client.call(client.tenants.UpdateTenant, request))
+
+
+@app.command()
+def transport(
+    tenant: TenantId,
+    service: Annotated[
+        list[str] | None, typer.Argument(help="Edge service that may be unencrypted: WEB, API, WS, FTP, SFTP, SAFE.", show_default=False)
+    ] = None,
+    signer: Annotated[str, typer.Option(help="Who signed for it on the tenant's side; a role or an id, not a name.")] = "",
+    risk_text: Annotated[str, typer.Option(help="Version of the text about the risk.")] = "",
+    signed: Annotated[str, typer.Option(help="When it was signed.")] = "",
+    until: Annotated[str, typer.Option(help="When it ends; twelve months after the signature at the latest.")] = "",
+    etag: Annotated[str, typer.Option(help="Version that was read.")] = "",
+) -> None:
+    """Say at which edge services data may come unencrypted; none, unless some are named. Never to the vault itself."""
+    request = UpdateTenantRequest(tenant=Tenant(name=f"tenants/{tenant}", etag=etag))
+    request.tenant.transport_policies.extend(
+        TransportPolicy(
+            edge_service=name,
+            plaintext_allowed=True,
+            signer=signer,
+            risk_text_version=risk_text,
+            sign_time=moment(signed, "--signed"),
+            expire_time=moment(until, "--until"),
+        )
+        for name in service or []
+    )
+    request.update_mask.paths.append("transport_policies")
+    with reported(), vault() as client:
+        show(client.call(client.tenants.UpdateTenant, request))
+
+
+@app.command("open-job")
+def open_job(
+    tenant: TenantId,
+    until: Annotated[str, typer.Option(help="When it ends; at most 30 days ahead.", show_default=False)],
+    list_id: Annotated[str, typer.Option("--list", help="Distribution list; every list if not given.")] = "",
+) -> None:
+    """Let the messaging engine read a list for a scheduled job."""
+    request = OpenJobRequest(parent=f"tenants/{tenant}", list=list_id, expire_time=moment(until, "--until"))
+    with reported(), vault() as client:
+        show(client.call(client.tenants.OpenJob, request))
+
+
+@app.command("close-job")
+def close_job(name: Annotated[str, typer.Argument(help="tenants/…/jobs/…", show_default=False)]) -> None:
+    """End a job; effective on the next call."""
+    with reported(), vault() as client:
+        show(client.call(client.tenants.CloseJob, CloseJobRequest(name=name)))
+
+
 @app.command("open-request")
 def open_request(
     tenant: TenantId,
@@ -105,3 +175,10 @@ def register_nda(
     )
     with reported(), vault() as client:
         show(client.call(client.access.RegisterNda, request))
+
+
+def _level(place: str, said: str) -> ContentLevel:
+    level, _, channel = place.partition("/")
+    if said not in {"on", "off"} and not (said.isascii() and said.isdecimal()):
+        raise typer.BadParameter("give it as on, off or a number of days", param_hint="SETTING")
+    return ContentLevel(level=level, channel=channel, enabled=said != "off", retention_days=int(said) if said.isdecimal() else 0)

@@ -17,14 +17,16 @@ from vault import crypto, names
 from vault.crypto import DataKey, Place
 from vault.errors import AbortedError, NotFoundError, VaultError
 from vault.names import RecordName
-from vault.operations import idempotency, log
+from vault.operations import due, idempotency, log
 from vault.operations.attempt import Attempt, Justification, Receipt
 from vault.operations.core import Vault, active_tenant
 from vault.operations.decision import Facts, gather, require
 from vault.operations.idempotency import Answer, RequestKey
 from vault.operations.keyring import TenantKeys
+from vault.operations.levels import Levels, as_chosen, levels_of
 from vault.operations.preparing import Prepared, RecordInput, expiry, prepare
 from vault.operations.subjects import PartKey, Resolved, resolve_subjects, token_of, unusable_subjects
+from vault.operations.transport import check_record, plaintext_channels
 from vault.policy.decide import Allowed, Operation
 from vault.store import records as record_store
 from vault.store.database import Connection
@@ -73,11 +75,12 @@ async def create_records(vault: Vault, tenant: str, calls: Sequence[CreateCall])
     prepared = [[_prepared(vault, tenant, record) for record in call.records] for call in calls]
     async with vault.database.write() as connection:
         row, keys = await active_tenant(vault, connection, tenant, hold=True)
+        levels = await levels_of(vault, connection, row)
         outcomes: list[list[Outcome]] = []
         for call, items in zip(calls, prepared, strict=True):
             try:
                 facts = await gather(vault, connection, call.attempt, row, required=False)
-                outcomes.append(await _store_call(vault, connection, keys, facts, call, items))
+                outcomes.append(await _store_call(vault, connection, keys, facts, levels, call, items))
             except AbortedError:
                 # Something of this call may be written already: the transaction ends, and each of its calls is tried alone.
                 raise
@@ -102,14 +105,19 @@ async def _store_call(
     connection: Connection,
     keys: TenantKeys,
     facts: Facts,
+    levels: Levels,
     call: CreateCall,
     items: Sequence[Prepared | VaultError],
 ) -> list[Outcome]:
     if (answer := await idempotency.earlier_answer(connection, keys, call.request)) is not None:
         return [_named(keys.tenant, name, answer.receipt) for name in answer.ids]
     # What is kept under a request id is the whole answer, so such a call succeeds or fails as one, like an atomic one.
-    unusable = await unusable_subjects(vault, connection, keys.tenant, {item.subject for item in items if isinstance(item, Prepared)})
-    decisions = [_decision(vault, facts, call.attempt, item, unusable) for item in items]
+    prepared = [item for item in items if isinstance(item, Prepared)]
+    unusable = await unusable_subjects(vault, connection, keys.tenant, {item.subject for item in prepared})
+    plaintext = await plaintext_channels(vault, connection, keys.tenant, prepared)
+    items = [_chosen(item, levels, plaintext) for item in items]
+    asked = as_chosen(vault, levels)
+    decisions = [_decision(asked, facts, call.attempt, item, unusable) for item in items]
     refused = next((decision for decision in decisions if isinstance(decision, VaultError)), None)
     if refused is not None and (call.atomic or call.request.request_id):
         raise refused
@@ -122,6 +130,19 @@ async def _store_call(
         ids = tuple(f"{name.subject}/{name.record}" for name in stored)
         await idempotency.keep(vault, connection, keys, call.request, Answer(ids, receipts[0]))
     return [decision if isinstance(decision, VaultError) else next(created) for decision in decisions]
+
+
+def _chosen(item: Prepared | VaultError, levels: Levels, plaintext: frozenset[str]) -> Prepared | VaultError:
+    """The item as the tenant's settings have it: kept for as long as they say, or refused."""
+    if isinstance(item, VaultError):
+        return item
+    try:
+        levels.check(item.category, item.level, item.metadata)
+        check_record(item, plaintext)
+    except VaultError as error:
+        return error
+    days = levels.days(item.category, item.level, item.metadata)
+    return item if days is None else replace(item, kept_days=days)
 
 
 def _decision(
@@ -183,7 +204,7 @@ def index_rows(keys: TenantKeys, record_id: str, item: Prepared, position: int, 
 def record_row(vault: Vault, item: Prepared, *, owner: str, import_id: str) -> RecordRow:
     """The record without its parts."""
     now = vault.clock()
-    return RecordRow(
+    row = RecordRow(
         record_id=names.new_id(),
         subject_id=owner,
         category=item.category.name,
@@ -194,10 +215,11 @@ def record_row(vault: Vault, item: Prepared, *, owner: str, import_id: str) -> R
         occur_time=item.occur_time,
         valid_from=item.valid_from,
         valid_to=item.valid_to,
-        expire_time=expiry(item.category, item.level, item.metadata, created=now, occurred=item.occur_time),
+        expire_time=expiry(item.category, item.level, item.metadata, created=now, occurred=item.occur_time, kept_days=item.kept_days),
         metadata=item.metadata,
         version=1,
     )
+    return replace(row, due_time=due.next_due(item.category, row, {name for part in item.parts for name in part.fields}))
 
 
 async def _append(

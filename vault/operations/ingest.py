@@ -22,6 +22,7 @@ from vault.operations.decision import gather, require
 from vault.operations.keyring import TenantKeys
 from vault.operations.merging import Merged, merge_records
 from vault.operations.preparing import Prepared, RecordInput, check_list, prepare
+from vault.operations.transport import PLAINTEXT, check_ingress, require_policy
 from vault.policy.decide import Operation
 from vault.store import imports as import_store
 from vault.store.database import Connection
@@ -48,6 +49,7 @@ class Header:
     channel: str
     source_digest: bytes = field(repr=False)
     repeat: str = ""
+    ingress: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +94,19 @@ async def begin_import(vault: Vault, attempt: Attempt, tenant: str, header: Head
 
     Raises:
         InvalidArgumentError: UNKNOWN_CATEGORY, LIST_REQUIRED, FIELD_INVALID.
+        FailedPreconditionError: PLAINTEXT_CHANNEL_FORBIDDEN.
         VaultError: as the policy says.
     """
     _check_header(vault, header)
+    ingress = check_ingress(header.ingress)
     attempt.operation, attempt.category = "import", header.category
     async with vault.database.write() as connection:
         row, keys = await active_tenant(vault, connection, tenant, hold=True)
         facts = await gather(vault, connection, attempt, row, required=False)
         for category in _categories(header):
             require(vault, attempt, facts, operation=Operation.CREATE, category=category, list_id=header.list_id)
+        if ingress == PLAINTEXT:
+            await require_policy(vault, connection, tenant, category=header.category, channel=header.channel)
         source = b"\0".join([header.source_digest, header.category.encode(), header.list_id.encode(), header.repeat.encode()])
         tokens = keys.digests("import-source", source)
         known = await import_store.find_import(connection, tenant, tokens)
@@ -113,6 +119,7 @@ async def begin_import(vault: Vault, attempt: Attempt, tenant: str, header: Head
                 source_token=tokens[0],
                 category=header.category,
                 list_id=header.list_id,
+                ingress=ingress,
                 now=vault.clock(),
             )
     attempt.resource = f"tenants/{tenant}/imports/{import_id}"

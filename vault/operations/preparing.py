@@ -13,7 +13,7 @@ from vault import names
 from vault.catalogue.check import check_of_age
 from vault.catalogue.fields import Field, FieldType, Storage
 from vault.catalogue.model import Category, Minors, RetentionEvent, Value
-from vault.errors import FailedPreconditionError, InvalidArgumentError, ResourceExhaustedError
+from vault.errors import InvalidArgumentError, ResourceExhaustedError
 from vault.identifiers import IdentifierKind, normalise
 from vault.operations.core import Vault
 from vault.scan import find_contact, refuse_card_data, scrub
@@ -64,7 +64,7 @@ class PreparedPart:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One record, ready to be sealed."""
+    """One record, ready to be sealed; `kept_days` if its tenant keeps it for fewer days than the catalogue says."""
 
     category: Category
     level: str
@@ -75,6 +75,7 @@ class Prepared:
     occur_time: datetime | None
     valid_from: datetime | None
     valid_to: datetime | None
+    kept_days: int | None = None
 
 
 def prepare(vault: Vault, record: RecordInput, *, owner_follows: bool = False) -> Prepared:
@@ -87,12 +88,12 @@ def prepare(vault: Vault, record: RecordInput, *, owner_follows: bool = False) -
     Raises:
         InvalidArgumentError: UNKNOWN_CATEGORY, CATEGORY_NOT_COLLECTED, UNKNOWN_FIELD, FIELD_REQUIRED, FIELD_INVALID, SAD_FORBIDDEN,
             PAN_IN_FREE_FIELD, IDENTIFIER_INVALID, NO_USABLE_IDENTIFIER, LEVEL_INVALID, NAME_INVALID.
-        FailedPreconditionError: CONTENT_NOT_RETAINED, the tenant keeps no content at that level.
+        FailedPreconditionError: CATEGORY_HELD_AS_REGISTER.
         ResourceExhaustedError: RECORD_TOO_LARGE.
     """
     category = vault.catalogue.category(record.category)
     category.check_storable()
-    _check_level(category, record.level)
+    category.retention_at(record.level)
     check_list(record.list_id)
     normal = prepare_values(vault, category, record.fields, record.extra)
     parts = []
@@ -196,24 +197,32 @@ def encoded(value: Value) -> bytes:
 
 
 def expiry(
-    category: Category, level: str, metadata: Mapping[str, object], *, created: datetime, occurred: datetime | None
+    category: Category,
+    level: str,
+    metadata: Mapping[str, object],
+    *,
+    created: datetime,
+    occurred: datetime | None,
+    kept_days: int | None = None,
 ) -> datetime | None:
     """When retention ends, where it counts from a moment that is known when the record is stored.
 
-    Some kinds of records are kept for another time than the rest of their category; the clear fields, `metadata`, tell them apart.
+    Some kinds of records are kept for another time than the rest of their category; the clear fields, `metadata`, tell them apart. `kept_days` is for
+    how long the tenant keeps them, if for less than the catalogue says.
 
     Raises:
         InvalidArgumentError: FIELD_INVALID, the record happened so late that its retention would end after the calendar does.
     """
     retention = category.retention_at(level, metadata)
+    days = retention.days if kept_days is None else min(kept_days, retention.days)
     try:
         match retention.event:
             case RetentionEvent.CREATED:
-                return created + timedelta(days=retention.days)
+                return created + timedelta(days=days)
             case RetentionEvent.OCCURRED:
-                return (occurred or created) + timedelta(days=retention.days)
+                return (occurred or created) + timedelta(days=days)
             case RetentionEvent.TAX_YEAR_ENDED:
-                return datetime((occurred or created).year + 1, 1, 1, tzinfo=UTC) + timedelta(days=retention.days)
+                return datetime((occurred or created).year + 1, 1, 1, tzinfo=UTC) + timedelta(days=days)
             case RetentionEvent.DELIVERED:
                 # Delivery destroys it at once; this is when it goes if nobody took it.
                 return created + timedelta(days=retention.latest_days)
@@ -222,12 +231,6 @@ def expiry(
     except (OverflowError, ValueError):
         name = category.occur_field
         raise InvalidArgumentError("FIELD_INVALID", f"field '{name}' is too late a moment to be kept from", field=name) from None
-
-
-def _check_level(category: Category, level: str) -> None:
-    category.retention_at(level)
-    if level and not category.levels[level].retained:
-        raise FailedPreconditionError("CONTENT_NOT_RETAINED", f"content of '{category.name}' is not kept at this level")
 
 
 def _check_owner(category: Category, parts: list[PreparedPart], record: RecordInput) -> None:

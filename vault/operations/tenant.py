@@ -13,12 +13,16 @@ from vault.operations import idempotency, log
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, active_tenant, page_limit
 from vault.operations.idempotency import Answer, RequestKey
+from vault.operations.levels import check_levels
 from vault.operations.preparing import check_list
+from vault.operations.transport import Wanted, check_policies
 from vault.store import audit as audit_store
 from vault.store import registers
+from vault.store import settings as settings_store
 from vault.store import tenants as tenant_store
 from vault.store.database import Connection
 from vault.store.registers import CustomerRequestRow
+from vault.store.settings import LevelRow, TransportRow
 from vault.store.tenants import TenantRow
 
 # Purposes that tenants of the first version have no key of.
@@ -27,6 +31,8 @@ _LATER_PURPOSES = ("digest",)
 DEFAULT_REFERENCE_PATTERN = r"[A-Z]{2,10}-\d{1,9}"
 _MAX_PATTERN = 200
 _MAX_DISPLAY_NAME = 100
+
+SETTINGS = ("display_name", "reference_pattern", "content_levels", "transport_policies")
 
 # What staff may be asked to do with a list (P3.2.1-rep): view, change, delete.
 REQUESTABLE = ("reveal", "find", "update", "delete")
@@ -40,6 +46,17 @@ class TenantChange:
     display_name: str | None
     reference_pattern: str | None
     etag: str
+    content_levels: tuple[LevelRow, ...] | None = None
+    transport_policies: tuple[Wanted, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TenantView:
+    """A tenant with what it decided about itself."""
+
+    row: TenantRow
+    content_levels: Sequence[LevelRow] = ()
+    transport_policies: Sequence[TransportRow] = ()
 
 
 async def bootstrap(vault: Vault) -> None:
@@ -95,7 +112,7 @@ async def create_tenant(
         return row, receipt
 
 
-async def get_tenant(vault: Vault, tenant: str) -> TenantRow:
+async def get_tenant(vault: Vault, tenant: str) -> TenantView:
     """Read a tenant.
 
     Raises:
@@ -103,34 +120,39 @@ async def get_tenant(vault: Vault, tenant: str) -> TenantRow:
     """
     async with vault.database.read() as connection:
         row = await tenant_store.get_tenant(connection, tenant)
-    if row is None:
-        raise NotFoundError("TENANT_NOT_FOUND", "no such tenant")
-    return row
+        if row is None:
+            raise NotFoundError("TENANT_NOT_FOUND", "no such tenant")
+        [view] = await _views(connection, [row])
+    return view
 
 
-async def list_tenants(vault: Vault, attempt: Attempt, *, page_size: int, after: str) -> tuple[list[TenantRow], str]:
+async def list_tenants(vault: Vault, attempt: Attempt, *, page_size: int, after: str) -> tuple[list[TenantView], str]:
     """The tenants that the caller may see, and where the next page starts."""
     limit = page_limit(vault, page_size)
     only = None if attempt.caller.tenants is None else sorted(attempt.caller.tenants)
     async with vault.database.read() as connection:
         rows = await tenant_store.list_tenants(connection, after=after, limit=limit + 1, only=only)
-    rows = [row for row in rows if row.tenant_id != SYSTEM_LOG]
-    return rows[:limit], rows[limit - 1].tenant_id if len(rows) > limit else ""
+        rows = [row for row in rows if row.tenant_id != SYSTEM_LOG]
+        views = await _views(connection, rows[:limit])
+    return views, rows[limit - 1].tenant_id if len(rows) > limit else ""
 
 
-async def update_tenant(vault: Vault, attempt: Attempt, tenant: str, change: TenantChange) -> tuple[TenantRow, Receipt]:
-    """Change a tenant's settings.
+async def update_tenant(vault: Vault, attempt: Attempt, tenant: str, change: TenantChange) -> tuple[TenantView, Receipt]:
+    """Change a tenant's settings; content levels and transport policies are replaced whole.
 
     Raises:
         AbortedError: ETAG_MISMATCH.
-        InvalidArgumentError: FIELD_INVALID, the pattern is not a usable regular expression.
+        InvalidArgumentError: FIELD_INVALID, the pattern is not a usable regular expression; LEVEL_INVALID, RETENTION_ABOVE_CEILING.
+        FailedPreconditionError: RISK_ACK_REQUIRED.
     """
+    attempt.operation, attempt.resource = "update-tenant", f"tenants/{tenant}"
+    attempt.fields = tuple(name for name in SETTINGS if getattr(change, name) is not None)
     if change.display_name is not None:
         _check_display_name(change.display_name)
     if change.reference_pattern is not None:
         _check_pattern(change.reference_pattern)
-    attempt.operation, attempt.resource = "update-tenant", f"tenants/{tenant}"
-    attempt.fields = tuple(name for name in ("display_name", "reference_pattern") if getattr(change, name) is not None)
+    levels = None if change.content_levels is None else check_levels(vault.catalogue, change.content_levels)
+    transport = None if change.transport_policies is None else check_policies(change.transport_policies)
     async with vault.database.write() as connection:
         row, keys = await active_tenant(vault, connection, tenant)
         stored = await tenant_store.update_tenant(
@@ -142,9 +164,15 @@ async def update_tenant(vault: Vault, attempt: Attempt, tenant: str, change: Ten
         )
         if not stored:
             raise AbortedError("ETAG_MISMATCH", "the tenant was changed since it was read")
+        who, now = attempt.caller.principal, vault.clock()
+        if levels is not None:
+            await settings_store.replace_levels(connection, tenant, levels, set_by=who, now=now)
+        if transport is not None:
+            await settings_store.replace_transport(connection, tenant, transport, set_by=who)
         [receipt] = await log.append(vault, connection, keys, [attempt])
         changed, _ = await active_tenant(vault, connection, tenant)
-        return changed, receipt
+        [view] = await _views(connection, [changed])
+    return view, receipt
 
 
 async def open_customer_request(
@@ -188,6 +216,13 @@ async def close_customer_request(vault: Vault, attempt: Attempt, name: ChildName
             raise NotFoundError("CUSTOMER_REQUEST_NOT_FOUND", "no such customer request")
         [receipt] = await log.append(vault, connection, keys, [attempt])
     return row, receipt
+
+
+async def _views(connection: Connection, rows: Sequence[TenantRow]) -> list[TenantView]:
+    ids = [row.tenant_id for row in rows]
+    levels = await settings_store.levels_by_tenant(connection, ids)
+    transport = await settings_store.transport_by_tenant(connection, ids)
+    return [TenantView(row, levels.get(row.tenant_id, ()), transport.get(row.tenant_id, ())) for row in rows]
 
 
 def _check_display_name(display_name: str) -> None:

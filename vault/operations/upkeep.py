@@ -1,4 +1,4 @@
-"""What is done in the background, in whichever worker holds the lease: erasures and rotations that are under way, counts of key uses.
+"""What is done in the background, in whichever worker holds the lease: erasures and rotations that are under way, retention, counts of key uses.
 
 Every step is idempotent and takes up where the last commit was (I10). A dependency that is away is tried again at the next turn.
 """
@@ -10,7 +10,7 @@ import structlog
 
 from vault.errors import VaultError
 from vault.names import new_id
-from vault.operations import erase, rotate
+from vault.operations import erase, retain, rotate
 from vault.operations.attempt import Caller
 from vault.operations.core import Vault
 from vault.operations.keyring import WARN_USES
@@ -92,4 +92,5 @@ async def _turn(vault: Vault, holder: str, turn: int) -> bool:
         return False
     if turn % _SELDOM == 0:
         await resume_erasures(vault)
+        await retain.sweep(vault, upkeep_caller())
     return await rotate.advance(vault, upkeep_caller())

@@ -56,6 +56,7 @@ def changes(old: Bundle, new: Bundle) -> list[Change]:
         ("never stored", before.never_stored.names, after.never_stored.names),
         ("card field", dict.fromkeys(before.never_stored.card_fields, ""), dict.fromkeys(after.never_stored.card_fields, "")),
         ("entity", {e.id: e for e in (before.operator, before.affiliate)}, {e.id: e for e in (after.operator, after.affiliate)}),
+        ("organisation", {"definition": before.organisation}, {"definition": after.organisation}),
         ("purpose", before.purposes, after.purposes),
         ("role", before.roles, after.roles),
     ):

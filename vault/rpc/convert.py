@@ -1,6 +1,6 @@
 """Between the messages of vault.v1 and the values of the flows. No rules here."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -17,12 +17,16 @@ from vault.operations.metadata import RecordView, SubjectView
 from vault.operations.order import OrderView
 from vault.operations.preparing import RecordInput
 from vault.operations.reveal import Released
+from vault.operations.tenant import TenantChange, TenantView
+from vault.operations.transport import Wanted
 from vault.policy.decide import View
 from vault.rpc.status import status_of
 from vault.store.erasures import ErasureRow
+from vault.store.jobs import JobRow
 from vault.store.orders import ExportRow
 from vault.store.registers import CustomerRequestRow
 from vault.store.rotations import RotationRow
+from vault.store.settings import LevelRow, TransportRow
 from vault.store.tenants import TenantRow
 from vault.v1 import erasure_service_pb2, legal_service_pb2, operations_service_pb2, resources_pb2, tenant_service_pb2, vault_service_pb2
 
@@ -171,8 +175,8 @@ def subject(tenant: str, item: SubjectView) -> resources_pb2.Subject:
     )
 
 
-def tenant(row: TenantRow) -> resources_pb2.Tenant:
-    """A tenant."""
+def tenant(row: TenantRow, levels: Sequence[LevelRow] = (), transport: Sequence[TransportRow] = ()) -> resources_pb2.Tenant:
+    """A tenant with what it decided about itself."""
     state = resources_pb2.TENANT_STATE_ACTIVE if row.state == "ACTIVE" else resources_pb2.TENANT_STATE_TERMINATED
     return resources_pb2.Tenant(
         name=f"tenants/{row.tenant_id}",
@@ -182,6 +186,43 @@ def tenant(row: TenantRow) -> resources_pb2.Tenant:
         create_time=timestamp(row.create_time),
         etag=str(row.version),
         root_key=row.root_key,
+        content_levels=[
+            resources_pb2.ContentLevel(level=r.level, channel=r.channel, enabled=r.enabled, retention_days=r.retention_days) for r in levels
+        ],
+        transport_policies=[
+            resources_pb2.TransportPolicy(
+                edge_service=r.edge_service,
+                plaintext_allowed=True,
+                signer=r.signer,
+                risk_text_version=r.risk_text_version,
+                sign_time=timestamp(r.sign_time),
+                expire_time=timestamp(r.expire_time),
+            )
+            for r in transport
+        ],
+    )
+
+
+def tenant_view(view: TenantView) -> resources_pb2.Tenant:
+    """A tenant as it was read."""
+    return tenant(view.row, view.content_levels, view.transport_policies)
+
+
+def tenant_change(message: resources_pb2.Tenant, paths: Collection[str]) -> TenantChange:
+    """New settings; what the mask does not name stays as it is."""
+    levels = tuple(LevelRow(item.level, item.channel, item.enabled, item.retention_days) for item in message.content_levels)
+    # What may not be unencrypted is what is not there.
+    transport = tuple(
+        Wanted(item.edge_service, item.signer, item.risk_text_version, moment(item, "sign_time"), moment(item, "expire_time"))
+        for item in message.transport_policies
+        if item.plaintext_allowed
+    )
+    return TenantChange(
+        display_name=message.display_name if "display_name" in paths else None,
+        reference_pattern=message.reference_pattern if "reference_pattern" in paths else None,
+        etag=message.etag,
+        content_levels=levels if "content_levels" in paths else None,
+        transport_policies=transport if "transport_policies" in paths else None,
     )
 
 
@@ -208,6 +249,17 @@ def customer_request(tenant_id: str, row: CustomerRequestRow) -> tenant_service_
         name=str(ChildName(tenant_id, "customerRequests", row.request_id)),
         list=row.list_id,
         operations=row.operations,
+        expire_time=timestamp(row.expire_time),
+        create_time=timestamp(row.create_time),
+        close_time=timestamp(row.close_time),
+    )
+
+
+def job(tenant_id: str, row: JobRow) -> tenant_service_pb2.Job:
+    """A job."""
+    return tenant_service_pb2.Job(
+        name=str(ChildName(tenant_id, "jobs", row.job_id)),
+        list=row.list_id,
         expire_time=timestamp(row.expire_time),
         create_time=timestamp(row.create_time),
         close_time=timestamp(row.close_time),

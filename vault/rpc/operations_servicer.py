@@ -7,7 +7,7 @@ import grpc
 from vault import names
 from vault.errors import InvalidArgumentError
 from vault.names import SYSTEM_LOG
-from vault.operations import rotate, signing
+from vault.operations import definition, readiness, retain, rotate, signing
 from vault.operations.core import Vault
 from vault.operations.rotate import Asked, KeyKind
 from vault.rpc import convert
@@ -18,14 +18,20 @@ from vault.v1 import operations_service_pb2
 from vault.v1.operations_service_pb2 import (
     DropCachedKeysRequest,
     DropCachedKeysResponse,
+    GetDatabaseDefinitionRequest,
+    GetDatabaseDefinitionResponse,
     GetKeyRotationRequest,
     GetKeyRotationResponse,
+    GetReadinessRequest,
+    GetReadinessResponse,
     ListKeyRotationsRequest,
     ListKeyRotationsResponse,
     MoveTenantKeysRequest,
     MoveTenantKeysResponse,
     RotateKeysRequest,
     RotateKeysResponse,
+    RunRetentionRequest,
+    RunRetentionResponse,
 )
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -37,6 +43,22 @@ class OperationsServicer(UnbuiltOperationsServicer):
     def __init__(self, vault: Vault, pages: PageTokens) -> None:
         self._vault = vault
         self._pages = pages
+
+    async def GetDatabaseDefinition(self, request: GetDatabaseDefinitionRequest, context: Context) -> GetDatabaseDefinitionResponse:
+        """Render the database definition document."""
+        found = definition.database_definition(self._vault, request.language)
+        return GetDatabaseDefinitionResponse(document=found.document, policy_version=found.policy_version, stale=found.stale)
+
+    async def GetReadiness(self, request: GetReadinessRequest, context: Context) -> GetReadinessResponse:
+        """Look whether the vault can serve."""
+        found = await readiness.readiness(self._vault)
+        return GetReadinessResponse(ready=found.ready, findings=found.findings)
+
+    async def RunRetention(self, request: RunRetentionRequest, context: Context) -> RunRetentionResponse:
+        """Erase what retention has ended for."""
+        tenant = admit_tenant(names.parse_tenant(request.tenant, field="tenant").tenant) if request.tenant else ""
+        erased, receipt = await retain.run_retention(self._vault, current_attempt(), tenant)
+        return RunRetentionResponse(erased_counts=erased, receipt=convert.receipt(receipt))
 
     async def RotateKeys(self, request: RotateKeysRequest, context: Context) -> RotateKeysResponse:
         """Start rotating a key."""

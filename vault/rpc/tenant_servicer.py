@@ -6,6 +6,7 @@ import grpc
 
 from vault import names
 from vault.errors import InvalidArgumentError
+from vault.operations import job as jobs
 from vault.operations import tenant as tenants
 from vault.operations.core import Vault
 from vault.rpc import convert
@@ -15,6 +16,8 @@ from vault.rpc.unbuilt_servicers import UnbuiltTenantServicer
 from vault.v1.tenant_service_pb2 import (
     CloseCustomerRequestRequest,
     CloseCustomerRequestResponse,
+    CloseJobRequest,
+    CloseJobResponse,
     CreateTenantRequest,
     CreateTenantResponse,
     GetTenantRequest,
@@ -23,16 +26,17 @@ from vault.v1.tenant_service_pb2 import (
     ListTenantsResponse,
     OpenCustomerRequestRequest,
     OpenCustomerRequestResponse,
+    OpenJobRequest,
+    OpenJobResponse,
     UpdateTenantRequest,
     UpdateTenantResponse,
 )
 
 Context = grpc.aio.ServicerContext[Any, Any]
-_SETTINGS = frozenset({"display_name", "reference_pattern"})
 
 
 class TenantServicer(UnbuiltTenantServicer):
-    """Tenants and the requests of their customers."""
+    """Tenants, what they decide about themselves, the requests of their customers, their jobs."""
 
     def __init__(self, vault: Vault, pages: PageTokens) -> None:
         self._vault = vault
@@ -49,27 +53,26 @@ class TenantServicer(UnbuiltTenantServicer):
     async def GetTenant(self, request: GetTenantRequest, context: Context) -> GetTenantResponse:
         """Read a tenant."""
         name = names.parse_tenant(request.name, field="name")
-        return GetTenantResponse(tenant=convert.tenant(await tenants.get_tenant(self._vault, name.tenant)))
+        return GetTenantResponse(tenant=convert.tenant_view(await tenants.get_tenant(self._vault, name.tenant)))
 
     async def ListTenants(self, request: ListTenantsRequest, context: Context) -> ListTenantsResponse:
         """List the tenants that the caller may see."""
         after = self._pages.open(request.page_token, "tenants")
-        rows, following = await tenants.list_tenants(self._vault, current_attempt(), page_size=request.page_size, after=after)
-        return ListTenantsResponse(tenants=[convert.tenant(row) for row in rows], next_page_token=self._pages.seal(following, "tenants"))
+        views, following = await tenants.list_tenants(self._vault, current_attempt(), page_size=request.page_size, after=after)
+        return ListTenantsResponse(
+            tenants=[convert.tenant_view(view) for view in views], next_page_token=self._pages.seal(following, "tenants")
+        )
 
     async def UpdateTenant(self, request: UpdateTenantRequest, context: Context) -> UpdateTenantResponse:
         """Change a tenant's settings."""
         name = names.parse_tenant(request.tenant.name, field="tenant.name")
         paths = set(request.update_mask.paths)
-        if not paths or paths - _SETTINGS:
-            raise InvalidArgumentError("FIELD_MASK_REQUIRED", f"the mask names some of {', '.join(sorted(_SETTINGS))}", field="update_mask")
-        change = tenants.TenantChange(
-            display_name=request.tenant.display_name if "display_name" in paths else None,
-            reference_pattern=request.tenant.reference_pattern if "reference_pattern" in paths else None,
-            etag=request.tenant.etag,
-        )
-        row, receipt = await tenants.update_tenant(self._vault, current_attempt(), name.tenant, change)
-        return UpdateTenantResponse(tenant=convert.tenant(row), receipt=convert.receipt(receipt))
+        if not paths or paths - set(tenants.SETTINGS):
+            message = f"the mask names some of {', '.join(sorted(tenants.SETTINGS))}"
+            raise InvalidArgumentError("FIELD_MASK_REQUIRED", message, field="update_mask")
+        change = convert.tenant_change(request.tenant, paths)
+        view, receipt = await tenants.update_tenant(self._vault, current_attempt(), name.tenant, change)
+        return UpdateTenantResponse(tenant=convert.tenant_view(view), receipt=convert.receipt(receipt))
 
     async def OpenCustomerRequest(self, request: OpenCustomerRequestRequest, context: Context) -> OpenCustomerRequestResponse:
         """Open a customer request."""
@@ -89,3 +92,21 @@ class TenantServicer(UnbuiltTenantServicer):
         name = names.parse_child(request.name, "customerRequests")
         row, receipt = await tenants.close_customer_request(self._vault, current_attempt(), name)
         return CloseCustomerRequestResponse(customer_request=convert.customer_request(name.tenant, row), receipt=convert.receipt(receipt))
+
+    async def OpenJob(self, request: OpenJobRequest, context: Context) -> OpenJobResponse:
+        """Open a job."""
+        tenant = names.parse_tenant(request.parent).tenant
+        row, receipt = await jobs.open_job(
+            self._vault,
+            current_attempt(),
+            tenant,
+            list_id=request.list,
+            expire_time=convert.required_moment(request, "expire_time"),
+        )
+        return OpenJobResponse(job=convert.job(tenant, row), receipt=convert.receipt(receipt))
+
+    async def CloseJob(self, request: CloseJobRequest, context: Context) -> CloseJobResponse:
+        """Close a job."""
+        name = names.parse_child(request.name, "jobs")
+        row, receipt = await jobs.close_job(self._vault, current_attempt(), name)
+        return CloseJobResponse(job=convert.job(name.tenant, row), receipt=convert.receipt(receipt))

@@ -3,7 +3,6 @@
 When one is built, it moves from here to its servicer; a test compares this list with what the contract declares.
 """
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Any, NoReturn
 
 import grpc
@@ -28,12 +27,6 @@ from vault.v1 import (
     operations_service_pb2_grpc as operations_grpc,
 )
 from vault.v1 import (
-    rights_service_pb2 as rights,
-)
-from vault.v1 import (
-    rights_service_pb2_grpc as rights_grpc,
-)
-from vault.v1 import (
     tenant_service_pb2 as tenant,
 )
 from vault.v1 import (
@@ -45,77 +38,6 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 def _unbuilt() -> NoReturn:
     raise UnimplementedError("NOT_BUILT", "the method is declared and not built yet")
-
-
-def _unbuilt_stream() -> Iterator[rights.ExportSubjectDataResponse]:
-    _unbuilt()
-
-
-class RightsServicer(rights_grpc.RightsServiceServicer):
-    """What people may ask about themselves."""
-
-    async def RecordConsent(self, request: rights.RecordConsentRequest, context: Context) -> rights.RecordConsentResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def WithdrawConsent(self, request: rights.WithdrawConsentRequest, context: Context) -> rights.WithdrawConsentResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def SetMarketingPreference(
-        self, request: rights.SetMarketingPreferenceRequest, context: Context
-    ) -> rights.SetMarketingPreferenceResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def ExportSubjectData(
-        self, request: rights.ExportSubjectDataRequest, context: Context
-    ) -> AsyncIterator[rights.ExportSubjectDataResponse]:
-        """Not built yet."""
-        for response in _unbuilt_stream():
-            yield response
-
-    async def RestrictSubject(self, request: rights.RestrictSubjectRequest, context: Context) -> rights.RestrictSubjectResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def LiftRestriction(self, request: rights.LiftRestrictionRequest, context: Context) -> rights.LiftRestrictionResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def ObjectToProcessing(self, request: rights.ObjectToProcessingRequest, context: Context) -> rights.ObjectToProcessingResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def RegisterGuardianConsent(
-        self, request: rights.RegisterGuardianConsentRequest, context: Context
-    ) -> rights.RegisterGuardianConsentResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def WithdrawGuardianConsent(self, request: rights.WithdrawGuardianConsentRequest, context: Context) -> rights.WithdrawGuardianConsentResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def OpenSubjectRequest(self, request: rights.OpenSubjectRequestRequest, context: Context) -> rights.OpenSubjectRequestResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def VerifySubjectRequest(self, request: rights.VerifySubjectRequestRequest, context: Context) -> rights.VerifySubjectRequestResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def ExtendSubjectRequest(self, request: rights.ExtendSubjectRequestRequest, context: Context) -> rights.ExtendSubjectRequestResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def CloseSubjectRequest(self, request: rights.CloseSubjectRequestRequest, context: Context) -> rights.CloseSubjectRequestResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def ListSubjectRequests(self, request: rights.ListSubjectRequestsRequest, context: Context) -> rights.ListSubjectRequestsResponse:
-        """Not built yet."""
-        _unbuilt()
 
 
 class UnbuiltLegalServicer(legal_grpc.LegalServiceServicer):
@@ -161,7 +83,7 @@ class UnbuiltLegalServicer(legal_grpc.LegalServiceServicer):
 
 
 class UnbuiltTenantServicer(tenant_grpc.TenantServiceServicer):
-    """The end of a contract, jobs."""
+    """The end of a contract."""
 
     async def TerminateTenant(self, request: tenant.TerminateTenantRequest, context: Context) -> tenant.TerminateTenantResponse:
         """Not built yet."""
@@ -170,14 +92,6 @@ class UnbuiltTenantServicer(tenant_grpc.TenantServiceServicer):
     async def GetTerminationReport(
         self, request: tenant.GetTerminationReportRequest, context: Context
     ) -> tenant.GetTerminationReportResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def OpenJob(self, request: tenant.OpenJobRequest, context: Context) -> tenant.OpenJobResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def CloseJob(self, request: tenant.CloseJobRequest, context: Context) -> tenant.CloseJobResponse:
         """Not built yet."""
         _unbuilt()
 
@@ -199,21 +113,7 @@ class UnbuiltAuditServicer(audit_grpc.AuditServiceServicer):
 
 
 class UnbuiltOperationsServicer(operations_grpc.OperationsServiceServicer):
-    """Definition document, readiness, retention, replay."""
-
-    async def GetDatabaseDefinition(
-        self, request: operations.GetDatabaseDefinitionRequest, context: Context
-    ) -> operations.GetDatabaseDefinitionResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def GetReadiness(self, request: operations.GetReadinessRequest, context: Context) -> operations.GetReadinessResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def RunRetention(self, request: operations.RunRetentionRequest, context: Context) -> operations.RunRetentionResponse:
-        """Not built yet."""
-        _unbuilt()
+    """Replay of erasures."""
 
     async def ReplayErasures(self, request: operations.ReplayErasuresRequest, context: Context) -> operations.ReplayErasuresResponse:
         """Not built yet."""

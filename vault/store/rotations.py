@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -80,6 +80,22 @@ async def tenants_with_rotations(connection: AsyncConnection) -> list[str]:
     """Tenants of which a rotation is under way."""
     query = select(key_rotations.c.tenant_id).where(key_rotations.c.state == "RUNNING").distinct().order_by(key_rotations.c.tenant_id)
     return [row.tenant_id for row in await connection.execute(query)]
+
+
+async def count_incomplete(connection: AsyncConnection) -> int:
+    """How many keys, by the newest rotation of each, could not be rotated whole."""
+    c = key_rotations.c
+    newer = key_rotations.alias()
+    later = select(newer.c.rotation_id).where(
+        newer.c.tenant_id == c.tenant_id,
+        newer.c.kind == c.kind,
+        newer.c.subject_id == c.subject_id,
+        newer.c.root_key == c.root_key,
+        newer.c.state == "COMPLETE",
+        newer.c.create_time > c.create_time,
+    )
+    query = select(func.count()).select_from(key_rotations).where(c.state == "INCOMPLETE", ~later.exists())
+    return (await connection.execute(query)).scalar_one()
 
 
 async def list_rotations(connection: AsyncConnection, tenant: str, *, after: str, limit: int) -> list[RotationRow]:

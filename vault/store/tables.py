@@ -204,9 +204,13 @@ records = Table(
     Column("expire_time", UtcTime, nullable=True),
     Column("metadata", JSON, nullable=False),
     Column("version", Integer, nullable=False),
+    # When retention has something to do about it next: a field that goes before the record does, or the record's own end. Null for never yet.
+    Column("due_time", UtcTime, nullable=True),
     PrimaryKeyConstraint("tenant_id", "record_id"),
     Index(None, "tenant_id", "subject_id", "category"),
     Index(None, "tenant_id", "list_id", "category", "subject_id"),
+    # Category and level stand in front, so that what is left of a level that was switched off is found as well.
+    Index(None, "tenant_id", "category", "level", "due_time"),
 )
 
 record_parts = Table(

@@ -18,6 +18,11 @@ def upgrade() -> None:
     op.execute("UPDATE imports SET ingress = 'TLS'")
     with op.batch_alter_table("imports") as imports:
         imports.alter_column("ingress", existing_type=sa.Text(), nullable=False)
+    with op.batch_alter_table("records") as records:
+        records.add_column(sa.Column("due_time", sa.DateTime(timezone=True), nullable=True))
+    # The first sweep looks at every record once and says when it is to be looked at next.
+    op.execute("UPDATE records SET due_time = create_time")
+    op.create_index(op.f("ix_records_tenant_id_category_level_due_time"), "records", ["tenant_id", "category", "level", "due_time"])
     op.create_table(
         "access_reviews",
         sa.Column("tenant_id", sa.Text(), nullable=False),
@@ -234,6 +239,9 @@ def downgrade() -> None:
     op.drop_table("subject_requests")
     op.drop_table("suppressions")
     op.drop_table("transport_policies")
+    op.drop_index(op.f("ix_records_tenant_id_category_level_due_time"), table_name="records")
+    with op.batch_alter_table("records") as records:
+        records.drop_column("due_time")
     with op.batch_alter_table("imports") as imports:
         imports.drop_column("ingress")
     with op.batch_alter_table("tenants") as tenants:

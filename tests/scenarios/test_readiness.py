@@ -1,0 +1,150 @@
+"""What readiness says: words and counts, never an id; and that it says so only while it is so."""
+
+import re
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from tests.builders import contact, create, id_of, outgoing, subject_of
+from tests.faults import quiet
+from tests.serving import Serving
+from vault.catalogue.loader import load
+from vault.operations.keyring import WARN_USES
+from vault.store import rotations as rotation_store
+from vault.store import tables
+from vault.store.rotations import RotationRow
+from vault.v1.operations_service_pb2 import GetReadinessRequest, GetReadinessResponse, RunRetentionRequest
+
+REVIEWED = load().organisation.definition_reviewed
+DAY = timedelta(days=1)
+
+
+async def looked(served: Serving) -> GetReadinessResponse:
+    operator = served.service("operator")
+    return await operator.call(operator.operations.GetReadiness, GetReadinessRequest())
+
+
+async def findings(served: Serving) -> dict[str, int]:
+    """Count by word; 1 where a finding has none."""
+    found = {}
+    for finding in (await looked(served)).findings:
+        told = re.fullmatch(r"([A-Z][A-Z_]+)(?::? (\d+))?", finding)
+        assert told, finding
+        found[told[1]] = int(told[2] or 1)
+    return found
+
+
+def rotation(moment: datetime, state: str, rotation_id: str) -> RotationRow:
+    return RotationRow(
+        tenant_id="acme",
+        rotation_id=rotation_id,
+        kind="DATA",
+        subject_id="",
+        state=state,
+        root_key="",
+        version=2,
+        position="",
+        done_count=1,
+        total_count=2,
+        failed_count=1 if state == "INCOMPLETE" else 0,
+        requester="operator",
+        create_time=moment,
+        finish_time=moment,
+    )
+
+
+@pytest.fixture
+def fresh(served: Serving) -> Serving:
+    """A vault on the day on which its definition was looked through: what the calendar does is no finding here."""
+    served.clock.offset = datetime.combine(REVIEWED, time(12), UTC) - datetime.now(UTC)
+    return served
+
+
+async def test_a_vault_at_rest_is_ready_and_has_nothing_to_look_at(fresh: Serving) -> None:
+    await fresh.create_tenants()
+
+    answer = await looked(fresh)
+
+    assert (answer.ready, list(answer.findings)) == (True, [])
+
+
+async def test_a_definition_that_nobody_looked_through_is_told(fresh: Serving) -> None:
+    """L1: thirteen months."""
+    fresh.clock.offset += timedelta(days=396)
+
+    assert await findings(fresh) == {"DEFINITION_STALE": 1}
+    assert (await looked(fresh)).ready
+
+
+async def test_worn_keys_are_counted(fresh: Serving) -> None:
+    """NIST SP 800-38D §8.3."""
+    await fresh.create_tenants()
+    async with fresh.vault.database.write() as connection:
+        key = tables.tenant_keys.c
+        await connection.execute(
+            update(tables.tenant_keys).where(key.tenant_id == "acme", key.purpose.in_(["data", "text"])).values(use_count=WARN_USES)
+        )
+
+    assert await findings(fresh) == {"KEYS_WORN": 2}
+
+
+async def test_a_rotation_that_ended_incomplete_is_told_until_another_one_is_complete(fresh: Serving) -> None:
+    await fresh.create_tenants()
+    await quiet(fresh)
+    moment = fresh.clock()
+    async with fresh.vault.database.write() as connection:
+        await rotation_store.insert_rotation(connection, rotation(moment, "INCOMPLETE", "a" * 26))
+    told = await findings(fresh)
+    async with fresh.vault.database.write() as connection:
+        await rotation_store.insert_rotation(connection, rotation(moment + DAY, "COMPLETE", "b" * 26))
+
+    assert list(told.values()) == [1]
+    assert next(iter(told)).startswith("ROTATION")
+    assert await findings(fresh) == {}
+
+
+async def test_what_is_a_day_overdue_is_counted_until_it_is_swept(fresh: Serving) -> None:
+    """A7: an hour late is no finding, a day late is one; no id of anybody is told."""
+    await fresh.create_tenants()
+    await quiet(fresh)
+    person = subject_of((await create(fresh.service("acme-app"), contact())).name)
+    item = outgoing(person, "system-log")
+    item.fields["submitted_at"].text = fresh.clock().isoformat()
+    logged = await create(fresh.service("engine"), item)
+
+    fresh.clock.offset += 7 * DAY + timedelta(hours=1)
+    late = await findings(fresh)
+    fresh.clock.offset += DAY
+    overdue = await looked(fresh)
+    operator = fresh.service("operator")
+    await operator.call(operator.operations.RunRetention, RunRetentionRequest())
+
+    assert late == {}
+    assert overdue.ready
+    assert [re.sub(r"[^A-Z_0-9]+", " ", finding) for finding in overdue.findings] == ["RETENTION_OVERDUE 1"]
+    assert not [finding for finding in overdue.findings if id_of(logged.name) in finding or id_of(person) in finding or "acme" in finding]
+    assert await findings(fresh) == {}
+
+
+async def test_without_its_root_key_a_vault_is_not_ready(fresh: Serving, tmp_path: Path) -> None:
+    await fresh.create_tenants()
+    [key] = [path for path in fresh.home.iterdir() if path.name.startswith("root") and path.is_file()]
+    key.rename(tmp_path / "elsewhere")
+
+    away = await looked(fresh)
+    (tmp_path / "elsewhere").rename(key)
+    back = await looked(fresh)
+
+    assert not away.ready
+    assert [re.sub(r"[^A-Z_].*", "", finding) for finding in away.findings] == ["ROOT_KEY_UNAVAILABLE"]
+    assert back.ready
+
+
+async def test_only_the_operator_is_told(fresh: Serving) -> None:
+    app = fresh.service("acme-app")
+
+    refused = await app.refused(app.operations.GetReadiness, GetReadinessRequest())
+
+    assert refused.reason == "ROLE_NOT_ALLOWED"

@@ -1,0 +1,230 @@
+"""Retention: what is due goes, and nothing else.
+
+Rules:
+- A record goes when its retention ends, and content of a level that the tenant does not keep at once; a field that is kept for fewer days than its
+  record is taken out of it. `due.py` says when.
+- A batch is one commit with its entries: one per category for what was erased, and one for what was taken out.
+- A batch that is done twice changes nothing, and a crash costs the batch that was under way (I10).
+- A part that cannot be opened now keeps its field, and is tried again after a while; it keeps nothing else waiting.
+"""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from weakref import WeakKeyDictionary
+
+import structlog
+
+from vault import crypto
+from vault.catalogue.model import Category
+from vault.crypto import Place
+from vault.errors import DataLossError, VaultError
+from vault.names import SYSTEM_LOG
+from vault.operations import due, log
+from vault.operations.attempt import Attempt, Caller, Receipt
+from vault.operations.core import Vault, active_tenant, keys_of_parts, readable_parts, usable_keys
+from vault.operations.keyring import TenantKeys
+from vault.operations.levels import Levels, levels_of
+from vault.operations.reveal import open_part
+from vault.store import records as record_store
+from vault.store import retention as retention_store
+from vault.store import tenants as tenant_store
+from vault.store.database import Connection, Database
+from vault.store.records import PartRow, ReadableRow, RecordRow
+
+OPERATION = "retain"
+# One batch holds its locks for some milliseconds.
+_BATCH = 200
+# In one turn of the background, so that erasures and rotations are not kept waiting.
+_BATCHES_PER_TURN = 20
+_EVERY_SECONDS = 60.0
+_AGAIN = timedelta(hours=1)
+
+_log = structlog.get_logger()
+_next_turn: "WeakKeyDictionary[Database, float]" = WeakKeyDictionary()
+
+
+@dataclass(slots=True)
+class Done:
+    """What a sweep did: records erased by category, and whether it stopped before the end."""
+
+    erased: Counter[str] = field(default_factory=Counter)
+    stripped: Counter[str] = field(default_factory=Counter)
+    is_more: bool = False
+
+
+async def run_retention(vault: Vault, attempt: Attempt, tenant: str) -> tuple[Mapping[str, int], Receipt]:
+    """Sweep one tenant, or every tenant if none is named, until nothing is due.
+
+    Raises:
+        NotFoundError: TENANT_NOT_FOUND.
+        KeyUnavailableError: a root key does not answer; asked about every tenant, the sweep goes on with the others.
+    """
+    done = Done()
+    if tenant:
+        await _sweep_tenant(vault, attempt.caller, tenant, done, most=None)
+    else:
+        await _sweep_all(vault, attempt.caller, done, most=None)
+    attempt.operation, attempt.count = OPERATION, done.erased.total()
+    attempt.resource = f"tenants/{tenant}" if tenant else ""
+    async with vault.database.write() as connection:
+        system = await log.system_keys(vault, connection)
+        [receipt] = await log.append(vault, connection, system, [replace(attempt, tenant="")])
+    return dict(done.erased), receipt
+
+
+async def sweep(vault: Vault, caller: Caller) -> None:
+    """A turn of the background: every tenant, once a minute, or sooner if the last turn did not come to the end."""
+    now = time.monotonic()
+    if now < _next_turn.get(vault.database, 0.0):
+        return
+    done = Done()
+    await _sweep_all(vault, caller, done, most=_BATCHES_PER_TURN)
+    if not done.is_more:
+        _next_turn[vault.database] = now + _EVERY_SECONDS
+    if done.erased or done.stripped:
+        _log.info("retention swept", count=done.erased.total())
+
+
+async def count_overdue(vault: Vault, connection: Connection, tenant: str, *, since: timedelta) -> int:
+    """How many of a tenant's records were due that long ago and are there still."""
+    return await retention_store.count_due(connection, tenant, vault.clock() - since, Levels().swept(vault.catalogue))
+
+
+async def _sweep_all(vault: Vault, caller: Caller, done: Done, *, most: int | None) -> None:
+    after = ""
+    while True:
+        async with vault.database.read() as connection:
+            page = await tenant_store.tenant_ids(connection, after=after)
+        if not page:
+            return
+        for tenant in page:
+            try:
+                if tenant != SYSTEM_LOG:
+                    await _sweep_tenant(vault, caller, tenant, done, most=most)
+            except VaultError as error:
+                # One tenant whose root key is away keeps no other waiting.
+                _log.warning("retention delayed", resource=f"tenants/{tenant}", reason=error.reason)
+        after = page[-1]
+
+
+async def _sweep_tenant(vault: Vault, caller: Caller, tenant: str, done: Done, *, most: int | None) -> None:
+    batches = 0
+    while await _has_due(vault, tenant):
+        if most is not None and batches == most:
+            done.is_more = True
+            return
+        batches += 1
+        await _sweep_batch(vault, caller, tenant, done)
+
+
+async def _has_due(vault: Vault, tenant: str) -> bool:
+    """Look before a writing transaction is opened: mostly there is nothing."""
+    async with vault.database.read() as connection:
+        row, _ = await active_tenant(vault, connection, tenant)
+        where = (await levels_of(vault, connection, row)).swept(vault.catalogue)
+        return await retention_store.has_due(connection, tenant, vault.clock(), where)
+
+
+async def _sweep_batch(vault: Vault, caller: Caller, tenant: str, done: Done) -> None:
+    erased: Counter[str] = Counter()
+    stripped: Counter[str] = Counter()
+    async with vault.database.write() as connection:
+        row, keys = await active_tenant(vault, connection, tenant, hold=True)
+        levels = await levels_of(vault, connection, row)
+        now = vault.clock()
+        rows = await retention_store.due_records(connection, tenant, now, levels.swept(vault.catalogue), limit=_BATCH)
+        over = {item.record_id for item in rows if is_over(vault.catalogue.category(item.category), item, levels, now)}
+        gone, left = [item for item in rows if item.record_id in over], [item for item in rows if item.record_id not in over]
+        await retention_store.delete_records(connection, tenant, [item.record_id for item in gone])
+        taken = await _take_fields(vault, connection, keys, left, now)
+        entries = [
+            *_entries(caller, tenant, gone, {}),
+            *_entries(caller, tenant, [item for item in left if item.record_id in taken], taken),
+        ]
+        if entries:
+            await log.append(vault, connection, keys, entries)
+        erased.update(item.category for item in gone)
+        stripped.update(item.category for item in left if item.record_id in taken)
+    # Counted once it is committed.
+    done.erased.update(erased)
+    done.stripped.update(stripped)
+
+
+def is_over(category: Category, row: RecordRow, levels: Levels, now: datetime) -> bool:
+    """Whether a record is to go now: its time is over, or its content is not kept at its level."""
+    end = due.end_of(category, row)
+    return (end is not None and end <= now) or not levels.is_kept(category, row.level, row.metadata)
+
+
+async def _take_fields(
+    vault: Vault, connection: Connection, keys: TenantKeys, rows: Sequence[RecordRow], now: datetime
+) -> dict[str, frozenset[str]]:
+    """Take the fields whose time is over out of records, and note when each is to be looked at next; what was taken, by record."""
+    parts: dict[str, list[ReadableRow]] = defaultdict(list)
+    for part in await readable_parts(vault, connection, keys.tenant, [row.record_id for row in rows]):
+        parts[part.record_id].append(part)
+    opened = [part for found in parts.values() for part in found if part.tenant_key_version is not None]
+    keys = await keys_of_parts(vault, connection, keys, {part.tenant_key_version for part in opened if part.tenant_key_version})
+    taken: dict[str, frozenset[str]] = {}
+    times: dict[str, datetime | None] = {}
+    for row in rows:
+        category = vault.catalogue.category(row.category)
+        over = due.fields_due(category, row, now)
+        present = {name for part in parts[row.record_id] for name in crypto.field_names(part.sealed)}
+        held = present & over
+        try:
+            removed = frozenset().union(*[await _reseal(vault, connection, keys, part, over) for part in parts[row.record_id]])
+        except DataLossError as error:
+            _log.warning("field not taken out", resource=f"tenants/{keys.tenant}", reason=error.reason)
+            removed = frozenset()
+        if removed:
+            taken[row.record_id] = removed
+        if held - removed:
+            times[row.record_id] = now + _AGAIN
+        else:
+            times[row.record_id] = due.next_due(category, row, present - removed)
+    await retention_store.set_due(connection, keys.tenant, times)
+    return taken
+
+
+async def _reseal(vault: Vault, connection: Connection, keys: TenantKeys, part: ReadableRow, over: Collection[str]) -> frozenset[str]:
+    """Seal a part without some fields, and forget their tokens; which of them it had. A person who is being erased has no key, and soon no part."""
+    held = frozenset(over) & frozenset(crypto.field_names(part.sealed))
+    usable = (await usable_keys(vault, connection, keys.tenant, [part.subject_id])).get(part.subject_id) if held else None
+    if usable is None or part.wrapped is None:
+        return frozenset()
+    fields = {name: value for name, value in open_part(keys, part, None).items() if name not in held}
+    key = crypto.unwrap_subject_key(
+        usable.wrapped,
+        version=usable.version,
+        under=keys.version("data", usable.tenant_key_version),
+        tenant=keys.tenant,
+        subject=part.subject_id,
+    )
+    sealed = crypto.seal_fields(fields, under=key, at=Place(keys.tenant, part.subject_id, part.record_id))
+    await record_store.replace_part(connection, keys.tenant, PartRow(part.record_id, part.role, part.subject_id, key.version, sealed))
+    await record_store.delete_index_fields(connection, keys.tenant, part.record_id, sorted(held))
+    return held
+
+
+def _entries(caller: Caller, tenant: str, rows: Sequence[RecordRow], taken: Mapping[str, Collection[str]]) -> list[Attempt]:
+    """One entry per category: of records that are gone, or of fields that are."""
+    by_category: dict[str, list[RecordRow]] = defaultdict(list)
+    for row in rows:
+        by_category[row.category].append(row)
+    return [
+        Attempt(
+            caller=caller,
+            operation=OPERATION,
+            tenant=tenant,
+            category=category,
+            fields=tuple(sorted({name for row in found for name in taken.get(row.record_id, ())})),
+            records=tuple(row.record_id for row in found),
+            subjects=tuple(dict.fromkeys(row.subject_id for row in found)),
+            count=len(found),
+        )
+        for category, found in sorted(by_category.items())
+    ]

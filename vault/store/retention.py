@@ -1,0 +1,108 @@
+"""Which records retention has something to do about, and what it did.
+
+They are found by category, level and the time at which something falls due, which one index leads to; a batch at a time. Records of
+somebody who is being erased are left to the erasure, which counted them.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vault.store.records import RecordRow
+from vault.store.tables import records, subjects
+
+_RECORD = tuple(records.c[name] for name in RecordRow.__dataclass_fields__)
+
+
+@dataclass(frozen=True, slots=True)
+class Off:
+    """Content that a tenant does not keep.
+
+    Attributes:
+        field: clear field that tells the channel; empty for every record of the category.
+        channels: the channels whose content is not kept.
+    """
+
+    category: str
+    level: str
+    field: str = ""
+    channels: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """Where a sweep looks: categories that are kept as records, their levels, and what the tenant does not keep."""
+
+    categories: Collection[str]
+    levels: Collection[str]
+    off: Sequence[Off] = ()
+
+
+async def due_records(connection: AsyncConnection, tenant: str, now: datetime, where: Swept, *, limit: int) -> list[RecordRow]:
+    """Some records about which something is to be done, locked until the transaction ends."""
+    # Locked by primary key, which is how everybody else locks records: two who lock several do not wait for each other.
+    ids = [row.record_id for row in await connection.execute(_due(tenant, now, where, limit))]
+    if not ids:
+        return []
+    query = select(*_RECORD).where(records.c.tenant_id == tenant, records.c.record_id.in_(ids)).order_by(records.c.record_id)
+    return [RecordRow(*row) for row in await connection.execute(query.with_for_update())]
+
+
+async def has_due(connection: AsyncConnection, tenant: str, now: datetime, where: Swept) -> bool:
+    """Whether there is any such record."""
+    return (await connection.execute(_due(tenant, now, where, 1))).first() is not None
+
+
+async def count_due(connection: AsyncConnection, tenant: str, before: datetime, where: Swept) -> int:
+    """How many records were due by a moment and are there still."""
+    query = select(func.count()).select_from(records).where(_by(tenant, before, where), _is_free(tenant))
+    return (await connection.execute(query)).scalar_one()
+
+
+async def delete_records(connection: AsyncConnection, tenant: str, ids: Sequence[str]) -> None:
+    """Delete records; parts and index entries go with them."""
+    if ids:
+        await connection.execute(delete(records).where(records.c.tenant_id == tenant, records.c.record_id.in_(ids)))
+
+
+async def set_due(connection: AsyncConnection, tenant: str, times: Mapping[str, datetime | None]) -> None:
+    """Note when each record is to be looked at next."""
+    if not times:
+        return
+    statement = (
+        update(records)
+        .where(records.c.tenant_id == tenant, records.c.record_id == bindparam("b_record"))
+        .values(due_time=bindparam("b_due", type_=records.c.due_time.type))
+    )
+    await connection.execute(statement, [{"b_record": record, "b_due": time} for record, time in times.items()])
+
+
+def _due(tenant: str, now: datetime, where: Swept, limit: int) -> Select[tuple[str]]:
+    found = or_(_by(tenant, now, where), *(_is_off(tenant, item) for item in where.off))
+    return select(records.c.record_id).where(found, _is_free(tenant)).limit(limit)
+
+
+def _by(tenant: str, moment: datetime, where: Swept) -> ColumnElement[bool]:
+    return and_(
+        records.c.tenant_id == tenant,
+        records.c.category.in_(sorted(where.categories)),
+        records.c.level.in_(sorted(where.levels)),
+        records.c.due_time <= moment,
+    )
+
+
+def _is_off(tenant: str, off: Off) -> ColumnElement[bool]:
+    same = and_(records.c.tenant_id == tenant, records.c.category == off.category, records.c.level == off.level)
+    return and_(same, records.c.metadata[off.field].as_string().in_(sorted(off.channels))) if off.field else same
+
+
+def _is_free(tenant: str) -> ColumnElement[bool]:
+    """Whether the owner of a record is not being erased; a look by primary key."""
+    owner = subjects.c
+    being_erased = select(owner.subject_id).where(
+        owner.tenant_id == tenant, owner.subject_id == records.c.subject_id, owner.state == "ERASING"
+    )
+    return ~being_erased.exists()
