@@ -128,6 +128,8 @@ async def open_vault(settings: Settings, *, clock: Callable[[], datetime] = _now
         except AbortedError:
             # Another worker made the system log at the same moment; now it is there.
             await tenant.bootstrap(vault)
+        # Before the transaction that needs them: a root key that is slow is waited for here.
+        await vault.keyring.warm(database, SYSTEM_LOG)
         await signing.introduce(vault, former=_former_signing_key(settings.signing_key))
     except BaseException:
         await database.close()

@@ -40,7 +40,7 @@ def upkeep_caller() -> Caller:
 
 
 async def run(vault: Vault) -> None:
-    """Turn after turn, until cancelled; the counts of the last turn are stored on the way out."""
+    """Turn after turn, until cancelled; on the way out the counts of the last turn are stored and the lease is given back."""
     holder, turn = new_id(), 0
     try:
         while True:
@@ -54,6 +54,7 @@ async def run(vault: Vault) -> None:
             await asyncio.sleep(0 if busy else _EVERY)
     finally:
         await count_uses(vault)
+        await _give_back(vault, holder)
 
 
 async def resume_erasures(vault: Vault) -> None:
@@ -78,6 +79,15 @@ async def count_uses(vault: Vault) -> None:
         return
     if worn:
         _log.warning("keys near their limit of uses", count=worn)
+
+
+async def _give_back(vault: Vault, holder: str) -> None:
+    """Whoever serves next need not wait for the lease to run out."""
+    try:
+        async with vault.database.write() as connection:
+            await rotation_store.give_back_lease(connection, _LEASE, holder=holder)
+    except VaultError as error:
+        _log.warning("lease not given back", reason=error.reason)
 
 
 async def _turn(vault: Vault, holder: str, turn: int) -> bool:

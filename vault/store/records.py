@@ -344,7 +344,13 @@ async def records_after(connection: AsyncConnection, tenant: str, after: str, *,
 
 async def sample_records(connection: AsyncConnection, tenant: str, *, limit: int) -> list[str]:
     """Some records that have parts; ids are random, so the first ones are as good as any."""
-    query = select(record_parts.c.record_id).where(record_parts.c.tenant_id == tenant).order_by(record_parts.c.record_id).distinct().limit(limit)
+    query = (
+        select(record_parts.c.record_id)
+        .where(record_parts.c.tenant_id == tenant)
+        .order_by(record_parts.c.record_id)
+        .distinct()
+        .limit(limit)
+    )
     return [row.record_id for row in await connection.execute(query)]
 
 
@@ -374,10 +380,12 @@ async def delete_index_roles(connection: AsyncConnection, tenant: str, roles: Se
     await connection.execute(statement, [{"b_record": record, "b_role": role} for record, role in roles])
 
 
-async def has_index_before(connection: AsyncConnection, tenant: str, version: int) -> bool:
-    """Whether any index entry was made with an older index key."""
-    query = select(index_entries.c.record_id).where(index_entries.c.tenant_id == tenant, index_entries.c.index_version < version).limit(1)
-    return (await connection.execute(query)).first() is not None
+async def count_index_before(connection: AsyncConnection, tenant: str, version: int) -> int:
+    """How many index entries were made with an older index key."""
+    query = (
+        select(func.count()).select_from(index_entries).where(index_entries.c.tenant_id == tenant, index_entries.c.index_version < version)
+    )
+    return (await connection.execute(query)).scalar_one()
 
 
 async def parts_sealed_before(
