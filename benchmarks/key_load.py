@@ -119,7 +119,7 @@ def measure(work: Path, *, quick: bool, say: Callable[[str], None]) -> Section:
 
 
 def _plan(*, quick: bool) -> Plan:
-    seconds, subjects = (1.5, 8_000) if quick else (5.0, 40_000)
+    seconds, subjects = (1.5, 20_000) if quick else (5.0, 80_000)
     return Plan((_CELL,), 5, timedelta(seconds=0.5), timedelta(seconds=seconds), subjects, 0, 4, 1)
 
 

@@ -62,11 +62,11 @@ async def measure(work: Path, address: URL, *, quick: bool, say: Callable[[str],
             "data_rotation_by": {below: {"median": s.median, "least": s.least, "greatest": s.greatest} for below, s in ratios.items()},
         }
     note = (
-        f"In process, without a port: start to COMPLETE, {rounds} rounds after one to warm up; all take turns; medians, least and greatest in "
-        f"brackets; ratios are formed within a round. A rotation does {BATCH} rows a transaction: reads and locks them, unwraps and wraps, writes, notes its "
-        "position. The plain UPDATE writes random bytes of the same length into a copy of the table, by primary key, with as many rows a commit; "
-        "the one UPDATE has the database make the bytes. Rows are subject keys for DATA, records with two indexed fields each for INDEX, parts "
-        "of one person for SUBJECT."
+        f"In process, without a port: start to COMPLETE, {rounds} rounds after one to warm up, in which all take turns. Medians, least and greatest "
+        f"in brackets; ratios are formed within a round. A rotation does {BATCH} rows a transaction: reads and locks them, unwraps and wraps, "
+        "writes, notes its position. The plain UPDATE writes random bytes of the same length into a copy of the table, by primary key, with as "
+        "many rows a commit; the one UPDATE has the database make the bytes. Rows are subject keys for DATA, records with two indexed fields "
+        "each for INDEX, parts of one person for SUBJECT. PostgreSQL has its statistics up to date."
     )
     return Section("rotation", "Rotation throughput", note, _HEAD, rows, data, errors=0)
 

@@ -26,6 +26,7 @@ from vault import crypto, names
 from vault.catalogue.model import Category
 from vault.crypto import DataKey, Place
 from vault.errors import (
+    AbortedError,
     AlreadyExistsError,
     CiphertextInvalidError,
     DataLossError,
@@ -52,7 +53,7 @@ from vault.store.database import Connection
 from vault.store.records import IndexRow, PartRow, ReadableRow
 from vault.store.rotations import RotationRow
 from vault.store.subjects import SubjectKeyRow
-from vault.store.tenants import TenantRow
+from vault.store.tenants import TenantKeyRow, TenantRow
 
 # One batch holds its locks for some milliseconds.
 _BATCH = 200
@@ -106,6 +107,7 @@ async def start_rotation(vault: Vault, attempt: Attempt, asked: Asked) -> tuple[
         KeyUnavailableError: the root key does not answer; nothing was started.
     """
     _check(asked)
+    fresh = await _fresh(vault, asked)
     attempt.operation, attempt.rule = "rotate-keys", f"key:{asked.kind.value.lower()}"
     attempt.subjects = (asked.subject,) if asked.subject else ()
     async with vault.database.write() as connection:
@@ -121,7 +123,7 @@ async def start_rotation(vault: Vault, attempt: Attempt, asked: Asked) -> tuple[
         running = await rotation_store.running_rotation(connection, of, asked.kind.value, subject=asked.subject, root_key=asked.root_key)
         if running is not None:
             raise AlreadyExistsError("ROTATION_RUNNING", "the key is being rotated", rotation=running)
-        version, total = await _begin(vault, connection, asked, tenant, keys)
+        version, total = await _begin(vault, connection, asked, tenant, keys, fresh)
         now = vault.clock()
         is_done = asked.kind in _AT_REST
         row = RotationRow(
@@ -241,7 +243,23 @@ def _check(asked: Asked) -> None:
         raise InvalidArgumentError("FIELD_INVALID", "only a rotation of a root key names one", field="root_key")
 
 
-async def _begin(vault: Vault, connection: Connection, asked: Asked, tenant: TenantRow | None, keys: TenantKeys) -> tuple[int, int]:
+async def _fresh(vault: Vault, asked: Asked) -> TenantKeyRow | None:
+    """The new version of a tenant's key, made before the transaction: a root key that is slow must not hold it open."""
+    purpose = asked.kind.value.lower()
+    if not asked.tenant or asked.kind is KeyKind.SUBJECT:
+        return None
+    async with vault.database.read() as connection:
+        row = await tenant_store.get_tenant(connection, asked.tenant)
+        stored = await tenant_store.tenant_key_rows(connection, asked.tenant)
+    if row is None or row.state != "ACTIVE":
+        return None
+    newest = max((key.version for key in stored if key.purpose == purpose), default=0)
+    return await vault.keyring.fresh(asked.tenant, purpose, newest + 1, root_key=row.root_key)
+
+
+async def _begin(
+    vault: Vault, connection: Connection, asked: Asked, tenant: TenantRow | None, keys: TenantKeys, fresh: TenantKeyRow | None
+) -> tuple[int, int]:
     """Make the new version. Its number, and how many things will be done anew."""
     if tenant is None:
         vault.keyring.provider(asked.root_key)
@@ -250,8 +268,9 @@ async def _begin(vault: Vault, connection: Connection, asked: Asked, tenant: Ten
         return await _begin_subject(vault, connection, keys, asked.subject)
     purpose = asked.kind.value.lower()
     version = keys.newest(purpose).version + 1
-    row = await vault.keyring.fresh(tenant.tenant_id, purpose, version, root_key=tenant.root_key)
-    await tenant_store.insert_tenant_keys(connection, tenant.tenant_id, [row], vault.clock())
+    if fresh is None or (fresh.version, fresh.root_key) != (version, tenant.root_key):
+        raise AbortedError("CONCURRENT_CHANGE", "another call changed the tenant's keys, try again")
+    await tenant_store.insert_tenant_keys(connection, tenant.tenant_id, [fresh], vault.clock())
     await tenant_store.bump_epoch(connection, tenant.tenant_id)
     if asked.kind is KeyKind.INDEX:
         return version, await record_store.count_records(connection, tenant.tenant_id)

@@ -4,6 +4,7 @@ Every step is idempotent and takes up where the last commit was (I10). A depende
 """
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 import structlog
@@ -43,6 +44,11 @@ async def run(vault: Vault) -> None:
     """Turn after turn, until cancelled; on the way out the counts of the last turn are stored and the lease is given back."""
     holder, turn = new_id(), 0
     try:
+        if vault.database.is_sqlite:
+            # One process alone serves the file: whoever held a lease is gone.
+            with suppress(VaultError):
+                async with vault.database.write() as connection:
+                    await rotation_store.clear_leases(connection)
         while True:
             busy = False
             try:

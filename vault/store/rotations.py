@@ -126,6 +126,11 @@ async def take_lease(connection: AsyncConnection, name: str, *, holder: str, now
     return made.rowcount == 1
 
 
+async def clear_leases(connection: AsyncConnection) -> None:
+    """Drop every lease: for a database that one process alone serves, whose predecessor may have been killed."""
+    await connection.execute(delete(leases).where(leases.c.tenant_id == SYSTEM_LOG))
+
+
 async def give_back_lease(connection: AsyncConnection, name: str, *, holder: str) -> None:
     """Let the next one have a lease at once, if it is the holder's."""
     await connection.execute(delete(leases).where(leases.c.tenant_id == SYSTEM_LOG, leases.c.name == name, leases.c.holder == holder))
