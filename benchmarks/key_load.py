@@ -42,6 +42,7 @@ _HEAD = [
     "p99",
     "by idle p50, p95, p99",
     "rows rotated/s",
+    "moving",
     "server CPU",
 ]
 _POLL = 0.1  # seconds

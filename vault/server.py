@@ -186,7 +186,7 @@ async def start(settings: Settings, *, clock: Callable[[], datetime] = _now) -> 
         VaultError: CONFIG_INVALID, SCHEMA_OUTDATED, KEYS_UNAVAILABLE, CATALOGUE_INVALID, DATABASE_IN_USE, PORT_UNAVAILABLE, …
     """
     async with AsyncExitStack() as undo:
-        lock = _single_process(settings)
+        lock = single_process(settings)
         if lock is not None:
             undo.callback(lock.close)
         vault, provider = await open_vault(settings, clock=clock)
@@ -393,7 +393,7 @@ def _tracing(settings: Settings) -> tuple[TracerProvider | None, list[Any]]:
     return provider, [aio_server_interceptor(tracer_provider=provider)]  # type: ignore[no-untyped-call]
 
 
-def _single_process(settings: Settings) -> TextIO | None:
+def single_process(settings: Settings) -> TextIO | None:
     """A SQLite file is served by one process: the log's order is kept by a lock inside it. However a path to it is spelled, it is one file."""
     url = settings.database_url.get_secret_value()
     if not url.startswith("sqlite"):

@@ -5,7 +5,8 @@ Every step is idempotent and takes up where the last commit was (I10). A depende
 
 import asyncio
 from contextlib import suppress
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -27,6 +28,14 @@ _SELDOM = 10
 _log = structlog.get_logger()
 
 
+@dataclass(slots=True)
+class _Lease:
+    """Who holds it, and from when on it is renewed; a moment before that it is good for two thirds of its time."""
+
+    holder: str
+    renew_from: datetime
+
+
 def upkeep_caller() -> Caller:
     """Who background work is recorded as."""
     return Caller(
@@ -42,7 +51,7 @@ def upkeep_caller() -> Caller:
 
 async def run(vault: Vault) -> None:
     """Turn after turn, until cancelled; on the way out the counts of the last turn are stored and the lease is given back."""
-    holder, turn = new_id(), 0
+    lease, turn = _Lease(new_id(), vault.clock()), 0
     try:
         if vault.database.is_sqlite:
             # One process alone serves the file: whoever held a lease is gone.
@@ -52,7 +61,7 @@ async def run(vault: Vault) -> None:
         while True:
             busy = False
             try:
-                busy = await _turn(vault, holder, turn)
+                busy = await _turn(vault, lease, turn)
             except VaultError as error:
                 _log.warning("upkeep delayed", reason=error.reason)
             turn += 1
@@ -60,7 +69,7 @@ async def run(vault: Vault) -> None:
             await asyncio.sleep(0 if busy else _EVERY)
     finally:
         await count_uses(vault)
-        await _give_back(vault, holder)
+        await _give_back(vault, lease.holder)
 
 
 async def resume_erasures(vault: Vault) -> None:
@@ -87,6 +96,16 @@ async def count_uses(vault: Vault) -> None:
         _log.warning("keys near their limit of uses", count=worn)
 
 
+async def _hold_lease(vault: Vault, lease: _Lease) -> bool:
+    """Whether the lease is ours; renewed when a third of it has passed, because every renewal is a commit of its own."""
+    now = vault.clock()
+    if not lease.renew_from - _LASTING / 3 <= now < lease.renew_from:
+        async with vault.database.write() as connection:
+            mine = await rotation_store.take_lease(connection, _LEASE, holder=lease.holder, now=now, lasting=_LASTING)
+        lease.renew_from = now + _LASTING / 3 if mine else now
+    return now < lease.renew_from
+
+
 async def _give_back(vault: Vault, holder: str) -> None:
     """Whoever serves next need not wait for the lease to run out."""
     try:
@@ -96,15 +115,13 @@ async def _give_back(vault: Vault, holder: str) -> None:
         _log.warning("lease not given back", reason=error.reason)
 
 
-async def _turn(vault: Vault, holder: str, turn: int) -> bool:
+async def _turn(vault: Vault, lease: _Lease, turn: int) -> bool:
     """One turn. Whether there is more to do at once."""
     if turn % _SELDOM == 0:
         await count_uses(vault)
     if not await rotate.is_pending(vault) and turn % _SELDOM:
         return False
-    async with vault.database.write() as connection:
-        mine = await rotation_store.take_lease(connection, _LEASE, holder=holder, now=vault.clock(), lasting=_LASTING)
-    if not mine:
+    if not await _hold_lease(vault, lease):
         return False
     if turn % _SELDOM == 0:
         await resume_erasures(vault)
