@@ -21,7 +21,7 @@ from vault.store import tenants as tenant_store
 
 _LEASE = "upkeep"
 _LASTING = timedelta(seconds=30)
-_EVERY = 1.0
+_EVERY = timedelta(seconds=1)
 # Turns between two looks at erasures and use counts.
 _SELDOM = 10
 
@@ -49,8 +49,18 @@ def upkeep_caller() -> Caller:
     )
 
 
-async def run(vault: Vault) -> None:
-    """Turn after turn, until cancelled; on the way out the counts of the last turn are stored and the lease is given back."""
+async def is_set_within(event: asyncio.Event, time: timedelta) -> bool:
+    """Wait for an event, no longer than told. Whether it is set."""
+    try:
+        async with asyncio.timeout(time.total_seconds()):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def run(vault: Vault, stopping: asyncio.Event) -> None:
+    """Turn after turn, until told to stop; on the way out the counts of the last turn are stored and the lease is given back."""
     lease, turn = _Lease(new_id(), vault.clock()), 0
     try:
         if vault.database.is_sqlite:
@@ -58,7 +68,7 @@ async def run(vault: Vault) -> None:
             with suppress(VaultError):
                 async with vault.database.write() as connection:
                     await rotation_store.clear_leases(connection)
-        while True:
+        while not stopping.is_set():
             busy = False
             try:
                 busy = await _turn(vault, lease, turn)
@@ -66,7 +76,7 @@ async def run(vault: Vault) -> None:
                 _log.warning("upkeep delayed", reason=error.reason)
             turn += 1
             # A rotation under way goes on at once, after whoever waits for the loop or the database.
-            await asyncio.sleep(0 if busy else _EVERY)
+            await is_set_within(stopping, timedelta(0) if busy else _EVERY)
     finally:
         await count_uses(vault)
         await _give_back(vault, lease.holder)
