@@ -22,6 +22,7 @@ from vault.store import tenants as tenant_store
 _LEASE = "upkeep"
 _LASTING = timedelta(seconds=30)
 _EVERY = timedelta(seconds=1)
+_REST = 9
 # Turns between two looks at erasures and use counts.
 _SELDOM = 10
 
@@ -69,14 +70,15 @@ async def run(vault: Vault, stopping: asyncio.Event) -> None:
                 async with vault.database.write() as connection:
                     await rotation_store.clear_leases(connection)
         while not stopping.is_set():
-            busy = False
+            busy, began = False, asyncio.get_running_loop().time()
             try:
                 busy = await _turn(vault, lease, turn)
             except VaultError as error:
                 _log.warning("upkeep delayed", reason=error.reason)
             turn += 1
-            # A rotation under way goes on at once, after whoever waits for the loop or the database.
-            await is_set_within(stopping, timedelta(0) if busy else _EVERY)
+            # A rotation under way rests nine times as long as its batch took: calls notice little of it, and a tenth of a worker is still much.
+            worked = timedelta(seconds=asyncio.get_running_loop().time() - began)
+            await is_set_within(stopping, min(worked * _REST, _EVERY) if busy else _EVERY)
     finally:
         await count_uses(vault)
         await _give_back(vault, lease.holder)
