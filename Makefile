@@ -8,7 +8,7 @@ TESTS ?= tests
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup protos fmt lint test policy-report demo run bench bench-quick lock clean
+.PHONY: help setup protos fmt lint test policy-report demo run bench bench-quick bench-keys lock clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ bench: $(STAMP)  ## Measure, as ratios from one run; results in benchmarks/resul
 
 bench-quick: $(STAMP)  ## The same in under two minutes
 	$(BIN)/python -m benchmarks --quick
+
+bench-keys: $(STAMP)  ## Measure key services, rotation, and reveals meanwhile
+	$(BIN)/python -m benchmarks.keys
 
 lock: $(STAMP)  ## Resolve the newest allowed packages into requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

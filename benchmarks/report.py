@@ -96,17 +96,18 @@ def _markdown(report: Report) -> str:
         "",
     ]
     for title, head, rows in _tables(report):
-        lines += [f"## {title}", "", _row(head), _row(["---"] * len(head)), *map(_row, rows), ""]
+        lines += [f"## {title}", "", row(head), row(["---"] * len(head)), *map(row, rows), ""]
     if report.errors:
         lines += [f"**{report.errors} calls failed: some figures are of something else than was meant.**", ""]
-    lines += ["## Machine", "", _row(["what", "which"]), _row(["---"] * 2), *(_row(item) for item in report.machine.items())]
+    lines += ["## Machine", "", row(["what", "which"]), row(["---"] * 2), *(row(item) for item in report.machine.items())]
     for server, settings in report.databases.items():
         if settings:
-            lines.append(_row([server, ", ".join(f"{name} {value}" for name, value in settings.items())]))
+            lines.append(row([server, ", ".join(f"{name} {value}" for name, value in settings.items())]))
     return "\n".join(lines) + "\n"
 
 
-def _row(cells: Sequence[str]) -> str:
+def row(cells: Sequence[str]) -> str:
+    """One line of a table in Markdown."""
     return f"| {' | '.join(cells)} |"
 
 
@@ -123,7 +124,7 @@ def _tables(report: Report) -> list[tuple[str, list[str], list[list[str]]]]:
 
 def _ratio_row(ratio: Ratio) -> list[str]:
     aim = "" if ratio.aim is None else f"≥ {ratio.aim:g}"
-    return [ratio.name, ratio.server, _short(ratio.spread.median), f"({_short(ratio.spread.least)}–{_short(ratio.spread.greatest)})", aim]
+    return [ratio.name, ratio.server, short(ratio.spread.median), f"({short(ratio.spread.least)}–{short(ratio.spread.greatest)})", aim]
 
 
 def _figures_row(item: Figures) -> list[str]:
@@ -133,9 +134,9 @@ def _figures_row(item: Figures) -> list[str]:
         item.server if not item.errors else f"{item.server}, {sum(item.errors.values())} failed",
         f"{rate.median:,.0f}",
         f"({rate.least:,.0f}–{rate.greatest:,.0f})",
-        *(_short(item.latency_ms[name]) for name in ("p50", "p95", "p99")),
-        _short(item.server_cpu_us.median),
-        "–" if item.database_cpu_us is None else _short(item.database_cpu_us.median),
+        *(short(item.latency_ms[name]) for name in ("p50", "p95", "p99")),
+        short(item.server_cpu_us.median),
+        "–" if item.database_cpu_us is None else short(item.database_cpu_us.median),
         _percent(item.server_busy),
         _percent(item.client_busy),
         _percent(item.others_busy),
@@ -146,6 +147,6 @@ def _percent(share: Spread) -> str:
     return f"{share.median:.0%}"
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """Three digits that say something."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

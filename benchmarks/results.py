@@ -85,7 +85,7 @@ def _figures(cell: Cell, server: str, seen: Sequence[Observation]) -> Figures:
         cell=cell,
         server=server,
         items_per_second=Spread.of(map(_rate, seen)),
-        latency_ms={name: median(_percentile(one.latencies_us, share) / 1000 for one in seen) for name, share in _PERCENTILES.items()},
+        latency_ms={name: median(percentile(one.latencies_us, share) / 1000 for one in seen) for name, share in _PERCENTILES.items()},
         server_cpu_us=Spread.of(_per_item(one, "server") for one in seen),
         database_cpu_us=Spread.of(_per_item(one, "database") for one in seen) if "database" in seen[0].cpu_seconds else None,
         server_busy=Spread.of(one.cpu_seconds["server"] / one.seconds for one in seen),
@@ -155,7 +155,8 @@ def _per_item(seen: Observation, process: str) -> float:
     return seen.cpu_seconds.get(process, 0.0) / max(1, seen.items) * 1e6
 
 
-def _percentile(ordered: Sequence[int], share: float) -> float:
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """A percentile of what is in order of size; nothing for nothing."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
 
 

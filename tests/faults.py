@@ -90,7 +90,9 @@ class Outage:
             return
         # An open file would outlive its name.
         await database.close()
-        file = Path(self._name)
+        self._put_away(Path(self._name))
+
+    def _put_away(self, file: Path) -> None:
         file.rename(file.with_name("elsewhere.db"))
         file.mkdir()
 
@@ -105,7 +107,10 @@ class Outage:
 
 
 async def quiet(served: Serving) -> None:
-    """Stop what the server does besides answering calls."""
+    """Stop what the server does besides answering calls, at a moment when it does nothing: a connection that is cut off is nobody's to close."""
+    pools: list[Any] = [database.engine.pool for database in (served.vault.database, served.vault.key_database) if database is not None]
+    while any(pool.checkedout() for pool in pools):  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.001)
     for task in served.running._background:
         task.cancel()
     await asyncio.gather(*served.running._background, return_exceptions=True)

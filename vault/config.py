@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from vault.errors import FailedPreconditionError
@@ -191,6 +191,14 @@ class Settings(BaseSettings):
             known = False  # whose text quotes what it took for a port, which may be half of a password
         if not known:
             msg = f"not a URL of {' or '.join(BACKENDS)}"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("keys_url")
+    @classmethod
+    def _apart(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and value == info.data.get("database_url"):
+            msg = "the database of the data itself; subject keys stand in it or in another one"
             raise ValueError(msg)
         return value
 

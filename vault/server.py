@@ -34,7 +34,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from vault import crypto
 from vault.catalogue import loader
-from vault.config import Settings, Tls
+from vault.config import Checkpoints, Settings, Tls
 from vault.errors import AbortedError, FailedPreconditionError, VaultError
 from vault.hygiene import forbid_dumps
 from vault.keys.open import open_provider
@@ -129,6 +129,8 @@ async def open_vault(settings: Settings, *, clock: Callable[[], datetime] = _now
         except AbortedError:
             # Another worker made the system log at the same moment; now it is there.
             await tenant.bootstrap(vault)
+        # Before the transaction that needs them: a root key that is slow is waited for here.
+        await vault.keyring.warm(database, SYSTEM_LOG)
         await signing.introduce(vault, former=_former_signing_key(settings.signing_key))
     except BaseException:
         await database.close()
@@ -154,6 +156,7 @@ class Running:
     _server: grpc.aio.Server
     _health: health_aio.HealthServicer
     _background: tuple[asyncio.Task[None], ...]
+    _stopping: asyncio.Event
     _tracer: TracerProvider | None
     _lock: TextIO | None
     _grace: timedelta
@@ -167,6 +170,9 @@ class Running:
     async def stop(self) -> None:
         """Say NOT_SERVING, let calls under way finish within the grace period, then close everything."""
         await self._health.enter_graceful_shutdown()
+        # Asked to end and not cut off: a statement that is cancelled midway leaves its connection to nobody.
+        self._stopping.set()
+        await asyncio.wait(self._background, timeout=self._grace.total_seconds())
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -185,7 +191,7 @@ async def start(settings: Settings, *, clock: Callable[[], datetime] = _now) -> 
         VaultError: CONFIG_INVALID, SCHEMA_OUTDATED, KEYS_UNAVAILABLE, CATALOGUE_INVALID, DATABASE_IN_USE, PORT_UNAVAILABLE, …
     """
     async with AsyncExitStack() as undo:
-        lock = _single_process(settings)
+        lock = single_process(settings)
         if lock is not None:
             undo.callback(lock.close)
         vault, provider = await open_vault(settings, clock=clock)
@@ -211,13 +217,14 @@ async def start(settings: Settings, *, clock: Callable[[], datetime] = _now) -> 
         port = _bind(server, settings.listen, credentials)
         await server.start()
         await _set_health(health, await _healthy(vault, provider))
+        stopping = asyncio.Event()
         background = (
-            _task(_watch_health(vault, provider, health)),
-            _task(_publish_checkpoints(vault, settings.checkpoints.directory, timedelta(seconds=settings.checkpoints.interval_seconds))),
-            _task(upkeep.run(vault)),
+            _task(_watch_health(vault, provider, health, stopping)),
+            _task(_publish_checkpoints(vault, settings.checkpoints, stopping)),
+            _task(upkeep.run(vault, stopping)),
         )
         undo.pop_all()
-    return Running(vault, port, server, health, background, tracer, lock, timedelta(seconds=settings.grace_seconds))
+    return Running(vault, port, server, health, background, stopping, tracer, lock, timedelta(seconds=settings.grace_seconds))
 
 
 def run(settings: Settings) -> None:
@@ -392,7 +399,7 @@ def _tracing(settings: Settings) -> tuple[TracerProvider | None, list[Any]]:
     return provider, [aio_server_interceptor(tracer_provider=provider)]  # type: ignore[no-untyped-call]
 
 
-def _single_process(settings: Settings) -> TextIO | None:
+def single_process(settings: Settings) -> TextIO | None:
     """A SQLite file is served by one process: the log's order is kept by a lock inside it. However a path to it is spelled, it is one file."""
     url = settings.database_url.get_secret_value()
     if not url.startswith("sqlite"):
@@ -414,9 +421,8 @@ def _task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     return asyncio.create_task(work)
 
 
-async def _watch_health(vault: Vault, provider: RootKeyProvider, health: health_aio.HealthServicer) -> None:
-    while True:
-        await asyncio.sleep(_HEALTH_EVERY.total_seconds())
+async def _watch_health(vault: Vault, provider: RootKeyProvider, health: health_aio.HealthServicer, stopping: asyncio.Event) -> None:
+    while not await upkeep.is_set_within(stopping, _HEALTH_EVERY):
         await _set_health(health, await _healthy(vault, provider))
 
 
@@ -440,14 +446,15 @@ async def _set_health(health: health_aio.HealthServicer, healthy: bool) -> None:
         await health.set(service, status)
 
 
-async def _publish_checkpoints(vault: Vault, directory: Path, interval: timedelta) -> None:
+async def _publish_checkpoints(vault: Vault, settings: Checkpoints, stopping: asyncio.Event) -> None:
     while True:
         try:
             if not await signing.follow(vault):
                 _log.error("signing key outdated")
-            await checkpoint.publish_checkpoints(vault, directory)
-            await signing.publish_hand_overs(vault, directory)
+            await checkpoint.publish_checkpoints(vault, settings.directory)
+            await signing.publish_hand_overs(vault, settings.directory)
         except VaultError as error:
             # Published checkpoints are late then, which those who watch the folder see; releases go on.
             _log.error("checkpoints not published", reason=error.reason)
-        await asyncio.sleep(interval.total_seconds())
+        if await upkeep.is_set_within(stopping, timedelta(seconds=settings.interval_seconds)):
+            return

@@ -526,7 +526,7 @@ async def test_many_that_meet_a_new_version_read_the_file_once(tmp_path: Path, m
     local.add_version(path)
     read, readings = local.read, []
 
-    def counted(path: Path, passphrase: bytes | None) -> local._KeyFile:
+    def counted(path: Path, passphrase: bytes | None) -> local.KeyFile:
         readings.append(path)
         return read(path, passphrase)
 

@@ -115,12 +115,15 @@ def verify(config: ConfigFile = Path("vault.yaml")) -> None:
 @app.command("move-subject-keys")
 def move_subject_keys(config: ConfigFile = Path("vault.yaml")) -> None:
     """Move subject keys to the database of keys_url; no vault may be serving meanwhile."""
+    from vault import server  # noqa: PLC0415
     from vault.operations.move_keys import move_subject_keys as moving  # noqa: PLC0415
     from vault.store.database import Database  # noqa: PLC0415
 
     async def work(settings: "Settings") -> int:
         if settings.keys_url is None:
             raise FailedPreconditionError("CONFIG_INVALID", "keys_url: there is no database to move subject keys to")
+        # A SQLite file that is being served is refused here; of a PostgreSQL only its operator knows whether anybody serves it.
+        lock = server.single_process(settings)
         source = Database(settings.database_url.get_secret_value())
         target = Database(settings.keys_url.get_secret_value(), of_keys=True)
         try:
@@ -128,6 +131,8 @@ def move_subject_keys(config: ConfigFile = Path("vault.yaml")) -> None:
         finally:
             await source.close()
             await target.close()
+            if lock is not None:
+                lock.close()
 
     with reported():
         show({"moved": asyncio.run(work(_settings(config)))})

@@ -125,8 +125,7 @@ def _key(given: Sequence[Share], identifier: int, threshold: int) -> bytes:
 def _parsed(recovery_file: bytes) -> tuple[dict[str, Any], bytes, bytes]:
     try:
         head = json.loads(recovery_file) if len(recovery_file) <= _MAX_BYTES else {}
-        sealed = base64.b64decode(head.pop("sealed"), validate=True)
-        nonce = base64.b64decode(head["nonce"], validate=True)
+        sealed, nonce = _decoded(head.pop("sealed")), _decoded(head["nonce"])
         sound = (
             head["format"] == _FORMAT and head.keys() == {"format", "nonce", "set", "shares", "threshold"} and len(nonce) == _NONCE_BYTES
         )
@@ -141,6 +140,14 @@ def _parsed(recovery_file: bytes) -> tuple[dict[str, Any], bytes, bytes]:
 
 def _canonical(content: dict[str, Any]) -> bytes:
     return json.dumps(content, sort_keys=True).encode()
+
+
+def _decoded(text: str) -> bytes:
+    """Bytes of a base64 text in its one spelling: of several, one would be a change that nobody finds."""
+    value = base64.b64decode(text, validate=True)
+    if base64.b64encode(value).decode() != text:
+        raise binascii.Error
+    return value
 
 
 def _refusal(message: str) -> InvalidArgumentError:

@@ -21,7 +21,15 @@ import structlog
 from vault import names
 from vault.audit import certificate
 from vault.audit.checkpoint import sign_note
-from vault.errors import AbortedError, DataLossError, FailedPreconditionError, NotFoundError, PermissionDeniedError, VaultError
+from vault.errors import (
+    AbortedError,
+    DataLossError,
+    FailedPreconditionError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnavailableError,
+    VaultError,
+)
 from vault.names import ChildName, SubjectName
 from vault.operations import idempotency, log, rights
 from vault.operations.attempt import Attempt, Caller, Justification, Receipt
@@ -111,7 +119,7 @@ async def request_erasure(
 
 
 async def approve_erasure(vault: Vault, attempt: Attempt, name: ChildName) -> tuple[ErasureRow, Receipt]:
-    """Approve an erasure and carry it out.
+    """Approve an erasure and carry it out; still RUNNING if a dependency fails midway, and then finished by upkeep.
 
     Raises:
         PermissionDeniedError: SEPARATION_OF_DUTIES, the requester approves.
@@ -142,7 +150,11 @@ async def approve_erasure(vault: Vault, attempt: Attempt, name: ChildName) -> tu
             await subject_store.destroy_subject_keys(connection, name.tenant, row.subject_id)
         await erasure_store.update_erasure(connection, name.tenant, replace(row, state="RUNNING", approver=attempt.caller.principal))
         [receipt] = await log.append(vault, connection, keys, [attempt])
-    return await finish_erasure(vault, attempt.caller, name), receipt
+    try:
+        return await finish_erasure(vault, attempt.caller, name), receipt
+    except UnavailableError:
+        # Approved, and nothing of the person can be read: the rest is done as soon as the dependency is back.
+        return await get_erasure(vault, name), receipt
 
 
 async def finish_erasure(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:

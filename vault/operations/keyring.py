@@ -84,7 +84,12 @@ class TenantKeys:
         return self._key_for("index", kind, self.index_version)
 
     def index_keys(self, kind: str) -> list[bytes]:
-        """Keys that tokens of this kind may have been made with, newest first: more than one while the index is made anew."""
+        """Keys that tokens of this kind may have been made with, newest first: more than one while the index is made anew.
+
+        Raises:
+            DataLossError: KEY_UNKNOWN; without a key nobody would be found, and that is not what is true.
+        """
+        self.newest("index")
         return [self._key_for("index", kind, version) for version in sorted(self.by_purpose["index"], reverse=True)]
 
     @property
@@ -151,7 +156,7 @@ class Keyring:
 
     async def create(self, tenant: str, *, root_key: str = "", purposes: Sequence[str] = PURPOSES) -> list[TenantKeyRow]:
         """Fresh keys for a new tenant, wrapped."""
-        return [await self.fresh(tenant, purpose, 1, root_key=root_key) for purpose in purposes]
+        return list(await asyncio.gather(*(self.fresh(tenant, purpose, 1, root_key=root_key) for purpose in purposes)))
 
     async def fresh(self, tenant: str, purpose: str, version: int, *, root_key: str) -> TenantKeyRow:
         """A fresh key, wrapped."""
@@ -240,6 +245,11 @@ class Keyring:
 
     async def _load_once(self, tenant: str, epoch: int, rows: Sequence[TenantKeyRow], *, within: float | None = None) -> TenantKeys:
         """Load, once however many callers wait; a caller that leaves takes nobody's keys with it. `within` is in seconds."""
+        # Others may have loaded, or failed to, since the caller looked.
+        if (keys := self.cached(tenant, epoch=epoch)) is not None:
+            return keys
+        if (failure := self._failure(tenant)) is not None:
+            raise failure
         task = self._loading.get((tenant, epoch))
         if task is None:
             task = self._loading[tenant, epoch] = asyncio.create_task(self._load(tenant, epoch, rows))

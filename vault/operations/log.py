@@ -83,11 +83,13 @@ async def _keys_if_any(vault: Vault, connection: Connection, row: TenantRow, err
     A refusal for want of keys asks for none: its transaction would be open for as long as the key service lets it wait.
     """
     if isinstance(error, KeyUnavailableError):
-        return vault.keyring.cached(row.tenant_id, epoch=row.key_epoch)
+        keys = vault.keyring.cached(row.tenant_id, epoch=row.key_epoch)
+        return keys if keys is not None and keys.by_purpose["text"] else None
     try:
-        return await vault.keyring.of(connection, row.tenant_id, epoch=row.key_epoch)
+        keys = await vault.keyring.of(connection, row.tenant_id, epoch=row.key_epoch)
     except (KeyUnavailableError, CiphertextInvalidError):
         return None
+    return keys if keys.by_purpose["text"] else None
 
 
 async def system_keys(vault: Vault, connection: Connection) -> TenantKeys:

@@ -7,6 +7,7 @@ leaves every key in at least one place, and so does a vault that serves although
 from collections.abc import Sequence
 
 from vault.errors import DataLossError
+from vault.store import schema
 from vault.store import subjects as subject_store
 from vault.store.database import Database
 from vault.store.subjects import SubjectKeyRow
@@ -19,8 +20,10 @@ async def move_subject_keys(database: Database, key_database: Database) -> int:
     """Copy every subject key, then remove the originals. How many were moved.
 
     Raises:
+        FailedPreconditionError: SCHEMA_OUTDATED, there is no place for them.
         DataLossError: KEYS_INCOMPLETE, a copy is missing or differs from its original; nothing was removed.
     """
+    await schema.check(key_database)
     place = _START
     while True:
         async with database.read() as source:

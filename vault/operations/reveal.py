@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from vault import crypto
 from vault.catalogue.model import Category, FieldType
 from vault.crypto import Place
-from vault.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, VaultError
+from vault.errors import DataLossError, FailedPreconditionError, InvalidArgumentError, NotFoundError, VaultError
 from vault.masking import MaskStyle, mask
 from vault.names import RecordName
 from vault.operations import log
@@ -189,6 +189,8 @@ def _release(
     for part in parts:
         if _is_erased(part):
             continue
+        if part.wrapped is None:
+            raise DataLossError("KEY_UNKNOWN", "the key of a person who was not erased is gone")
         for key, plain in open_part(keys, part, call.fields).items():
             if key == EXTRA:
                 extra = {k: _shown_extra(v, call.view) for k, v in json.loads(plain).items()}
@@ -209,7 +211,7 @@ def _release(
 
 
 def _is_erased(part: ReadableRow) -> bool:
-    return part.wrapped is None or part.subject_state in {"ERASING", "ERASED"}
+    return part.subject_state in {"ERASING", "ERASED"}
 
 
 def _erased_parties(category: Category, parts: Sequence[ReadableRow]) -> tuple[str, ...]:

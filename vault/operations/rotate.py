@@ -8,6 +8,9 @@ Rules:
 - Reads never fail because of it: every version opens and finds what it made until it is retired, and a batch replaces whole rows.
 - A crash at any point leaves a RUNNING rotation that the next worker takes up where its last commit was (I10). A batch done twice changes nothing.
 - What cannot be opened is left as it is and counted: the rotation ends INCOMPLETE and the older version is kept, for it may be the only proof.
+  What is being erased is neither: its rows are the erasure's.
+- A rotation that cannot go on, say because a key of its tenant is damaged, keeps no other one waiting.
+- An old key is destroyed only after everything under the new one is committed, because the keys may be in another database.
 - The keys that seal what lies still (`text`, `legal`) or recognise it (`digest`) get a new version, and the old ones stay.
 
 Which new version of a root key exists is the key service's affair: a rotation of the root key wraps every tenant key under the newest one.
@@ -16,6 +19,8 @@ Which new version of a root key exists is the key service's affair: a rotation o
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+
+import structlog
 
 from vault import crypto, names
 from vault.catalogue.model import Category
@@ -29,7 +34,7 @@ from vault.errors import (
     InvalidArgumentError,
     KeyUnavailableError,
     NotFoundError,
-    UnavailableError,
+    VaultError,
 )
 from vault.identifiers import IdentifierKind
 from vault.names import SYSTEM_LOG, ChildName
@@ -47,12 +52,16 @@ from vault.store import tenants as tenant_store
 from vault.store.database import Connection
 from vault.store.records import IndexRow, PartRow, ReadableRow
 from vault.store.rotations import RotationRow
-from vault.store.subjects import SubjectKeyRow, Token
-from vault.store.tenants import TenantRow
+from vault.store.subjects import SubjectKeyRow
+from vault.store.tenants import TenantKeyRow, TenantRow
 
 # One batch holds its locks for some milliseconds.
 _BATCH = 200
 _TENANTS = 20
+# Of whom nothing is opened or stored any more.
+_DYING = frozenset({"ERASING", "ERASED"})
+
+_log = structlog.get_logger()
 
 
 class KeyKind(enum.StrEnum):
@@ -98,6 +107,7 @@ async def start_rotation(vault: Vault, attempt: Attempt, asked: Asked) -> tuple[
         KeyUnavailableError: the root key does not answer; nothing was started.
     """
     _check(asked)
+    fresh = await _fresh(vault, asked)
     attempt.operation, attempt.rule = "rotate-keys", f"key:{asked.kind.value.lower()}"
     attempt.subjects = (asked.subject,) if asked.subject else ()
     async with vault.database.write() as connection:
@@ -113,7 +123,7 @@ async def start_rotation(vault: Vault, attempt: Attempt, asked: Asked) -> tuple[
         running = await rotation_store.running_rotation(connection, of, asked.kind.value, subject=asked.subject, root_key=asked.root_key)
         if running is not None:
             raise AlreadyExistsError("ROTATION_RUNNING", "the key is being rotated", rotation=running)
-        version, total = await _begin(vault, connection, asked, tenant, keys)
+        version, total = await _begin(vault, connection, asked, tenant, keys, fresh)
         now = vault.clock()
         is_done = asked.kind in _AT_REST
         row = RotationRow(
@@ -147,7 +157,7 @@ async def is_pending(vault: Vault) -> bool:
 async def advance(vault: Vault, caller: Caller) -> bool:
     """Do one batch of every rotation under way. Whether any batch was done.
 
-    A root key that does not answer stops its own rotations until it does; the others go on.
+    A root key that does not answer, or a tenant key that is damaged, stops its own rotations until that is mended; the others go on.
     """
     async with vault.database.read() as connection:
         tenants = await rotation_store.tenants_with_rotations(connection)
@@ -157,8 +167,8 @@ async def advance(vault: Vault, caller: Caller) -> bool:
         try:
             await _STEPS[KeyKind(row.kind)](vault, caller, row)
             advanced = True
-        except (UnavailableError, AbortedError):
-            continue
+        except VaultError as error:
+            _log.warning("rotation delayed", resource=name_of(row), reason=error.reason)
     return advanced
 
 
@@ -233,7 +243,23 @@ def _check(asked: Asked) -> None:
         raise InvalidArgumentError("FIELD_INVALID", "only a rotation of a root key names one", field="root_key")
 
 
-async def _begin(vault: Vault, connection: Connection, asked: Asked, tenant: TenantRow | None, keys: TenantKeys) -> tuple[int, int]:
+async def _fresh(vault: Vault, asked: Asked) -> TenantKeyRow | None:
+    """The new version of a tenant's key, made before the transaction: a root key that is slow must not hold it open."""
+    purpose = asked.kind.value.lower()
+    if not asked.tenant or asked.kind is KeyKind.SUBJECT:
+        return None
+    async with vault.database.read() as connection:
+        row = await tenant_store.get_tenant(connection, asked.tenant)
+        stored = await tenant_store.tenant_key_rows(connection, asked.tenant)
+    if row is None or row.state != "ACTIVE":
+        return None
+    newest = max((key.version for key in stored if key.purpose == purpose), default=0)
+    return await vault.keyring.fresh(asked.tenant, purpose, newest + 1, root_key=row.root_key)
+
+
+async def _begin(
+    vault: Vault, connection: Connection, asked: Asked, tenant: TenantRow | None, keys: TenantKeys, fresh: TenantKeyRow | None
+) -> tuple[int, int]:
     """Make the new version. Its number, and how many things will be done anew."""
     if tenant is None:
         vault.keyring.provider(asked.root_key)
@@ -242,8 +268,9 @@ async def _begin(vault: Vault, connection: Connection, asked: Asked, tenant: Ten
         return await _begin_subject(vault, connection, keys, asked.subject)
     purpose = asked.kind.value.lower()
     version = keys.newest(purpose).version + 1
-    row = await vault.keyring.fresh(tenant.tenant_id, purpose, version, root_key=tenant.root_key)
-    await tenant_store.insert_tenant_keys(connection, tenant.tenant_id, [row], vault.clock())
+    if fresh is None or (fresh.version, fresh.root_key) != (version, tenant.root_key):
+        raise AbortedError("CONCURRENT_CHANGE", "another call changed the tenant's keys, try again")
+    await tenant_store.insert_tenant_keys(connection, tenant.tenant_id, [fresh], vault.clock())
     await tenant_store.bump_epoch(connection, tenant.tenant_id)
     if asked.kind is KeyKind.INDEX:
         return version, await record_store.count_records(connection, tenant.tenant_id)
@@ -275,7 +302,7 @@ async def _advance_root(vault: Vault, caller: Caller, row: RotationRow) -> None:
     for tenant in tenants:
         try:
             await rewrap_tenant(vault, Attempt(caller, "rewrap-tenant-keys"), tenant, root_key=row.root_key)
-        except CiphertextInvalidError:
+        except DataLossError:
             failed += 1
     reached = tenants[-1] if tenants else row.position
     async with vault.database.write() as connection:
@@ -333,7 +360,9 @@ async def _advance_data(vault: Vault, caller: Caller, row: RotationRow) -> None:
         _, keys = await active_tenant(vault, connection, tenant)
         async with writing_keys(vault, connection) as keys_on:
             page = _whole(await subject_store.subject_keys_after(keys_on, tenant, current.position, limit=_BATCH))
-            renewed, failed = _rewrapped(keys, [key for key in page if key.tenant_key_version < row.version])
+            renewed, failed = _rewrapped(
+                keys, keys.version("data", row.version), [key for key in page if key.tenant_key_version < row.version]
+            )
             await subject_store.replace_subject_keys(keys_on, tenant, renewed)
         done = replace(current, done_count=current.done_count + len(page) - failed, failed_count=current.failed_count + failed)
         if page:
@@ -356,9 +385,8 @@ async def _advance_data(vault: Vault, caller: Caller, row: RotationRow) -> None:
         await _finish(vault, connection, keys, caller, replace(done, failed_count=left))
 
 
-def _rewrapped(keys: TenantKeys, rows: Sequence[SubjectKeyRow]) -> tuple[list[SubjectKeyRow], int]:
-    """The keys wrapped under the newest tenant key, and how many do not open."""
-    under = keys.newest("data")
+def _rewrapped(keys: TenantKeys, under: DataKey, rows: Sequence[SubjectKeyRow]) -> tuple[list[SubjectKeyRow], int]:
+    """The keys wrapped under the new tenant key, and how many do not open."""
     renewed, failed = [], 0
     for row in rows:
         try:
@@ -392,6 +420,8 @@ async def _advance_index(vault: Vault, caller: Caller, row: RotationRow) -> None
         if current is None:
             return
         _, keys = await active_tenant(vault, connection, tenant)
+        # Without the new version nothing is made anew under an old one.
+        keys.version("index", row.version)
         ids = await record_store.records_after(connection, tenant, current.position, limit=_BATCH)
         living = await record_store.lock_records(connection, tenant, ids)
         failed = await _reindex(vault, connection, keys, await readable_parts(vault, connection, tenant, living))
@@ -405,52 +435,58 @@ async def _advance_index(vault: Vault, caller: Caller, row: RotationRow) -> None
         if current is None:
             return
         _, keys = await active_tenant(vault, connection, tenant)
-        left = await record_store.has_index_before(connection, tenant, row.version)
-        if left and not done.failed_count:
-            await rotation_store.update_rotation(connection, replace(done, position="", done_count=0, failed_count=0))
-            return
-        if not left:
+        # Nobody writes old tokens since the start, so what is left belongs to nothing that was met: it is kept with its key, like what did not open.
+        left = await record_store.count_index_before(connection, tenant, row.version)
+        if not left and not done.failed_count:
             await subject_store.retire_identities(connection, tenant, before=row.version)
             await _retire(connection, tenant, "index", row.version)
-        await _finish(vault, connection, keys, caller, done)
+        await _finish(vault, connection, keys, caller, replace(done, failed_count=done.failed_count or left))
 
 
 async def _reindex(vault: Vault, connection: Connection, keys: TenantKeys, parts: Sequence[ReadableRow]) -> int:
-    """Replace the index entries of the parts by new ones, and bind their people to new tokens. How many parts do not open."""
+    """Replace the index entries of the parts by new ones, and bind their people to new tokens. How many records have a part that does not open."""
     entries: list[IndexRow] = []
-    people: dict[str, list[Identifier]] = {}
-    failed = 0
+    replaced: list[tuple[str, str]] = []
+    identifiers: list[Identifier] = []
+    failed: set[str] = set()
     for part in parts:
-        if part.wrapped is None or part.subject_state in {"ERASING", "ERASED"}:
+        if part.subject_state in _DYING:
+            # What leads to somebody who is being erased is gone early, not made anew.
+            replaced.append((part.record_id, part.role))
             continue
         category = vault.catalogue.category(part.category)
         try:
+            if part.wrapped is None:
+                raise CiphertextInvalidError
             found = _identifiers(category, part.role, open_part(keys, part, _indexed(category, part.role)))
         except DataLossError:
-            failed += 1
+            failed.add(part.record_id)
             continue
+        replaced.append((part.record_id, part.role))
         for identifier in found:
             token = token_of(keys, identifier)
             entries.append(
                 IndexRow(token.kind, token.token, part.record_id, identifier.field, part.role, part.subject_id, keys.index_version)
             )
-        people.setdefault(part.subject_id, []).extend(found)
-    replaced = {(entry.record_id, entry.role) for entry in entries}
-    await record_store.delete_index_roles(connection, keys.tenant, sorted(replaced))
+        identifiers += found
+    await record_store.delete_index_roles(connection, keys.tenant, replaced)
     await record_store.insert_index(connection, keys.tenant, entries)
-    await _rebind(connection, keys, people)
-    return failed
+    await _rebind(connection, keys, identifiers)
+    return len(failed)
 
 
-async def _rebind(connection: Connection, keys: TenantKeys, people: Mapping[str, Sequence[Identifier]]) -> None:
-    """Bind people to the new tokens of those identifiers that they are bound to by an old one."""
-    spelled: dict[Token, tuple[Token, str]] = {}
-    for subject, identifiers in people.items():
-        for identifier in identifiers:
-            new, *old = tokens_of(keys, identifier)
-            spelled |= dict.fromkeys(old, (new, subject))
-    bound = await subject_store.subjects_of_tokens(connection, keys.tenant, spelled)
-    claims = {new: subject for old, (new, subject) in spelled.items() if bound.get(old) == subject}
+async def _rebind(connection: Connection, keys: TenantKeys, identifiers: Sequence[Identifier]) -> None:
+    """Bind each identifier's new token to whomever an old one is bound to, whosever record it stands in: people may share an identifier."""
+    spellings = {new: old for new, *old in (tokens_of(keys, identifier) for identifier in identifiers)}
+    bound = await subject_store.subjects_of_tokens(connection, keys.tenant, [token for old in spellings.values() for token in old])
+    # Held until the commit, so that no erasure of theirs has unbound them before they are bound here.
+    living = await subject_store.lock_living(connection, keys.tenant, sorted(set(bound.values())))
+    claims = {}
+    for new, old in spellings.items():
+        # Newest first.
+        subject = next((bound[token] for token in old if token in bound), None)
+        if subject in living:
+            claims[new] = subject
     await subject_store.claim_identities(connection, keys.tenant, list(claims.items()), index_version=keys.index_version)
 
 
@@ -468,28 +504,46 @@ def _identifiers(category: Category, role: str, opened: Mapping[str, bytes]) -> 
 
 
 async def _advance_subject(vault: Vault, caller: Caller, row: RotationRow) -> None:
-    """Seal some of a person's parts under their new key; at the end, destroy the old one."""
+    """Seal some of a person's parts under their new key; at the end, destroy the old one.
+
+    In this order: (1) every part is under the new key, committed; (2) the old key is destroyed, and with that the rotation ends.
+    """
     tenant, subject = row.tenant_id, row.subject_id
     async with vault.database.write() as connection:
         current = await _locked(connection, row)
         if current is None:
             return
         _, keys = await active_tenant(vault, connection, tenant, hold=True)
-        await subject_store.get_subject(connection, tenant, subject, lock=True)
-        async with reading_keys(vault) as apart:
-            stored = await subject_store.subject_key_rows(apart or connection, tenant, [subject])
-        own = _opened_keys(keys, stored)
-        parts = await record_store.parts_sealed_before(connection, tenant, subject, row.version, after=current.position, limit=_BATCH)
-        sealed, failed = _resealed(keys.tenant, own, row.version, parts)
-        await record_store.replace_parts(connection, tenant, sealed)
-        done = replace(current, done_count=current.done_count + len(sealed), failed_count=current.failed_count + failed)
-        if len(parts) == _BATCH:
-            await rotation_store.update_rotation(connection, replace(done, position=parts[-1].record_id))
+        person = await subject_store.get_subject(connection, tenant, subject, lock=True)
+        if person is None or person.state in _DYING:
+            # Whatever is left of them is the erasure's.
+            await _finish(vault, connection, keys, caller, replace(current, failed_count=0))
             return
-        if not done.failed_count:
+        page = _whole_records(
+            await record_store.parts_sealed_before(connection, tenant, subject, row.version, after=current.position, limit=_BATCH)
+        )
+        if page:
+            async with reading_keys(vault) as apart:
+                stored = await subject_store.subject_key_rows(apart or connection, tenant, [subject])
+            sealed, failed = _resealed(tenant, _opened_keys(keys, stored), row.version, page)
+            await record_store.replace_parts(connection, tenant, sealed)
+            done = replace(current, done_count=current.done_count + len(sealed), failed_count=current.failed_count + failed)
+            await rotation_store.update_rotation(connection, replace(done, position=page[-1].record_id))
+            return
+        left = await record_store.parts_sealed_before(connection, tenant, subject, row.version, after="", limit=1)
+        if left and not current.failed_count:
+            await rotation_store.update_rotation(connection, replace(current, position=""))
+            return
+        if not left:
+            # Keys that are apart are gone a moment before the rotation has ended; nothing needs them any more.
             async with writing_keys(vault, connection) as keys_on:
                 await subject_store.retire_subject_keys(keys_on, tenant, subject, before=row.version)
-        await _finish(vault, connection, keys, caller, done)
+        await _finish(vault, connection, keys, caller, current)
+
+
+def _whole_records(page: list[PartRow]) -> list[PartRow]:
+    """The page without the last record's parts, if it is full: a person may be several parties of one record, and some of them may be on the next."""
+    return [part for part in page if part.record_id != page[-1].record_id] if len(page) == _BATCH else page
 
 
 def _opened_keys(keys: TenantKeys, rows: Sequence[SubjectKeyRow]) -> dict[int, DataKey]:

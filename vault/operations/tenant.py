@@ -96,6 +96,8 @@ async def create_tenant(
     names.check_tenant_id(tenant)
     _check_display_name(display_name)
     attempt.operation, attempt.resource = "create-tenant", f"tenants/{tenant}"
+    # Before the transaction: a root key that is slow must not hold it open.
+    made = await vault.keyring.create(tenant, root_key=root_key)
     async with vault.database.write() as connection:
         system = await log.system_keys(vault, connection)
         existing = await tenant_store.get_tenant(connection, tenant)
@@ -105,7 +107,7 @@ async def create_tenant(
         if existing is not None:
             raise AlreadyExistsError("TENANT_EXISTS", "there is a tenant of that id", field="tenant_id")
         row = TenantRow(tenant, display_name, "ACTIVE", 1, DEFAULT_REFERENCE_PATTERN, vault.clock(), 1, root_key)
-        await tenant_store.insert_tenant(connection, row, await vault.keyring.create(tenant, root_key=root_key))
+        await tenant_store.insert_tenant(connection, row, made)
         await audit_store.create_log(connection, tenant, Frontier.empty().to_bytes())
         [receipt] = await log.append(vault, connection, system, [attempt])
         await idempotency.keep(vault, connection, system, request, Answer((tenant,), receipt))

@@ -4,7 +4,9 @@ Every step is idempotent and takes up where the last commit was (I10). A depende
 """
 
 import asyncio
-from datetime import timedelta
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -19,11 +21,20 @@ from vault.store import tenants as tenant_store
 
 _LEASE = "upkeep"
 _LASTING = timedelta(seconds=30)
-_EVERY = 1.0
+_EVERY = timedelta(seconds=1)
+_REST = 9
 # Turns between two looks at erasures and use counts.
 _SELDOM = 10
 
 _log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Lease:
+    """Who holds it, and from when on it is renewed; a moment before that it is good for two thirds of its time."""
+
+    holder: str
+    renew_from: datetime
 
 
 def upkeep_caller() -> Caller:
@@ -39,21 +50,38 @@ def upkeep_caller() -> Caller:
     )
 
 
-async def run(vault: Vault) -> None:
-    """Turn after turn, until cancelled; the counts of the last turn are stored on the way out."""
-    holder, turn = new_id(), 0
+async def is_set_within(event: asyncio.Event, time: timedelta) -> bool:
+    """Wait for an event, no longer than told. Whether it is set."""
     try:
-        while True:
-            busy = False
+        async with asyncio.timeout(time.total_seconds()):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def run(vault: Vault, stopping: asyncio.Event) -> None:
+    """Turn after turn, until told to stop; on the way out the counts of the last turn are stored and the lease is given back."""
+    lease, turn = _Lease(new_id(), vault.clock()), 0
+    try:
+        if vault.database.is_sqlite:
+            # One process alone serves the file: whoever held a lease is gone.
+            with suppress(VaultError):
+                async with vault.database.write() as connection:
+                    await rotation_store.clear_leases(connection)
+        while not stopping.is_set():
+            busy, began = False, asyncio.get_running_loop().time()
             try:
-                busy = await _turn(vault, holder, turn)
+                busy = await _turn(vault, lease, turn)
             except VaultError as error:
                 _log.warning("upkeep delayed", reason=error.reason)
             turn += 1
-            # A rotation under way goes on at once, after whoever waits for the loop or the database.
-            await asyncio.sleep(0 if busy else _EVERY)
+            # A rotation under way rests nine times as long as its batch took: calls notice little of it, and a tenth of a worker is still much.
+            worked = timedelta(seconds=asyncio.get_running_loop().time() - began)
+            await is_set_within(stopping, min(worked * _REST, _EVERY) if busy else _EVERY)
     finally:
         await count_uses(vault)
+        await _give_back(vault, lease.holder)
 
 
 async def resume_erasures(vault: Vault) -> None:
@@ -80,15 +108,32 @@ async def count_uses(vault: Vault) -> None:
         _log.warning("keys near their limit of uses", count=worn)
 
 
-async def _turn(vault: Vault, holder: str, turn: int) -> bool:
+async def _hold_lease(vault: Vault, lease: _Lease) -> bool:
+    """Whether the lease is ours; renewed when a third of it has passed, because every renewal is a commit of its own."""
+    now = vault.clock()
+    if not lease.renew_from - _LASTING / 3 <= now < lease.renew_from:
+        async with vault.database.write() as connection:
+            mine = await rotation_store.take_lease(connection, _LEASE, holder=lease.holder, now=now, lasting=_LASTING)
+        lease.renew_from = now + _LASTING / 3 if mine else now
+    return now < lease.renew_from
+
+
+async def _give_back(vault: Vault, holder: str) -> None:
+    """Whoever serves next need not wait for the lease to run out."""
+    try:
+        async with vault.database.write() as connection:
+            await rotation_store.give_back_lease(connection, _LEASE, holder=holder)
+    except VaultError as error:
+        _log.warning("lease not given back", reason=error.reason)
+
+
+async def _turn(vault: Vault, lease: _Lease, turn: int) -> bool:
     """One turn. Whether there is more to do at once."""
     if turn % _SELDOM == 0:
         await count_uses(vault)
     if not await rotate.is_pending(vault) and turn % _SELDOM:
         return False
-    async with vault.database.write() as connection:
-        mine = await rotation_store.take_lease(connection, _LEASE, holder=holder, now=vault.clock(), lasting=_LASTING)
-    if not mine:
+    if not await _hold_lease(vault, lease):
         return False
     if turn % _SELDOM == 0:
         await resume_erasures(vault)

@@ -59,6 +59,7 @@ async def verify_keys(vault: Vault) -> AsyncIterator[Verified]:
                 problems["KEY_MISSING"] = None
             opened = 0
             if not problems:
+                await vault.keyring.warm(vault.database, tenant)
                 keys = await vault.keyring.of(connection, tenant, epoch=row.key_epoch)
                 ids = await record_store.sample_records(connection, tenant, limit=_SAMPLE)
                 for part in await readable_parts(vault, connection, tenant, ids):

@@ -398,10 +398,12 @@ async def delete_index_roles(connection: AsyncConnection, tenant: str, roles: Se
     await connection.execute(statement, [{"b_record": record, "b_role": role} for record, role in roles])
 
 
-async def has_index_before(connection: AsyncConnection, tenant: str, version: int) -> bool:
-    """Whether any index entry was made with an older index key."""
-    query = select(index_entries.c.record_id).where(index_entries.c.tenant_id == tenant, index_entries.c.index_version < version).limit(1)
-    return (await connection.execute(query)).first() is not None
+async def count_index_before(connection: AsyncConnection, tenant: str, version: int) -> int:
+    """How many index entries were made with an older index key."""
+    query = (
+        select(func.count()).select_from(index_entries).where(index_entries.c.tenant_id == tenant, index_entries.c.index_version < version)
+    )
+    return (await connection.execute(query)).scalar_one()
 
 
 async def parts_sealed_before(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -140,6 +140,16 @@ async def take_lease(connection: AsyncConnection, name: str, *, holder: str, now
     else:
         made = await connection.execute(postgresql_insert(leases).values(values).on_conflict_do_nothing())
     return made.rowcount == 1
+
+
+async def clear_leases(connection: AsyncConnection) -> None:
+    """Drop every lease: for a database that one process alone serves, whose predecessor may have been killed."""
+    await connection.execute(delete(leases).where(leases.c.tenant_id == SYSTEM_LOG))
+
+
+async def give_back_lease(connection: AsyncConnection, name: str, *, holder: str) -> None:
+    """Let the next one have a lease at once, if it is the holder's."""
+    await connection.execute(delete(leases).where(leases.c.tenant_id == SYSTEM_LOG, leases.c.name == name, leases.c.holder == holder))
 
 
 async def signing_key_rows(connection: AsyncConnection) -> list[SigningKeyRow]:

@@ -123,19 +123,26 @@ async def get_subject(connection: AsyncConnection, tenant: str, subject: str, *,
     return SubjectRow(*row) if row else None
 
 
-async def active_subject_keys(
-    connection: AsyncConnection, tenant: str, ids: Sequence[str], *, keys_on: AsyncConnection | None = None
-) -> dict[str, SubjectKeyRow]:
-    """Newest key of each subject that is not erased. Share-locks the subjects, so that no erasure overtakes a write (E11)."""
+async def lock_living(connection: AsyncConnection, tenant: str, ids: Sequence[str]) -> frozenset[str]:
+    """Those of the subjects that are not erased, share-locked: no erasure begins before the transaction ends."""
     if not ids:
-        return {}
+        return frozenset()
     query = (
         select(subjects.c.subject_id)
         .where(subjects.c.tenant_id == tenant, subjects.c.subject_id.in_(ids), subjects.c.state.in_(("ACTIVE", "RESTRICTED")))
         .order_by(subjects.c.subject_id)
         .with_for_update(read=True)
     )
-    usable = [row.subject_id for row in await connection.execute(query)]
+    return frozenset(row.subject_id for row in await connection.execute(query))
+
+
+async def active_subject_keys(
+    connection: AsyncConnection, tenant: str, ids: Sequence[str], *, keys_on: AsyncConnection | None = None
+) -> dict[str, SubjectKeyRow]:
+    """Newest key of each subject that is not erased. Share-locks the subjects, so that no erasure overtakes a write (E11)."""
+    if not ids:
+        return {}
+    usable = sorted(await lock_living(connection, tenant, ids))
     rows = await subject_key_rows(keys_on or connection, tenant, usable)
     return {row.subject_id: row for row in rows}
 
