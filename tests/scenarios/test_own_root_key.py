@@ -378,6 +378,8 @@ async def test_a_key_service_that_refuses_says_so_by_one_reason_and_recovers(
 async def slow(port: int) -> AsyncIterator[tuple[int, Callable[[float], None]]]:
     """A way to a server that takes its time. Its port, and how to say how many seconds each answer takes."""
     delay = 0.0
+    open_writers: set[asyncio.StreamWriter] = set()
+    under_way: set[asyncio.Task[None]] = set()
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
         with suppress(OSError):
@@ -388,7 +390,11 @@ async def slow(port: int) -> AsyncIterator[tuple[int, Callable[[float], None]]]:
         writer.close()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        under_way.add(task)
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
+        open_writers.update({writer, there_writer})
         await asyncio.gather(pass_on(reader, there_writer, answers=False), pass_on(there_reader, writer, answers=True))
 
     def set_delay(seconds: float) -> None:
@@ -400,6 +406,13 @@ async def slow(port: int) -> AsyncIterator[tuple[int, Callable[[float], None]]]:
         yield server.sockets[0].getsockname()[1], set_delay
     finally:
         server.close()
+        # What the vault's client keeps open for its next call would outlive the loop.
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        for writer in open_writers:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in open_writers), return_exceptions=True)
 
 
 def vault_on(uri: str, home_template: Path, tmp_path: Path, url: str) -> Any:
