@@ -82,20 +82,21 @@ def check_interval(start_field: str, end_field: str, values: Mapping[str, Value]
         raise InvalidArgumentError("FIELD_INVALID", f"field '{end_field}' does not lie after '{start_field}'", field=end_field)
 
 
-def check_of_age(fields: Iterable[Field], values: Mapping[str, Value], clock: Callable[[], datetime]) -> None:
-    """Refuse the data of somebody who is under age by their own account: no guardian's consent can be shown yet (P2.6-minor).
-
-    Raises:
-        FailedPreconditionError: GUARDIAN_CONSENT_REQUIRED.
-    """
+def minor_by(fields: Iterable[Field], values: Mapping[str, Value], clock: Callable[[], datetime]) -> str:
+    """Name of the field by which somebody is under age by their own account; empty if they are not (P2.6-minor)."""
     for field in fields:
         value = values.get(field.name)
         if field.type is not FieldType.DATE or not isinstance(value, str):
             continue
         born, today = date.fromisoformat(value), clock()
         if today.year - born.year - ((today.month, today.day) < (born.month, born.day)) < _MAJORITY:
-            message = f"a person under {_MAJORITY} needs the consent of a guardian"
-            raise FailedPreconditionError("GUARDIAN_CONSENT_REQUIRED", message, field=field.name)
+            return field.name
+    return ""
+
+
+def guardian_required(field: str) -> FailedPreconditionError:
+    """Why a minor's data is not stored: no verified guardian consented."""
+    return FailedPreconditionError("GUARDIAN_CONSENT_REQUIRED", f"a person under {_MAJORITY} needs the consent of a guardian", field=field)
 
 
 def _check_name(name: str, fields: Mapping[str, Field], never_stored: NeverStored) -> None:

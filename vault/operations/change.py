@@ -20,6 +20,7 @@ from vault.operations.preparing import EXTRA, Identifier, encoded, prepare_value
 from vault.operations.reveal import open_part
 from vault.operations.subjects import token_of
 from vault.policy.decide import Operation
+from vault.store import guardians as guardian_store
 from vault.store import records as record_store
 from vault.store.database import Connection
 from vault.store.records import IndexRow, PartRow, ReadableRow, RecordRow
@@ -46,7 +47,8 @@ async def update_record(vault: Vault, attempt: Attempt, name: RecordName, update
     async with vault.database.write() as connection:
         row, keys, parts = await _changeable(vault, connection, attempt, name, Operation.UPDATE, update.etag)
         category = vault.catalogue.category(row.category)
-        normal = _new_values(vault, category, update)
+        standing = await guardian_store.guardian_standing(connection, name.tenant, [name.subject]) if category.minors else {}
+        normal = _new_values(vault, category, update, guarded=standing.get(name.subject) == guardian_store.VERIFIED)
         removed = update.mask - normal.keys()
         for part in parts:
             await _reseal(vault, connection, keys, category, part, normal, update.mask)
@@ -122,7 +124,7 @@ async def _changeable(
     return row, keys, parts
 
 
-def _new_values(vault: Vault, category: Category, update: Update) -> dict[str, Value]:
+def _new_values(vault: Vault, category: Category, update: Update, *, guarded: bool) -> dict[str, Value]:
     given = set(update.fields) | ({EXTRA} if update.extra else set())
     if not update.mask or given - update.mask:
         raise InvalidArgumentError("FIELD_MASK_REQUIRED", "the mask names every field that is changed", field="update_mask")
@@ -135,7 +137,7 @@ def _new_values(vault: Vault, category: Category, update: Update) -> dict[str, V
     missing = sorted(name for name in update.mask - given if category.fields[name].required)
     if missing:
         raise InvalidArgumentError("FIELD_REQUIRED", f"field '{missing[0]}' is required", field=missing[0])
-    return prepare_values(vault, category, update.fields, update.extra, partial=True)
+    return prepare_values(vault, category, update.fields, update.extra, partial=True, guarded=guarded)
 
 
 async def _reseal(

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vault import crypto, names
+from vault.catalogue.check import guardian_required
 from vault.crypto import DataKey, Place
 from vault.errors import AbortedError, NotFoundError, VaultError
 from vault.names import RecordName
@@ -28,6 +29,7 @@ from vault.operations.preparing import Prepared, RecordInput, expiry, prepare
 from vault.operations.subjects import PartKey, Resolved, resolve_subjects, token_of, unusable_subjects
 from vault.operations.transport import check_record, plaintext_channels
 from vault.policy.decide import Allowed, Operation
+from vault.store import guardians as guardian_store
 from vault.store import records as record_store
 from vault.store.database import Connection
 from vault.store.records import IndexRow, PartRow, RecordRow
@@ -115,7 +117,8 @@ async def _store_call(
     prepared = [item for item in items if isinstance(item, Prepared)]
     unusable = await unusable_subjects(vault, connection, keys.tenant, {item.subject for item in prepared})
     plaintext = await plaintext_channels(vault, connection, keys.tenant, prepared)
-    items = [_chosen(item, levels, plaintext) for item in items]
+    guarded = await _guarded(connection, keys.tenant, prepared)
+    items = [_chosen(item, levels, plaintext, guarded) for item in items]
     asked = as_chosen(vault, levels)
     decisions = [_decision(asked, facts, call.attempt, item, unusable) for item in items]
     refused = next((decision for decision in decisions if isinstance(decision, VaultError)), None)
@@ -132,13 +135,22 @@ async def _store_call(
     return [decision if isinstance(decision, VaultError) else next(created) for decision in decisions]
 
 
-def _chosen(item: Prepared | VaultError, levels: Levels, plaintext: frozenset[str]) -> Prepared | VaultError:
-    """The item as the tenant's settings have it: kept for as long as they say, or refused."""
+async def _guarded(connection: Connection, tenant: str, items: Sequence[Prepared]) -> frozenset[str]:
+    """Those of the minors among the owners for whom a verified guardian consented (P2.6-minor)."""
+    minors = {item.subject for item in items if item.minor_by}
+    standing = await guardian_store.guardian_standing(connection, tenant, minors) if minors else {}
+    return frozenset(subject for subject, stands in standing.items() if stands == guardian_store.VERIFIED)
+
+
+def _chosen(item: Prepared | VaultError, levels: Levels, plaintext: frozenset[str], guarded: frozenset[str]) -> Prepared | VaultError:
+    """The item as the tenant's settings and the guardians have it: kept for as long as they say, or refused."""
     if isinstance(item, VaultError):
         return item
     try:
         levels.check(item.category, item.level, item.metadata)
         check_record(item, plaintext)
+        if item.minor_by and item.subject not in guarded:
+            raise guardian_required(item.minor_by)
     except VaultError as error:
         return error
     days = levels.days(item.category, item.level, item.metadata)

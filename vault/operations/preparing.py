@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from vault import names
-from vault.catalogue.check import check_of_age
+from vault.catalogue.check import guardian_required, minor_by
 from vault.catalogue.fields import Field, FieldType, Storage
 from vault.catalogue.model import Category, Minors, RetentionEvent, Value
 from vault.errors import InvalidArgumentError, ResourceExhaustedError
@@ -64,7 +64,12 @@ class PreparedPart:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One record, ready to be sealed; `kept_days` if its tenant keeps it for fewer days than the catalogue says."""
+    """One record, ready to be sealed.
+
+    Attributes:
+        kept_days: for how long, if its tenant keeps it for fewer days than the catalogue says.
+        minor_by: field by which the owner is a minor; empty if they are not.
+    """
 
     category: Category
     level: str
@@ -76,6 +81,7 @@ class Prepared:
     valid_from: datetime | None
     valid_to: datetime | None
     kept_days: int | None = None
+    minor_by: str = ""
 
 
 def prepare(vault: Vault, record: RecordInput, *, owner_follows: bool = False) -> Prepared:
@@ -95,7 +101,8 @@ def prepare(vault: Vault, record: RecordInput, *, owner_follows: bool = False) -
     category.check_storable()
     category.retention_at(record.level)
     check_list(record.list_id)
-    normal = prepare_values(vault, category, record.fields, record.extra)
+    # A guardian consents for a person who is known; whether one did is looked up when the record is stored.
+    normal = prepare_values(vault, category, record.fields, record.extra, guarded=bool(record.subject))
     parts = []
     for party in category.parties:
         fields = {name: encoded(value) for name, value in normal.items() if category.fields[name].party == party.name}
@@ -119,6 +126,7 @@ def prepare(vault: Vault, record: RecordInput, *, owner_follows: bool = False) -
         occur_time=occurred,
         valid_from=_time(normal, category.valid_from_field),
         valid_to=_time(normal, category.valid_to_field),
+        minor_by=minor_by(category.fields.values(), normal, vault.clock) if category.minors is Minors.GUARDIAN else "",
     )
 
 
@@ -133,7 +141,13 @@ def check_list(list_id: str, *, field: str = "list") -> None:
 
 
 def prepare_values(
-    vault: Vault, category: Category, fields: Mapping[str, str | bytes], extra: Mapping[str, str], *, partial: bool = False
+    vault: Vault,
+    category: Category,
+    fields: Mapping[str, str | bytes],
+    extra: Mapping[str, str],
+    *,
+    partial: bool = False,
+    guarded: bool = False,
 ) -> dict[str, Value]:
     """Check values and bring them into normal form: catalogue first, then identifiers, card data and size.
 
@@ -147,8 +161,8 @@ def prepare_values(
         values[EXTRA] = extra
     checked = category.check_fields(values, partial=partial)
     normal = {name: _checked(vault, category.fields[name], value) for name, value in checked.items()}
-    if category.minors is Minors.GUARDIAN:
-        check_of_age(category.fields.values(), normal, vault.clock)
+    if category.minors is Minors.GUARDIAN and not guarded and (field := minor_by(category.fields.values(), normal, vault.clock)):
+        raise guardian_required(field)
     size = sum(len(encoded(value)) + _OVERHEAD_BYTES for value in normal.values())
     if size > vault.limits.record_bytes:
         raise ResourceExhaustedError("RECORD_TOO_LARGE", "a record is larger than its limit", limit=str(vault.limits.record_bytes))

@@ -41,10 +41,12 @@ from vault.names import SYSTEM_LOG, ChildName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Caller, Receipt
 from vault.operations.core import Vault, active_tenant, page_limit, readable_parts, reading_keys, usable_keys, writing_keys
+from vault.operations.guardian import reseal_guardian
 from vault.operations.keyring import TenantKeys
 from vault.operations.preparing import Identifier
 from vault.operations.reveal import open_part
 from vault.operations.subjects import token_of, tokens_of
+from vault.store import guardians as guardian_store
 from vault.store import records as record_store
 from vault.store import rotations as rotation_store
 from vault.store import subjects as subject_store
@@ -519,6 +521,8 @@ async def _advance_subject(vault: Vault, caller: Caller, row: RotationRow) -> No
             # Whatever is left of them is the erasure's.
             await _finish(vault, connection, keys, caller, replace(current, failed_count=0))
             return
+        if not current.position and not await _reseal_guardian(vault, connection, keys, current):
+            return
         page = _whole_records(
             await record_store.parts_sealed_before(connection, tenant, subject, row.version, after=current.position, limit=_BATCH)
         )
@@ -534,11 +538,23 @@ async def _advance_subject(vault: Vault, caller: Caller, row: RotationRow) -> No
         if left and not current.failed_count:
             await rotation_store.update_rotation(connection, replace(current, position=""))
             return
-        if not left:
+        if not left and not current.failed_count:
             # Keys that are apart are gone a moment before the rotation has ended; nothing needs them any more.
             async with writing_keys(vault, connection) as keys_on:
                 await subject_store.retire_subject_keys(keys_on, tenant, subject, before=row.version)
         await _finish(vault, connection, keys, caller, current)
+
+
+async def _reseal_guardian(vault: Vault, connection: Connection, keys: TenantKeys, current: RotationRow) -> bool:
+    """Seal who a minor's guardian is under the new key, in a commit of its own. Whether there was nothing to do."""
+    row = await guardian_store.get_guardian(connection, keys.tenant, current.subject_id)
+    if row is None or row.key_version >= current.version or current.failed_count:
+        return True
+    async with reading_keys(vault) as apart:
+        stored = await subject_store.subject_key_rows(apart or connection, keys.tenant, [current.subject_id])
+    sealed = await reseal_guardian(connection, keys.tenant, current.subject_id, own=_opened_keys(keys, stored), version=current.version)
+    await rotation_store.update_rotation(connection, replace(current, failed_count=current.failed_count + (not sealed)))
+    return False
 
 
 def _whole_records(page: list[PartRow]) -> list[PartRow]:

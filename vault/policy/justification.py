@@ -2,8 +2,8 @@
 
 Rules:
 - The reason is a sentence a colleague could check: at least two words and ten letters, at most 500 characters, on one line (P1.6b-need).
-- A reference is the name of a customer request, an order, an incident, a job or a person's request, or a ticket of the tenant's pattern. None at all is no fault here:
-  whether the purpose can do without is `decide`'s.
+- A reference is the name of a customer request, an order, an incident, a job or a person's request, or a ticket of the tenant's pattern. None at
+  all is no fault here: whether the purpose can do without is `decide`'s.
 - Personal data is refused by its kind; the value is never repeated (A30).
 
 Not here: whether what is referred to exists and is in force.
@@ -24,7 +24,9 @@ _MIN_LETTERS = 10
 _MIN_WORDS = 2
 _MAX_TICKET = 64  # characters
 _COLLECTIONS = {
-    "customerRequests": Reference.CUSTOMER_REQUEST, "orders": Reference.ORDER, "incidents": Reference.INCIDENT,
+    "customerRequests": Reference.CUSTOMER_REQUEST,
+    "orders": Reference.ORDER,
+    "incidents": Reference.INCIDENT,
     "jobs": Reference.JOB,
     "subjectRequests": Reference.SUBJECT_REQUEST,
 }

@@ -47,7 +47,15 @@ async def locked_import(connection: AsyncConnection, tenant: str, import_id: str
 
 
 async def insert_import(
-    connection: AsyncConnection, tenant: str, import_id: str, *, source_token: bytes, category: str, list_id: str, now: datetime, ingress: str = "TLS"
+    connection: AsyncConnection,
+    tenant: str,
+    import_id: str,
+    *,
+    source_token: bytes,
+    category: str,
+    list_id: str,
+    now: datetime,
+    ingress: str = "TLS",
 ) -> None:
     """Start an import."""
     await connection.execute(
