@@ -36,9 +36,9 @@ from vault.v1 import (
     tenant_service_pb2_grpc,
     vault_service_pb2_grpc,
 )
-from vault.v1.access_service_pb2 import RegisterNdaRequest
+from vault.v1.access_service_pb2 import RegisterAgreementRequest, RegisterNdaRequest
 from vault.v1.resources_pb2 import Justification
-from vault.v1.tenant_service_pb2 import CreateTenantRequest
+from vault.v1.tenant_service_pb2 import CreateTenantRequest, OpenJobRequest
 
 Response = TypeVar("Response")
 TENANTS = ("acme", "globex")
@@ -189,6 +189,22 @@ class Serving:
             request.sign_time.FromDatetime(self.clock() - timedelta(days=1))
             request.expire_time.FromDatetime(self.clock() + timedelta(days=365))
             await officer.call(officer.access.RegisterNda, request)
+
+    async def job(self, tenant: str = "acme") -> Justification:
+        """Why the messaging engine reads lists of a tenant: a job that is scheduled for all of them (P3.5-send)."""
+        admin = self.service(f"{tenant}-admin")
+        request = OpenJobRequest(parent=f"tenants/{tenant}")
+        request.expire_time.FromDatetime(self.clock() + timedelta(days=1))
+        job = (await admin.call(admin.tenants.OpenJob, request)).job
+        return Justification(purpose="service-delivery", reference=job.name, reason="sending what the customer scheduled")
+
+    async def agree_with_affiliate(self, tenant: str = "acme") -> None:
+        """Register an agreement with the affiliate that is in force (L7)."""
+        officer = self.person("agreement-registrar", "privacy-officer")
+        request = RegisterAgreementRequest(parent=f"tenants/{tenant}", party="affiliate", document_sha256=b"\1" * 32)
+        request.sign_time.FromDatetime(self.clock() - timedelta(days=1))
+        request.expire_time.FromDatetime(self.clock() + timedelta(days=365))
+        await officer.call(officer.access.RegisterAgreement, request)
 
     async def close(self) -> None:
         """Close every channel."""

@@ -139,10 +139,12 @@ async def main_job(served: Serving) -> set[str]:
     await builders.find(app, builders.sought("phone", PHONE, because=because))
     seen: set[str] = set()
     for caller, record in ((app, contact), (engine, profile), (served.service("billing"), call)):
-        purpose = "billing" if record is call else "service-delivery"
+        justification = why("billing" if record is call else "service-delivery", reason=SENTENCE)
+        if caller is engine:
+            justification.reference = (await served.job()).reference
         request = RevealRecordRequest(
             name=record.name,
-            justification=why(purpose, reason=SENTENCE),
+            justification=justification,
             view=resources_pb2.VIEW_FULL,
             field_mask=FieldMask(paths=list(record.field_names)),
         )

@@ -197,6 +197,7 @@ async def test_extra_fields_are_stored_shown_hidden_and_bounded(served: Serving)
     """P3.2.1-fields: up to fifty fields of the customer's own, each sealed."""
     await served.create_tenants()
     app, engine = served.service("acme-app"), served.service("engine")
+    job = await served.job()
     person = subject_of((await create(app, contact())).name)
     fifty = {f"field {number}": "value" for number in range(50)}
 
@@ -205,7 +206,7 @@ async def test_extra_fields_are_stored_shown_hidden_and_bounded(served: Serving)
         app.records.CreateRecord, CreateRecordRequest(parent="tenants/acme", record=profile(person, extra={**fifty, "one more": "x"}))
     )
 
-    masked, full = await reveal(engine, asked(stored.name)), await reveal(engine, asked(stored.name, "extra"))
+    masked, full = [await reveal(engine, asked(stored.name, *full, because=job)) for full in ((), ("extra",))]
     assert set(masked.extra.values()) == {"•••"}
     assert full.extra["field 0"] == "ירוק"
     assert (refused.code.name, refused.reason, refused.metadata["limit"]) == ("INVALID_ARGUMENT", "FIELD_INVALID", "50")

@@ -203,7 +203,8 @@ async def test_an_approval_of_what_changed_since_it_was_asked_for_is_refused(ser
     subject = (await app.call(app.records.GetSubject, GetSubjectRequest(name=person))).subject
     assert (refused.code.name, refused.reason) == ("ABORTED", "PREVIEW_STALE")
     assert subject.state == SUBJECT_STATE_ACTIVE
-    assert (await reveal(served.service("engine"), asked(added, "first_name"))).fields["first_name"].text == "דנה"
+    shown = await reveal(served.service("engine"), asked(added, "first_name", because=await served.job()))
+    assert shown.fields["first_name"].text == "דנה"
 
 
 async def test_who_asked_may_not_approve(served: Serving) -> None:

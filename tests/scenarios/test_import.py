@@ -50,7 +50,7 @@ async def test_a_row_of_a_list_becomes_contact_membership_and_profile(served: Se
     [match] = await find(app, sought("phone", PHONE))
     listed = (await admin.call(admin.records.ListRecords, ListRecordsRequest(parent=match.subject))).records
     kinds = {item.category: item for item in listed}
-    shown = await reveal(engine, asked(kinds["list-profile"].name, "first_name", "extra"))
+    shown = await reveal(engine, asked(kinds["list-profile"].name, "first_name", "extra", because=await served.job()))
     assert (answer.row_count, answer.accepted_count, answer.duplicate_count, dict(answer.rejected_counts)) == (1, 1, 0, {})
     assert kinds.keys() == {"end-customer-contact", "list-membership", "list-profile"}
     assert (kinds["list-membership"].list, kinds["list-membership"].metadata["source"]) == ("spring", "SFTP")
@@ -113,7 +113,7 @@ async def test_two_rows_about_one_person_are_one_person_and_the_later_row_stands
     [match] = await find(app, sought("phone", PHONE))
     request = ListRecordsRequest(parent=match.subject, category="list-profile")
     [stored] = (await admin.call(admin.records.ListRecords, request)).records
-    shown = await reveal(engine, asked(stored.name, "first_name", "last_name"))
+    shown = await reveal(engine, asked(stored.name, "first_name", "last_name", because=await served.job()))
     assert (answer.accepted_count, answer.duplicate_count) == (1, 1)
     assert {name: value.text for name, value in shown.fields.items()} == {"first_name": "דנה", "last_name": "Levi"}
 

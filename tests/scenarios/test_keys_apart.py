@@ -179,7 +179,7 @@ async def test_every_flow_works_and_the_database_of_the_data_holds_no_key(served
     delivered = await deliver(served, people_of_orders, order_for(served, people_of_orders))
 
     assert await shown(app, name) == "+972502345670"
-    assert (await reveal(engine, asked(extended, "first_name"))).fields["first_name"].text == "דנה"
+    assert (await reveal(engine, asked(extended, "first_name", because=await served.job()))).fields["first_name"].text == "דנה"
     assert [match.record for match in await find(app, sought("phone", "+972502345670"))] == [name]
     assert len(await find(app, sought("phone", "050-2000007"))) == 1
     assert dict(delivered.export.record_counts) == {"call-detail": 1}

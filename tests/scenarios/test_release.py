@@ -96,6 +96,7 @@ async def test_a_person_reaches_no_tenant_that_the_token_does_not_name(served: S
 async def test_the_affiliate_is_given_its_categories_and_no_other(served: Serving) -> None:
     """P3.6-aff, A2: accounts, calls and mappings for the affiliate's service; lists and content never, whatever the purpose."""
     await served.create_tenants()
+    await served.agree_with_affiliate()
     app, engine, affiliate = served.service("acme-app"), served.service("engine"), served.service("affiliate")
     listed = (await create(app, contact())).name
     names = {
@@ -120,6 +121,7 @@ async def test_the_affiliate_is_given_its_categories_and_no_other(served: Servin
 async def test_of_some_categories_the_affiliate_is_given_a_part(served: Serving) -> None:
     """P3.6-aff, §2B: a voice target and a call of the second number, but no other target and no other use of the app."""
     await served.create_tenants()
+    await served.agree_with_affiliate()
     app, num2, affiliate = served.service("acme-app"), served.service("num2"), served.service("affiliate")
     user = subject_of((await create(app, contact("050-2345670"))).name)
 
@@ -186,6 +188,7 @@ async def test_a_recording_is_gone_once_the_app_confirms_that_it_was_delivered(s
 async def test_the_affiliates_own_services_alone_receive_for_the_affiliate(served: Serving) -> None:
     """P3.6-aff: nobody else can pass something on by naming the recipient, nor the affiliate take it for another purpose."""
     await served.create_tenants()
+    await served.agree_with_affiliate()
     billing, affiliate = served.service("billing"), served.service("affiliate")
     name = (await create(billing, call_detail())).name
 

@@ -142,6 +142,7 @@ async def test_a_contact_is_resolved_without_a_moment_because_its_number_is_not_
     app, engine = served.service("acme-app"), served.service("engine")
     stored = await create(app, contact(email="dana@example.com"))
     request = resolved(kind="email", value="DANA@example.com", category="end-customer-contact")
+    request.justification.CopyFrom(await served.job())
     request.field_mask.paths[:] = ["phone"]
 
     answer = await engine.call(engine.records.ResolveIdentifier, request)

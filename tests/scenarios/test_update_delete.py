@@ -86,7 +86,7 @@ async def test_a_field_that_the_mask_names_without_a_value_is_removed(served: Se
     removed = await app.call(app.records.UpdateRecord, changed(stored.name, {}, also=("email", "channel")))
     await app.call(app.records.UpdateRecord, changed(extras.name, {}, extra={"size": "m"}))
 
-    shown = await reveal(engine, asked(extras.name, "extra"))
+    shown = await reveal(engine, asked(extras.name, "extra", because=await served.job()))
     assert (list(removed.record.field_names), dict(removed.record.metadata)) == (["phone"], {})
     assert list(await find(app, sought("email", "dana@example.com"))) == []
     assert dict(shown.extra) == {"size": "m"}
