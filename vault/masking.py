@@ -12,6 +12,8 @@ class MaskStyle(StrEnum):
     EMAIL = "email"
     NAME = "name"
     HIDDEN = "hidden"
+    SHOWN = "shown"
+    """The value stands in for another one already, as the last digits of a card do."""
 
 
 # Digits kept of an E.164 number: plus, country and operator in front, two behind.
@@ -22,8 +24,8 @@ def mask(style: MaskStyle, text: str) -> str:
     """The masked form of a value.
 
     Returns:
-        phone `+97250•••••67`; email `n•••@example.com`; name, its first letter; everything else, and whatever is too short to hide
-        anything, `•••`. Empty stays empty.
+        phone `+97250•••••67`; email `n•••@example.com`; name, its first letter; shown, as it is; everything else, and whatever is too
+        short to hide anything, `•••`. Empty stays empty.
     """
     if not text:
         return ""
@@ -36,5 +38,7 @@ def mask(style: MaskStyle, text: str) -> str:
             return f"{local[0] if len(local) > 1 else ''}{_HIDDEN}@{domain}"
         case MaskStyle.NAME if len(text) > 1:
             return f"{text[0]}{_HIDDEN}"
+        case MaskStyle.SHOWN:
+            return text
         case _:
             return _HIDDEN

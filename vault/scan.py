@@ -35,6 +35,7 @@ _PHONE = re.compile(rf"(?<![\w\-/])(?:(?:\+|00)\d{{1,3}}(?:{_NEXT}){{7,13}}|972(
 _DATE = re.compile(r"(?<!\d)(?:0?[1-9]|[12]\d|3[01])([./\-])(?:0?[1-9]|1[0-2])\1(?:20)?\d\d(?!\d)")
 _ID_NUMBER = re.compile(r"(?<![\w\-])\d{9}(?![\w\-])")
 _FEWEST_DIGITS = 7
+_SCRUBBED = "•••"
 # Format characters (Unicode category Cf: soft hyphens, direction marks, joiners) and what turns a digit into a picture of one.
 _UNSEEN = re.compile(
     "[\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u20e3\ufe00-\ufe0f\ufeff\ufff9-\ufffb"
@@ -92,6 +93,11 @@ def find_contact(text: str) -> str | None:
     if _EMAIL.search(plain):
         return "email"
     return "phone" if _digits(plain) >= _FEWEST_DIGITS and _PHONE.search(plain) else None
+
+
+def scrub(text: str) -> str:
+    """The text with telephone numbers and mail addresses made unreadable, for what machines write about a person's device (P3.4-crash)."""
+    return _PHONE.sub(_SCRUBBED, _EMAIL.sub(_SCRUBBED, _plain(text)))
 
 
 def _plain(text: str) -> str:

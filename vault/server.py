@@ -199,7 +199,7 @@ async def start(settings: Settings, *, clock: Callable[[], datetime] = _now) -> 
         await upkeep.resume_erasures(vault)
         tracer, interceptors = _tracing(settings)
         server = grpc.aio.server(
-            interceptors=[*interceptors, Edge(vault, authenticator, access.load())],
+            interceptors=[*interceptors, Edge(vault, authenticator, access.load(sha256=vault.catalogue.access_sha256))],
             options=[
                 ("grpc.max_receive_message_length", _MESSAGE_BYTES),
                 ("grpc.max_send_message_length", _MESSAGE_BYTES),

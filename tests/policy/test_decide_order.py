@@ -69,6 +69,7 @@ questions = st.builds(
     reference_covers=st.booleans(),
     nda_valid=st.booleans(),
     restricted=st.booleans(),
+    affiliate_part=st.booleans(),
     justified=st.booleans(),
 )
 

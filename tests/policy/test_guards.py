@@ -31,6 +31,7 @@ REFERRED = replace(SOUND, reference_live=True, reference_covers=True)
 # One question per guard, asked where everything is granted, so that nothing but the guard stands in the way.
 WITNESSES = {
     "guard:affiliate-category": replace(SOUND, category="list-profile", roles=frozenset({"affiliate-service"})),
+    "guard:service-only": replace(SOUND, category="payment-card"),
     "guard:product-of-category": replace(SOUND, operation=Operation.CREATE, category="number-mapping", product="star"),
     "guard:product-lock": replace(SOUND, category="number-mapping", product="star"),
     "guard:third-party": replace(SOUND, recipient="third-party"),

@@ -7,6 +7,7 @@ import pytest
 from tests.builders import (
     NEVER,
     NOTHING,
+    OTHER_PHONE,
     PHONE,
     account,
     call_detail,
@@ -25,6 +26,7 @@ from tests.builders import (
 )
 from tests.serving import Caller, Serving
 from vault.catalogue import loader
+from vault.catalogue.words import HeldAs
 from vault.client.errors import CallError
 from vault.v1.vault_service_pb2 import CreateRecordRequest, RecordInput
 
@@ -83,10 +85,71 @@ async def test_what_is_never_collected_is_refused_as_category_field_and_extra(se
     assert await rows(served) == NOTHING
 
 
+def others(text: str, person: str) -> Mapping[str, RecordInput]:
+    """The free fields of the categories that no other test here writes, each with the text in it."""
+    moment, one = "2026-03-02T08:15:00Z", "1"
+    whole: dict[str, dict[str, str | bytes]] = {
+        "list-file": {"sha256": "a" * 64, "channel": "WEB", "ingress": "TLS", "body": b"x", "file_name": "x"},
+        "email-template": {"template_id": "t-1", "html": b"x", "subject_line": "x", "placeholders": "x"},
+        "fax": {"fax_id": "f-1", "from": PHONE, "to": OTHER_PHONE, "leg": "PLATFORM", "sent_at": moment, "body": b"x"},
+        "system-log": {"at": moment, "component": "smpp", "leg": "OTHER", "err": "x"},
+        "billing-record": {"invoice_no": "i-1", "service": "VOICE", "issued_at": moment, "amount": one, "lines": "x"},
+        "payment-card": {"psp_token": "tok", "brand": "visa", "last4": "1111", "exp_month": one, "exp_year": "2030", "holder": "x"},
+        "app-diagnostics": {"install_id": "i-1", "crashed_at": moment, "trace": "x"},
+        "site-visitor": {
+            "phone": PHONE,
+            "is_subscriber": "yes",
+            "source": "USE",
+            "terms_version": "v1",
+            "name": "x",
+            "address": "x",
+            "enquiry": "x",
+        },
+        "former-customer-contact": {"phone": PHONE, "ended_at": moment, "reasons": "c", "full_name": "x"},
+        "complaint-case": {"case_no": "c-1", "channel": "PHONE", "text": "x"},
+    }
+    levels = {"fax": "system-file", "system-log": "system-log"}
+    return {
+        f"{category}.{name}": record(
+            category,
+            {**fields, name: text.encode() if isinstance(value, bytes) else text},
+            subject=person,
+            level=levels.get(category, ""),
+        )
+        for category, fields in whole.items()
+        for name, value in fields.items()
+        if value in ("x", b"x")
+    }
+
+
+@pytest.mark.parametrize("category", ["guardian-consent", "marketing-preference", "consent-and-instruction", "legal-order", "audit-event"])
+async def test_what_a_register_holds_is_not_taken_as_a_record(served: Serving, category: str) -> None:
+    """C22, C26, C27, C29, C30: the reason says so, by either method, and nothing is stored."""
+    await served.create_tenants()
+    app = served.service("acme-app")
+    before = await rows(served)
+
+    refused = await not_created(app, record(category, {"kind": "x"}, subject=NOBODY))
+    [result] = await create_all(app, [record(category, {"kind": "x"}, subject=NOBODY)])
+
+    assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "CATEGORY_HELD_AS_REGISTER")
+    assert refusal(result).reason == "CATEGORY_HELD_AS_REGISTER"
+    assert await rows(served) == before
+
+
 async def test_card_data_is_refused_in_everything_that_people_write(served: Serving) -> None:
     """L40, P3.1-direct, P3.2.1-fields. Once, the name of a company and the address of an exchange could be a card number."""
     await served.create_tenants()
     app, engine, billing = served.service("acme-app"), served.service("engine"), served.service("billing")
+    admin, num2, manager = served.service("acme-admin"), served.service("num2"), served.service("account-manager")
+    callers = {
+        **dict.fromkeys(("list-file", "fax", "system-log"), engine),
+        **dict.fromkeys(("billing-record", "payment-card"), billing),
+        "email-template": admin,
+        "app-diagnostics": num2,
+        "site-visitor": app,
+        **dict.fromkeys(("former-customer-contact", "complaint-case"), manager),
+    }
     person = subject_of((await create(app, contact())).name)
     before = await rows(served)
 
@@ -106,6 +169,7 @@ async def test_card_data_is_refused_in_everything_that_people_write(served: Serv
             "outgoing-message.body": (engine, outgoing(person, "system-file", text.encode())),
             "outgoing-message.body as UTF-16": (engine, outgoing(person, "system-file", text.encode("utf-16-be"))),
             "incoming-message.body": (engine, incoming("report", text.encode())),
+            **{place: (callers[place.partition(".")[0]], new) for place, new in others(text, person).items()},
         }
 
     refused = {
@@ -113,7 +177,8 @@ async def test_card_data_is_refused_in_everything_that_people_write(served: Serv
     }
 
     categories = loader.load().categories.values()
-    free = {f"{category.name}.{name}" for category in categories for name, field in category.fields.items() if field.free}
+    stored = [category for category in categories if category.held_as is HeldAs.RECORD]
+    free = {f"{category.name}.{name}" for category in stored for name, field in category.fields.items() if field.free}
     # Direction marks are no text of a key: it is refused before anybody looks for numbers in it.
     wanted = {(place, text): CARD_DATA[text] for place, text in refused}
     wanted["list-profile.extra as a key", "4111\u200f1111\u200f1111\u200f1111"] = "FIELD_INVALID"

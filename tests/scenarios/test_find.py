@@ -14,11 +14,13 @@ from tests.builders import (
     entries,
     entry_of,
     find,
+    incoming,
     mapping,
     sought,
     subject_of,
 )
 from tests.serving import Serving, why
+from vault.v1.resources_pb2 import Justification
 from vault.v1.vault_service_pb2 import FindSubjectsRequest
 
 BILLING = why("billing", reason="the customer asks about an invoice")
@@ -77,6 +79,34 @@ async def test_a_business_is_found_by_number_and_by_name_without_its_legal_form(
     }
 
     assert found == {key: [stored.name] for key in wanted}
+
+
+async def test_a_search_finds_only_what_is_kept_at_a_level_that_the_searcher_may_search(served: Serving) -> None:
+    """P3.2-lvl-rep, P3.2-lvl-files-use, A3: reports show replies; system files take a ticket; investigators do not search."""
+    await served.create_tenants()
+    levels = ("system-log", "report", "system-file")
+    stored = {level: (await create(served.service("engine"), incoming(level))).name for level in levels}
+    asking = {
+        "reporting": why("customer-report", reason="the customer opened its report"),
+        "support": why("technical-fault", reason="the customer reports that a message is missing"),
+        "support with a ticket": why("technical-fault", "SUP-4711", "the customer reports that a message is missing"),
+    }
+
+    async def found_by(who: str, because: Justification) -> set[str]:
+        request = sought("phone", PHONE, category="incoming-message", because=because)
+        return {match.record for match in await find(served.service(who.split(maxsplit=1)[0]), request)}
+
+    found = {who: await found_by(who, because) for who, because in asking.items()}
+    engine = served.service("engine")
+    request = sought("phone", PHONE, category="incoming-message")
+    refused = await engine.refused(engine.records.FindSubjects, request)
+
+    assert found == {
+        "reporting": {stored["report"]},
+        "support": {stored["system-log"]},
+        "support with a ticket": {stored["system-log"], stored["system-file"]},
+    }
+    assert refused.reason == "ROLE_NOT_ALLOWED"
 
 
 async def test_each_party_of_a_call_is_found_under_its_own_name(served: Serving) -> None:

@@ -17,6 +17,7 @@ from tests.builders import (
     entry_of,
     erase,
     id_of,
+    incoming,
     mapping,
 )
 from tests.orders import (
@@ -42,6 +43,22 @@ from vault.v1.legal_service_pb2 import (
     GetOrderRequest,
     RejectOrderRequest,
 )
+
+
+async def test_a_message_is_handed_over_without_what_it_says(served: Serving) -> None:
+    """A19, §2B C07: from whom and when is traffic data; the text stays, whatever level it is kept at."""
+    await served.create_tenants()
+    people = await team(served)
+    await create_all(served.service("engine"), [incoming("system-file"), incoming("report", sender=OTHER_PHONE)])
+
+    request = order_for(served, people, categories=["incoming-message"], fields=["from", "received_at"])
+    delivered = await deliver(served, people, request)
+
+    assert delivered.verdict.ok
+    assert delivered.counts == {"incoming-message": 1}
+    assert PHONE.encode() in delivered.archive
+    assert b"thank you" not in delivered.archive
+    assert OTHER_PHONE.encode() not in delivered.archive
 
 
 async def test_a_package_holds_exactly_the_calls_of_the_order_and_verifies(served: Serving) -> None:

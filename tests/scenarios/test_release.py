@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from tests.builders import (
     LINE,
+    OTHER_PHONE,
     PHONE,
     account,
     asked,
@@ -16,11 +17,13 @@ from tests.builders import (
     mapping,
     not_revealed,
     outgoing,
+    record,
     reveal,
     subject_of,
 )
 from tests.serving import Serving, why
 from vault.v1.access_service_pb2 import RegisterNdaRequest
+from vault.v1.vault_service_pb2 import ConfirmDeliveryRequest, DeleteRecordRequest, RecordInput
 
 BILLING = why("billing", reason="the customer asks about an invoice")
 SERVICE = why("affiliate-service", reason="the affiliate keeps the line in service")
@@ -112,6 +115,72 @@ async def test_the_affiliate_is_given_its_categories_and_no_other(served: Servin
     assert shown.keys() == names.keys()
     assert [(error.code.name, error.reason) for error in refused] == [("PERMISSION_DENIED", "AFFILIATE_CATEGORY")] * 3
     assert {(await entry_of(served, error)).decision for error in refused} == {"REFUSED"}
+
+
+async def test_of_some_categories_the_affiliate_is_given_a_part(served: Serving) -> None:
+    """P3.6-aff, §2B: a voice target and a call of the second number, but no other target and no other use of the app."""
+    await served.create_tenants()
+    app, num2, affiliate = served.service("acme-app"), served.service("num2"), served.service("affiliate")
+    user = subject_of((await create(app, contact("050-2345670"))).name)
+
+    def used(kind: str) -> RecordInput:
+        return record("app-usage", {"kind": kind, "at": "2026-03-02T08:15:00Z", "peer_number": OTHER_PHONE}, subject=user)
+
+    given = [
+        (await create(app, contact(reached_by="VOICE"))).name,
+        (await create(num2, used("CALL"))).name,
+    ]
+    kept = [
+        (await create(app, contact("050-2345671", reached_by="SMS"))).name,
+        (await create(app, contact("050-2345672"))).name,
+        (await create(num2, used("ACTION"))).name,
+    ]
+
+    for name in given:
+        await reveal(affiliate, asked(name, because=SERVICE, recipient="affiliate"))
+    refused = [await not_revealed(affiliate, asked(name, because=SERVICE, recipient="affiliate")) for name in kept]
+
+    assert {(error.code.name, error.reason) for error in refused} == {("PERMISSION_DENIED", "AFFILIATE_CATEGORY")}
+
+
+async def test_a_card_is_shown_to_the_billing_service_masked_and_to_nobody_else(served: Serving) -> None:
+    """P3.1-direct, §2B: the service that charges it, never a person, never in full."""
+    await served.create_tenants()
+    await served.sign_nda("e-clerk")
+    billing, clerk = served.service("billing"), served.person("e-clerk", "billing")
+    customer = subject_of((await create(billing, account(), purpose="billing")).name)
+    card = {"psp_token": "tok_9f", "brand": "visa", "last4": "1111", "exp_month": "3", "exp_year": "2030", "holder": "דנה לוי"}
+    name = (await create(billing, record("payment-card", card, subject=customer), purpose="billing")).name
+
+    shown = await reveal(billing, asked(name, because=BILLING))
+    refused = [
+        await not_revealed(billing, asked(name, "last4", because=BILLING)),
+        await not_revealed(clerk, asked(name, because=BILLING)),
+    ]
+
+    assert {key: value.text for key, value in shown.fields.items()} == {**card, "holder": "ד•••"}
+    assert [error.reason for error in refused] == ["VIEW_NOT_ALLOWED", "SERVICE_ONLY"]
+    await billing.call(billing.records.DeleteRecord, DeleteRecordRequest(name=name, justification=BILLING))
+
+
+async def test_a_recording_is_gone_once_the_app_confirms_that_it_was_delivered(served: Serving) -> None:
+    """P3.4-rec: the app's worker alone reads it, and alone confirms."""
+    await served.create_tenants()
+    num2, engine = served.service("num2"), served.service("engine")
+    user = subject_of((await create(num2, mapping(LINE, PHONE, begin="2026-01-01T00:00:00Z"))).name)
+    fields: dict[str, str | bytes] = {"rec_id": "r-1", "audio": b"RIFF", "delivery_target": "dana@example.com"}
+    name = (await create(num2, record("call-recording", fields, subject=user))).name
+
+    heard = await reveal(num2, asked(name, "audio"))
+    refused = [
+        await not_revealed(engine, asked(name)),
+        await engine.refused(engine.records.ConfirmDelivery, ConfirmDeliveryRequest(name=name)),
+    ]
+    await num2.call(num2.records.ConfirmDelivery, ConfirmDeliveryRequest(name=name))
+
+    assert heard.fields["audio"].data == b"RIFF"
+    assert [error.reason for error in refused] == ["ROLE_NOT_ALLOWED", "ROLE_NOT_ALLOWED"]
+    assert (await not_revealed(num2, asked(name))).reason == "RECORD_NOT_FOUND"
 
 
 async def test_the_affiliates_own_services_alone_receive_for_the_affiliate(served: Serving) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from vault.catalogue import loader
 from vault.cli.app import app
 
 ROOT = Path(__file__).parents[2]
@@ -116,3 +117,28 @@ def test_readme_names_every_service_that_is_not_built() -> None:
     assert set(re.findall(r"\b(\w+)Service\b", line)) == whole
     assert in_part == PARTS.keys()
     assert [part for parts in PARTS.values() for part in parts if part not in line] == []
+
+
+def test_the_table_of_categories_is_the_catalogue() -> None:
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text_of("docs/policy.md").splitlines()
+        if re.match(r"\| C\d\d ", line)
+    ]
+
+    told = {(row[0], row[1]): (row[2], row[3], *row[5:9]) for row in rows}
+    days = {row[0]: set(map(int, re.findall(r"\b\d+\b", row[4]))) for row in rows}
+
+    categories = loader.load().categories.values()
+    assert told == {
+        (c.code, c.name): (
+            *(c.held_as.value, c.responsibility.value, c.on_erasure.value, c.on_contract_end.value),
+            *(c.court_class.value, c.shared_with_affiliate),
+        )
+        for c in categories
+    }
+    for category in categories:
+        kept = [level.retention for level in category.levels.values()] or [category.retention_at("")]
+        assert days[category.code] == {days for r in kept for days in (r.days, r.restricted_days) if days or r.days == days == 0}, (
+            category.code
+        )

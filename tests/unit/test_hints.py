@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vault.catalogue import loader
 from vault.cli import hints
 
 VAULT = Path(hints.__file__).parents[1]
@@ -64,6 +65,12 @@ def reasons_of_the_guards() -> set[str]:
     return set(re.findall(r'^@reason\("([^"]*)"\)', GUARDS.read_text(encoding="utf-8"), re.MULTILINE))
 
 
+def reasons_of_the_catalogue() -> set[str]:
+    """Reasons that a category gives for a field that is missing or a value that is refused."""
+    fields = [field for category in loader.load().categories.values() for field in category.fields.values()]
+    return {field.missing_reason for field in fields if field.missing_reason} | {why for field in fields for why in field.refused.values()}
+
+
 def test_reasons_are_found_wherever_they_are_given() -> None:
     source = """
 raise NotFoundError("A_ONE", "text")
@@ -80,19 +87,19 @@ other("A_SIX")
 
 
 def test_every_reason_has_a_hint_or_explains_itself() -> None:
-    reasons = reasons_of_the_code() | reasons_of_the_guards()
+    reasons = reasons_of_the_code() | reasons_of_the_guards() | reasons_of_the_catalogue()
 
     assert reasons - HINTS.keys() - SELF_EXPLAINING == set()
 
 
 def test_no_hint_is_for_a_reason_that_does_not_exist() -> None:
-    reasons = reasons_of_the_code() | reasons_of_the_guards()
+    reasons = reasons_of_the_code() | reasons_of_the_guards() | reasons_of_the_catalogue()
 
     assert HINTS.keys() - reasons == set()
 
 
 def test_what_explains_itself_exists_and_has_no_hint() -> None:
-    reasons = reasons_of_the_code() | reasons_of_the_guards()
+    reasons = reasons_of_the_code() | reasons_of_the_guards() | reasons_of_the_catalogue()
 
     assert reasons >= SELF_EXPLAINING
     assert not SELF_EXPLAINING & HINTS.keys()

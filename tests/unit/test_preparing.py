@@ -418,7 +418,7 @@ def test_retention_counts_from_what_is_known_when_a_record_is_stored(
     category: str, level: str, occurred: datetime | None, expected: datetime | None
 ) -> None:
     """§2B. None: it counts from something that has not happened yet."""
-    assert expiry(CATALOGUE.category(category), level, created=NOW, occurred=occurred) == expected
+    assert expiry(CATALOGUE.category(category), level, {}, created=NOW, occurred=occurred) == expected
 
 
 # ---- laws ------------------------------------------------------------------------------------------------------------------------------------

@@ -12,10 +12,10 @@ Not here: what an identifier looks like once normalised (`vault/identifiers.py`)
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from vault.catalogue.fields import Field, FieldType, NeverStored
-from vault.errors import InvalidArgumentError
+from vault.errors import FailedPreconditionError, InvalidArgumentError
 
 Value = str | bytes | Mapping[str, str]
 
@@ -25,7 +25,9 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _INTEGER = re.compile(r"[0-9]{1,18}")
 # RFC 3339 §5.6; digits past the microsecond are refused, because dropping them would change what was said.
 _TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2})")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MAX_KEY_CHARACTERS = 64
+_MAJORITY = 18  # P2.6-minor, A12: the strictest of the ages that apply
 _LINE_CONTROLS = frozenset("\t\n\r")
 
 
@@ -40,7 +42,8 @@ def check_values(fields: Mapping[str, Field], never_stored: NeverStored, values:
     Returns:
         The values in normal form, in the order of the category.
     Raises:
-        InvalidArgumentError: SAD_FORBIDDEN, CATEGORY_NOT_COLLECTED, UNKNOWN_FIELD, FIELD_REQUIRED, FIELD_INVALID.
+        InvalidArgumentError: SAD_FORBIDDEN, CATEGORY_NOT_COLLECTED, UNKNOWN_FIELD, FIELD_REQUIRED, FIELD_INVALID, or what the catalogue says
+            for a field that is missing or a value that is refused.
     """
     for name in values:
         _check_name(name, fields, never_stored)
@@ -49,7 +52,7 @@ def check_values(fields: Mapping[str, Field], never_stored: NeverStored, values:
         value = values.get(name)
         if value is None or value == "":
             if field.required and (name in values or not partial):
-                raise InvalidArgumentError("FIELD_REQUIRED", f"field '{name}' is required", field=name)
+                raise InvalidArgumentError(field.missing_reason or "FIELD_REQUIRED", f"field '{name}' is required", field=name)
             if value is not None:
                 raise _invalid(field, "is empty")
             continue
@@ -79,6 +82,22 @@ def check_interval(start_field: str, end_field: str, values: Mapping[str, Value]
         raise InvalidArgumentError("FIELD_INVALID", f"field '{end_field}' does not lie after '{start_field}'", field=end_field)
 
 
+def check_of_age(fields: Iterable[Field], values: Mapping[str, Value], clock: Callable[[], datetime]) -> None:
+    """Refuse the data of somebody who is under age by their own account: no guardian's consent can be shown yet (P2.6-minor).
+
+    Raises:
+        FailedPreconditionError: GUARDIAN_CONSENT_REQUIRED.
+    """
+    for field in fields:
+        value = values.get(field.name)
+        if field.type is not FieldType.DATE or not isinstance(value, str):
+            continue
+        born, today = date.fromisoformat(value), clock()
+        if today.year - born.year - ((today.month, today.day) < (born.month, born.day)) < _MAJORITY:
+            message = f"a person under {_MAJORITY} needs the consent of a guardian"
+            raise FailedPreconditionError("GUARDIAN_CONSENT_REQUIRED", message, field=field.name)
+
+
 def _check_name(name: str, fields: Mapping[str, Field], never_stored: NeverStored) -> None:
     if name in fields:
         return
@@ -106,7 +125,10 @@ def _check_value(field: Field, value: Value) -> str | bytes:
         return value
     if not isinstance(value, str):
         raise _invalid(field, "is not text")
-    return _NORMAL_FORMS.get(field.type, _text)(field, value)
+    normal = _NORMAL_FORMS.get(field.type, _text)(field, value)
+    if field.pattern is not None and not field.pattern.fullmatch(normal):
+        raise _invalid(field, "does not have the form that the catalogue gives")
+    return normal
 
 
 def _check_map(field: Field, value: Value, never_stored: NeverStored) -> Mapping[str, str]:
@@ -134,6 +156,8 @@ def _text(field: Field, value: str) -> str:
 
 
 def _enum(field: Field, value: str) -> str:
+    if value in field.refused:
+        raise InvalidArgumentError(field.refused[value], f"field '{field.name}' may not be {value}", field=field.name)
     if value not in field.values:
         raise _invalid(field, f"is not one of {', '.join(field.values)}")
     return value
@@ -161,11 +185,22 @@ def _timestamp(field: Field, value: str) -> str:
     return moment.replace(tzinfo=None).isoformat() + "Z"
 
 
+def _date(field: Field, value: str) -> str:
+    # ISO 8601 has more spellings than this one; a birthday is written in one way or refused.
+    if not _DATE.fullmatch(value):
+        raise _invalid(field, "is not a date like 2001-12-31")
+    try:
+        return date.fromisoformat(value).isoformat()
+    except ValueError:
+        raise _invalid(field, "is not a day of the calendar") from None
+
+
 _NORMAL_FORMS: Mapping[FieldType, Callable[[Field, str], str]] = {
     FieldType.ENUM: _enum,
     FieldType.ID: _id,
     FieldType.INTEGER: _integer,
     FieldType.TIMESTAMP: _timestamp,
+    FieldType.DATE: _date,
 }
 
 

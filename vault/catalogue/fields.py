@@ -3,10 +3,12 @@
 Values only; where they come from is `loader.py`, whether a given value fits is `check.py`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from vault.catalogue.words import CourtClass
 from vault.identifiers import IdentifierKind
 from vault.masking import MaskStyle
 
@@ -28,6 +30,7 @@ class FieldType(StrEnum):
     BYTES = "bytes"
     INTEGER = "integer"
     TIMESTAMP = "timestamp"
+    DATE = "date"
     ENUM = "enum"
     ID = "id"
     COMPANY_NUMBER = "company-number"
@@ -67,6 +70,12 @@ class Field:
         max_keys: most entries of a map; 0 for every other type.
         mask: how the masked view shows the value.
         free: whether people write freely in it, so that it is scanned for card numbers.
+        pattern: what the whole value must match; None if any value of the type will do.
+        missing_reason: reason of the refusal where the value is missing, if it is not FIELD_REQUIRED.
+        refused: values of an enum that are refused for a reason of their own, by value.
+        keep_days: days after which the value goes, before the record does; 0 if it stays as long as the record.
+        court_class: kind of order that can cover the field.
+        scrub: whether telephone numbers and mail addresses in it are made unreadable before it is stored (P3.4-crash).
     """
 
     name: str
@@ -81,6 +90,12 @@ class Field:
     max_keys: int
     mask: MaskStyle
     free: bool
+    pattern: re.Pattern[str] | None
+    missing_reason: str
+    refused: Mapping[str, str]
+    keep_days: int
+    court_class: CourtClass
+    scrub: bool
     description: Description
 
 

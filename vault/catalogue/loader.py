@@ -38,7 +38,7 @@ def load(path: Path | None = None) -> Catalogue:
     """
     contents = _read(path if path is not None else resources.files("vault.catalogue"))
     nodes = {file: parse(_decode(content, file), file) for file, content in contents.items()}
-    head = nodes["catalogue.yaml"].record(["version", "guards_sha256", "operator", "affiliate", "products"])
+    head = nodes["catalogue.yaml"].record(["version", "guards_sha256", "access_sha256", "operator", "affiliate", "products"])
     never_stored = _never_stored(nodes["never-stored.yaml"])
     operator, affiliate = _entity(head["operator"]), _entity(head["affiliate"])
     if operator.id == affiliate.id:
@@ -54,6 +54,7 @@ def load(path: Path | None = None) -> Catalogue:
         version=_matching(head["version"], _VERSION, "a version is year.number"),
         digest=_digest(contents),
         guards_sha256=_matching(head["guards_sha256"], _SHA256, "a digest is 64 hex characters"),
+        access_sha256=_matching(head["access_sha256"], _SHA256, "a digest is 64 hex characters"),
         operator=operator,
         affiliate=affiliate,
         products=MappingProxyType(dict(known.products)),

@@ -13,8 +13,20 @@ from dataclasses import dataclass
 from vault.catalogue import check
 from vault.catalogue.check import Value
 from vault.catalogue.fields import Description, Field, FieldType, NeverStored, Sensitivity, Storage
-from vault.catalogue.words import ConsentBasis, ContractEnd, CourtClass, Erasure, Operation, Recipient, Responsibility, RetentionEvent, View
-from vault.errors import InvalidArgumentError
+from vault.catalogue.words import (
+    ConsentBasis,
+    ContractEnd,
+    CourtClass,
+    Erasure,
+    HeldAs,
+    Minors,
+    Operation,
+    Recipient,
+    Responsibility,
+    RetentionEvent,
+    View,
+)
+from vault.errors import FailedPreconditionError, InvalidArgumentError
 
 __all__ = [
     "Catalogue",
@@ -28,7 +40,9 @@ __all__ = [
     "Field",
     "FieldType",
     "Grant",
+    "HeldAs",
     "Level",
+    "Minors",
     "NeverStored",
     "Operation",
     "Party",
@@ -38,6 +52,7 @@ __all__ = [
     "Retention",
     "RetentionEvent",
     "Role",
+    "RowKind",
     "Sensitivity",
     "Storage",
     "Value",
@@ -53,6 +68,9 @@ class Retention:
         days: days from the event to the end of ordinary use.
         restricted_days: days from the event until the record is erased, restricted since `days`; 0 if it is erased at once.
         ceiling_days: most that `days` may be; 0 if the policy gives no ceiling.
+        floor_days: least that `days` may be; 0 if the law gives no floor.
+        latest_days: days from storing after which it goes although the event never came; 0 where the event is sure to come.
+        afterwards: what becomes of it between `days` and `restricted_days`: restricted whole, or the person in it tokenised besides.
         text: the same, for people.
         reason: where the number comes from.
     """
@@ -60,6 +78,9 @@ class Retention:
     days: int
     restricted_days: int
     ceiling_days: int
+    floor_days: int
+    latest_days: int
+    afterwards: Erasure
     event: RetentionEvent
     text: Description
     reason: Description
@@ -84,10 +105,33 @@ class Party:
 
     Attributes:
         identified_by: fields by which the party is found or created, in this order; empty if only the caller can name the subject.
+        optional: whether a record may be without it.
     """
 
     name: str
     identified_by: tuple[str, ...]
+    optional: bool
+    description: Description
+
+
+@dataclass(frozen=True, slots=True)
+class RowKind:
+    """Records of a category that some of its rules do not hold for, told apart by one clear field.
+
+    Attributes:
+        field: the enum that tells them.
+        values: which of its values mean this kind.
+        affiliate: whether these may be released to the affiliate.
+        retention: how long these are kept; None if as the rest.
+        on_erasure: what an erasure leads to; None if as the rest.
+    """
+
+    name: str
+    field: str
+    values: frozenset[str]
+    affiliate: bool
+    retention: Retention | None
+    on_erasure: Erasure | None
     description: Description
 
 
@@ -161,7 +205,14 @@ class Category:
     """One kind of record.
 
     Attributes:
+        title, description: what it is, in a word or two and in a sentence.
+        notice: what it is used for, for notices to those concerned (P2.2-notice).
+        source: where it comes from (P2.2-notice).
         operating_entity: id of the legal entity that answers for it (A27).
+        towards: for whom the operator processes it, or whom it answers to as controller (P1.8-role).
+        held_as: as records, or in a register with methods of its own.
+        service_only: whether no person is ever shown it, whatever their role.
+        minors: what being under age changes; None where nothing does.
         parties: the first owns the record.
         fields: by name, in the order of the file.
         occur_field: timestamp field that says when it happened.
@@ -170,17 +221,28 @@ class Category:
         requires_as_of: whether a look-up must say which moment it means, because numbers are recycled (A29).
         levels: content levels by name; empty if none apply.
         retention: how long; None if the levels say so.
+        rows: kinds of records with rules of their own.
         is_list: whether it is part of a customer's distribution list (P3.2.1-rep).
-        affiliate: whether it may be released to the affiliate (P3.6-aff).
+        court_class: kind of order that can cover it; fields may say otherwise.
+        court_if_named: whether an order has to name its fields one by one.
+        affiliate: whether all of it may be released to the affiliate (P3.6-aff); a part may be, where a kind of rows says so.
+        erasure_note, contract_end_note: what the one word about it does not say; None if it says all.
     """
 
     name: str
     code: str
+    title: Description
     description: Description
+    notice: Description
+    source: Description
     data_subject: Description
     products: frozenset[str]
     operating_entity: str
     responsibility: Responsibility
+    towards: Description
+    held_as: HeldAs
+    service_only: bool
+    minors: Minors | None
     parties: tuple[Party, ...]
     fields: Mapping[str, Field]
     occur_field: str | None
@@ -189,12 +251,16 @@ class Category:
     requires_as_of: bool
     levels: Mapping[str, Level]
     retention: Retention | None
+    rows: tuple[RowKind, ...]
     grants: tuple[Grant, ...]
     court_class: CourtClass
+    court_if_named: bool
     affiliate: bool
     is_list: bool
     on_erasure: Erasure
+    erasure_note: Description | None
     on_contract_end: ContractEnd
+    contract_end_note: Description | None
     requirements: tuple[str, ...]
     never_stored: NeverStored
 
@@ -208,12 +274,42 @@ class Category:
         """Whether a record is destroyed once it is delivered (P3.4-rec)."""
         return self.retention is not None and self.retention.event is RetentionEvent.DELIVERED
 
-    def retention_at(self, level: str) -> Retention:
-        """How long a record of this content level is kept; `level` is empty where none apply.
+    @property
+    def shared_with_affiliate(self) -> str:
+        """How much of it may go to the affiliate: `whole`, `part` or `no` (P3.6-aff)."""
+        return "whole" if self.affiliate else "part" if any(row.affiliate for row in self.rows) else "no"
 
+    def row_kind(self, metadata: Mapping[str, object]) -> RowKind | None:
+        """The kind of record that its clear fields make it; None for the ordinary one."""
+        return next((row for row in self.rows if metadata.get(row.field) in row.values), None)
+
+    def is_for_affiliate(self, metadata: Mapping[str, object]) -> bool:
+        """Whether a record with these clear fields may go to the affiliate."""
+        kind = self.row_kind(metadata)
+        return self.affiliate or (kind is not None and kind.affiliate)
+
+    def check_storable(self) -> None:
+        """Refuse what is not stored as a record.
+
+        Raises:
+            FailedPreconditionError: CATEGORY_HELD_AS_REGISTER.
+        """
+        if self.held_as is HeldAs.REGISTER:
+            message = f"'{self.name}' is kept in a register that its own methods write"
+            raise FailedPreconditionError("CATEGORY_HELD_AS_REGISTER", message, field="category")
+
+    def retention_at(self, level: str, metadata: Mapping[str, object] | None = None) -> Retention:
+        """How long a record of this content level is kept.
+
+        Args:
+            level: empty where the category has none.
+            metadata: the record's clear fields, by which some kinds of records are told apart.
         Raises:
             InvalidArgumentError: LEVEL_INVALID.
         """
+        kind = self.row_kind(metadata or {})
+        if not level and kind is not None and kind.retention is not None:
+            return kind.retention
         found = self.levels[level].retention if level in self.levels else self.retention if not level else None
         if found is None:
             raise InvalidArgumentError("LEVEL_INVALID", f"category '{self.name}' has no such content level", field="level")
@@ -226,11 +322,13 @@ class Category:
             values: values by field name.
             partial: whether they are only some of the record's, as in an update.
         Raises:
-            InvalidArgumentError: SAD_FORBIDDEN, CATEGORY_NOT_COLLECTED, UNKNOWN_FIELD, FIELD_REQUIRED, FIELD_INVALID, NO_USABLE_IDENTIFIER.
+            InvalidArgumentError: SAD_FORBIDDEN, CATEGORY_NOT_COLLECTED, UNKNOWN_FIELD, FIELD_REQUIRED, FIELD_INVALID, NO_USABLE_IDENTIFIER,
+                or a reason that the catalogue gives for a field.
         """
         normal = check.check_values(self.fields, self.never_stored, values, partial=partial)
         for party in self.parties if not partial else ():
-            check.check_one_of(party.identified_by, normal)
+            if not party.optional or any(self.fields[name].party == party.name for name in normal):
+                check.check_one_of(party.identified_by, normal)
         if self.valid_from_field and self.valid_to_field:
             check.check_interval(self.valid_from_field, self.valid_to_field, normal)
         return normal
@@ -244,11 +342,13 @@ class Catalogue:
         version: given by people, e.g. `2026.1`.
         digest: SHA-256 over the files, 64 hex characters.
         guards_sha256: digest of the guards this catalogue was reviewed with; a policy with others refuses to start.
+        access_sha256: the same of the table of who may call which method. By the two, the digest stands for every file of the bundle.
     """
 
     version: str
     digest: str
     guards_sha256: str
+    access_sha256: str
     operator: Entity
     affiliate: Entity
     products: Mapping[str, Description]

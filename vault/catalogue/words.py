@@ -18,6 +18,8 @@ class Operation(StrEnum):
     LIST = "list"
     EXPORT = "export"
     ERASE = "erase"
+    CHECK = "check"
+    """Asking a yes-or-no question that releases nothing, as a sender does before it writes to someone."""
 
 
 class View(StrEnum):
@@ -73,6 +75,8 @@ class CourtClass(StrEnum):
     SUBSCRIBER = "S"
     TRAFFIC = "T"
     CONTENT = "C"
+    NONE = "none"
+    """No order can have it: it is not there to be had, or it is no fact about a person."""
 
 
 class Erasure(StrEnum):
@@ -92,6 +96,26 @@ class ContractEnd(StrEnum):
     KEPT = "kept"
     CONVERTED = "converted"
     """Becomes a former customer's contact and a billing record; the rest goes."""
+    UNAFFECTED = "unaffected"
+    """Does not hang on a customer's contract."""
+
+
+class HeldAs(StrEnum):
+    """Where entries of a category are kept."""
+
+    RECORD = "record"
+    """As records, by CreateRecord."""
+    REGISTER = "register"
+    """In a register that its own methods write, as orders and agreements are; listed here because people have rights in it all the same."""
+
+
+class Minors(StrEnum):
+    """What being under age changes (P2.6-minor, A12)."""
+
+    GUARDIAN = "guardian"
+    """The operator is controller: nobody declared to be under 18 is stored without a guardian's consent."""
+    ATTESTED = "attested"
+    """The customer attests for its own lists; the vault guesses nobody's age."""
 
 
 class RetentionEvent(StrEnum):
@@ -105,3 +129,7 @@ class RetentionEvent(StrEnum):
     CONTRACT_ENDED = "contract-ended"
     DELIVERED = "delivered"
     """Kept until it is handed over, and destroyed then (P3.4-rec)."""
+    TAX_YEAR_ENDED = "tax-year-ended"
+    """The calendar year in which it happened is over."""
+    ENDED = "ended"
+    """What it is about is over: a template out of use, an account or case closed, an employment ended. The text of the retention says which."""

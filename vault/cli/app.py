@@ -11,7 +11,7 @@ import typer
 # it is imported, which is why this stands in front.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from vault.cli import auditing, erasing, importing, keys, orders, records, running, tenants
+from vault.cli import auditing, erasing, importing, keys, orders, policy, records, running, tenants
 from vault.cli.session import SESSION, reported
 from vault.errors import InvalidArgumentError
 
@@ -30,6 +30,7 @@ app.add_typer(erasing.app, name="erase")
 app.add_typer(orders.app, name="order")
 app.add_typer(auditing.app, name="audit")
 app.add_typer(keys.app, name="keys")
+app.add_typer(policy.app, name="policy")
 app.add_typer(running.config_app, name="config")
 app.add_typer(running.development_app, name="dev")
 app.command()(running.init)

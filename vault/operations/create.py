@@ -194,7 +194,7 @@ def record_row(vault: Vault, item: Prepared, *, owner: str, import_id: str) -> R
         occur_time=item.occur_time,
         valid_from=item.valid_from,
         valid_to=item.valid_to,
-        expire_time=expiry(item.category, item.level, created=now, occurred=item.occur_time),
+        expire_time=expiry(item.category, item.level, item.metadata, created=now, occurred=item.occur_time),
         metadata=item.metadata,
         version=1,
     )

@@ -85,6 +85,7 @@ def decide(
     view: View = View.MASKED,
     recipient: str = INTERNAL,
     restricted: bool = False,
+    affiliate_part: bool = False,
 ) -> Allowed | Refused:
     """Ask the policy about one category, level and list under the facts of the call."""
     caller = attempt.caller
@@ -103,6 +104,7 @@ def decide(
             reference_covers=_covers(facts, operation, list_id),
             nda_valid=facts.nda_valid,
             restricted=restricted,
+            affiliate_part=affiliate_part,
             justified=facts.justified,
         )
     )

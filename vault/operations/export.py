@@ -181,8 +181,11 @@ def _check_one_user(category: str, said: OrderContent, parts: Mapping[tuple[str,
 async def _decide(vault: Vault, connection: Connection, attempt: Attempt, said: OrderContent) -> None:
     nda_valid = await gather_nda(connection, attempt, vault.clock())
     facts = Facts(Reference.ORDER, live=True, request=None, nda_valid=nda_valid, justified=True, order_covers=True)
-    for category in said.scope.categories:
-        decision = decide(vault, attempt, facts, operation=Operation.EXPORT, category=category, view=View.FULL, recipient="authority")
+    levels = [(name, level) for name in said.scope.categories for level in vault.catalogue.category(name).levels or ("",)]
+    for category, level in levels:
+        decision = decide(
+            vault, attempt, facts, operation=Operation.EXPORT, category=category, level=level, view=View.FULL, recipient="authority"
+        )
         attempt.category, attempt.rule = category, decision.rule
         if isinstance(decision, Refused):
             raise decision.error()

@@ -6,6 +6,7 @@ An identifier that nobody has and one that the category does not index answer al
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from vault import crypto
 from vault.catalogue.model import Category
@@ -15,9 +16,9 @@ from vault.names import RecordName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, active_tenant, page_limit
-from vault.operations.decision import gather, require
+from vault.operations.decision import Facts, decide, gather, require
 from vault.operations.keyring import TenantKeys
-from vault.policy.decide import Operation
+from vault.policy.decide import Allowed, Operation
 from vault.store import records as record_store
 from vault.store.database import Connection
 from vault.store.records import IndexRow, RecordRow
@@ -69,7 +70,7 @@ async def find_subjects(vault: Vault, attempt: Attempt, tenant: str, search: Sea
     async with vault.database.write() as connection:
         row, keys = await active_tenant(vault, connection, tenant, hold=True)
         facts = await gather(vault, connection, attempt, row)
-        require(vault, attempt, facts, operation=Operation.FIND, category=category.name, level=_any_level(category))
+        levels = _searched_levels(vault, attempt, facts, category)
         tokens = search_tokens(vault, keys, category, search.kind, search.value, search.as_of)
         # A page ends with a record, not amid the fields of one: the next begins after a record id.
         rows = await record_store.find_by_token(
@@ -82,7 +83,7 @@ async def find_subjects(vault: Vault, attempt: Attempt, tenant: str, search: Sea
             limit=limit + len(category.fields),
         )
         end = _page_end(rows, limit)
-        page = [(entry, record) for entry, record in rows[:end] if is_valid(record, search.as_of)]
+        page = [(entry, record) for entry, record in rows[:end] if record.level in levels and is_valid(record, search.as_of)]
         matches = tuple(Match(RecordName(tenant, entry.subject_id, entry.record_id), entry.role) for entry, _ in page)
         # Some 1,000 matches at most: 58 KB of an entry's 64.
         attempt.records = tuple(dict.fromkeys(match.name.record for match in matches))
@@ -138,6 +139,14 @@ def _page_end(rows: Sequence[tuple[IndexRow, RecordRow]], limit: int) -> int:
     return end
 
 
-def _any_level(category: Category) -> str:
-    """Level to decide a search at: the first that is kept, where the category has levels; releasing is decided per record."""
-    return next((level.name for level in category.levels.values() if level.retained), "")
+def _searched_levels(vault: Vault, attempt: Attempt, facts: Facts, category: Category) -> frozenset[str]:
+    """Content levels at which the caller may search; what is kept at another one is not found.
+
+    Raises:
+        VaultError: the caller may search at none; the refusal of the first that is kept.
+    """
+    kept = [level.name for level in category.levels.values() if level.retained] or [""]
+    ask = partial(decide, vault, attempt, facts, operation=Operation.FIND, category=category.name)
+    found = [level for level in category.levels or ("",) if isinstance(ask(level=level), Allowed)]
+    require(vault, attempt, facts, operation=Operation.FIND, category=category.name, level=found[0] if found else kept[0])
+    return frozenset(found)

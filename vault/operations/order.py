@@ -281,10 +281,15 @@ def _checked_scope(vault: Vault, scope: Scope, now: datetime) -> Scope:
         raise InvalidArgumentError("FIELD_INVALID", "the period ends before it begins", field="scope.end_time")
     for number, name in enumerate(scope.categories):
         category = vault.catalogue.category(name)
-        if category.court_class not in _CLASSES:
-            raise FailedPreconditionError("CLASS_NOT_COVERED", "the instrument does not cover content", category=category.name)
+        category.check_storable()
+        if category.court_if_named and not scope.fields:
+            raise FailedPreconditionError("CLASS_NOT_COVERED", "the order has to name the fields of this category", category=category.name)
         if set(scope.fields) - category.fields.keys():
             raise InvalidArgumentError("UNKNOWN_FIELD", "a field is not one of the category's", field=f"scope.categories[{number}]")
+        asked = scope.fields or tuple(category.fields)
+        if any(category.fields[field].court_class not in _CLASSES for field in asked):
+            # A19: what is asked for is refused whole, not narrowed in silence; whoever names the fields that are covered gets those.
+            raise FailedPreconditionError("CLASS_NOT_COVERED", "the instrument does not cover all of this", category=category.name)
     targets = []
     for number, (kind, value) in enumerate(scope.targets):
         if kind not in set(IdentifierKind):

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from vault import names
+from vault.catalogue.check import check_of_age
 from vault.catalogue.fields import Field, FieldType, Storage
-from vault.catalogue.model import Category, RetentionEvent, Value
+from vault.catalogue.model import Category, Minors, RetentionEvent, Value
 from vault.errors import FailedPreconditionError, InvalidArgumentError, ResourceExhaustedError
 from vault.identifiers import IdentifierKind, normalise
 from vault.operations.core import Vault
-from vault.scan import find_contact, refuse_card_data
+from vault.scan import find_contact, refuse_card_data, scrub
 
 EXTRA = "extra"
 # Types that take any words, whether the catalogue calls the field free or not: no card number is stored in a company's name either (L40).
@@ -90,6 +91,7 @@ def prepare(vault: Vault, record: RecordInput, *, owner_follows: bool = False) -
         ResourceExhaustedError: RECORD_TOO_LARGE.
     """
     category = vault.catalogue.category(record.category)
+    category.check_storable()
     _check_level(category, record.level)
     check_list(record.list_id)
     normal = prepare_values(vault, category, record.fields, record.extra)
@@ -105,7 +107,7 @@ def prepare(vault: Vault, record: RecordInput, *, owner_follows: bool = False) -
         _check_owner(category, parts, record)
     occurred = _time(normal, category.occur_field)
     if occurred is not None:
-        expiry(category, record.level, created=occurred, occurred=occurred)
+        expiry(category, record.level, normal, created=occurred, occurred=occurred)
     return Prepared(
         category=category,
         level=record.level,
@@ -142,21 +144,29 @@ def prepare_values(
         if EXTRA in values:
             raise InvalidArgumentError("FIELD_INVALID", f"field '{EXTRA}' is given twice", field=EXTRA)
         values[EXTRA] = extra
-    normal = category.check_fields(values, partial=partial)
-    for name, value in normal.items():
-        spec = category.fields[name]
-        if spec.free or spec.type in _PROSE:
-            for text in _texts(value):
-                refuse_card_data(text, field=name)
-        if spec.index is not None and isinstance(value, str):
-            normal[name] = _normalised(vault, spec, value)
-        elif spec.type is FieldType.ID and isinstance(value, str) and find_contact(value):
-            # Ids stay in clear (I2).
-            raise InvalidArgumentError("FIELD_INVALID", f"field '{name}' is an id and looks like a telephone number", field=name)
+    checked = category.check_fields(values, partial=partial)
+    normal = {name: _checked(vault, category.fields[name], value) for name, value in checked.items()}
+    if category.minors is Minors.GUARDIAN:
+        check_of_age(category.fields.values(), normal, vault.clock)
     size = sum(len(encoded(value)) + _OVERHEAD_BYTES for value in normal.values())
     if size > vault.limits.record_bytes:
         raise ResourceExhaustedError("RECORD_TOO_LARGE", "a record is larger than its limit", limit=str(vault.limits.record_bytes))
     return normal
+
+
+def _checked(vault: Vault, spec: Field, value: Value) -> Value:
+    """One value without card data in it, as it is searched by or as it may be stored."""
+    if spec.free or spec.type in _PROSE:
+        for text in _texts(value):
+            refuse_card_data(text, field=spec.name)
+    if not isinstance(value, str):
+        return value
+    if spec.index is not None:
+        return _normalised(vault, spec, value)
+    if spec.type is FieldType.ID and find_contact(value):
+        # Ids stay in clear (I2).
+        raise InvalidArgumentError("FIELD_INVALID", f"field '{spec.name}' is an id and looks like a telephone number", field=spec.name)
+    return scrub(value) if spec.scrub else value
 
 
 def _texts(value: Value) -> Iterator[str]:
@@ -185,22 +195,31 @@ def encoded(value: Value) -> bytes:
     return json.dumps(dict(value), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def expiry(category: Category, level: str, *, created: datetime, occurred: datetime | None) -> datetime | None:
+def expiry(
+    category: Category, level: str, metadata: Mapping[str, object], *, created: datetime, occurred: datetime | None
+) -> datetime | None:
     """When retention ends, where it counts from a moment that is known when the record is stored.
+
+    Some kinds of records are kept for another time than the rest of their category; the clear fields, `metadata`, tell them apart.
 
     Raises:
         InvalidArgumentError: FIELD_INVALID, the record happened so late that its retention would end after the calendar does.
     """
-    retention = category.retention_at(level)
+    retention = category.retention_at(level, metadata)
     try:
         match retention.event:
             case RetentionEvent.CREATED:
                 return created + timedelta(days=retention.days)
             case RetentionEvent.OCCURRED:
                 return (occurred or created) + timedelta(days=retention.days)
+            case RetentionEvent.TAX_YEAR_ENDED:
+                return datetime((occurred or created).year + 1, 1, 1, tzinfo=UTC) + timedelta(days=retention.days)
+            case RetentionEvent.DELIVERED:
+                # Delivery destroys it at once; this is when it goes if nobody took it.
+                return created + timedelta(days=retention.latest_days)
             case _:
                 return None
-    except OverflowError:
+    except (OverflowError, ValueError):
         name = category.occur_field
         raise InvalidArgumentError("FIELD_INVALID", f"field '{name}' is too late a moment to be kept from", field=name) from None
 

@@ -157,6 +157,7 @@ def _release(vault: Vault, keys: TenantKeys, call: RevealCall, facts: Facts, nam
         view=call.view,
         recipient=call.recipient,
         restricted=any(part.subject_state == "RESTRICTED" for part in parts),
+        affiliate_part=category.is_for_affiliate(named.metadata),
     )
     if isinstance(decision, Refused):
         raise decision.error()

@@ -4,6 +4,7 @@ The table only opens the door to a method; what the caller may then do with whic
 refused to everyone (I9), and a test walks the descriptors and fails for a method that is missing.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import yaml
 
+from vault.catalogue.document import CatalogueError
 from vault.errors import FailedPreconditionError
 
 _LOADER: type[yaml.SafeLoader] | type[yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+FILE = "access.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +36,29 @@ class Access:
     system_log: frozenset[str]
 
 
-def load(path: Path | None = None) -> Mapping[str, Access]:
+def load(path: Path | None = None, *, sha256: str = "") -> Mapping[str, Access]:
     """The table by full method name, `/package.Service/Method`.
+
+    Args:
+        path: the file; the packaged one if None.
+        sha256: digest that the catalogue names, so that a policy version covers the table too (I6).
+    Raises:
+        FailedPreconditionError: ACCESS_TABLE_INVALID.
+        CatalogueError: CATALOGUE_INVALID, the table is not the one that the catalogue names.
+    """
+    content = path.read_bytes() if path else resources.files("vault.policy").joinpath(FILE).read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 and found != sha256:
+        raise CatalogueError("access-digest", f"the table has the digest {found}, not the catalogue's", file=FILE)
+    return parse(content.decode())
+
+
+def parse(text: str) -> Mapping[str, Access]:
+    """The table from its text.
 
     Raises:
         FailedPreconditionError: ACCESS_TABLE_INVALID.
     """
-    text = path.read_text() if path else resources.files("vault.policy").joinpath("access.yaml").read_text()
     table: dict[str, Access] = {}
     for service, methods in yaml.load(text, Loader=_LOADER).items():  # noqa: S506 - both are safe loaders
         for method, row in methods.items():

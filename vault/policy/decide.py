@@ -2,8 +2,9 @@
 
 Rules:
 - Deny by default: only a grant of the catalogue allows, and any guard refuses. Cedar decides; nothing here can turn its no into a yes.
-- The order of checks is fixed: role, product, level, purpose, view, recipient, justification, confidentiality agreement, consent basis,
-  restriction, content level switched on. When several refuse, the earliest speaks, so a later check never leaks past an earlier one.
+- The order of checks is fixed: affiliate, role, services only, product, level, purpose, view, recipient, justification, confidentiality
+  agreement, consent basis, restriction, content level switched on. When several refuse, the earliest speaks, so a later check never leaks past
+  an earlier one.
 - The answer depends on the question and on the catalogue alone, so it is remembered per question; a new catalogue is a new `Policy`, and the
   memory goes with the old one.
 
@@ -55,6 +56,7 @@ class Question:
         reference_covers: whether the customer request includes this list and action, or the order this record.
         nda_valid: whether a person's confidentiality agreement is in force.
         restricted: whether a party of the record is restricted.
+        affiliate_part: whether the record is of the part of its category that goes to the affiliate; nothing where all of it does or none.
         justified: whether a justification was given and is sound.
     """
 
@@ -72,6 +74,7 @@ class Question:
     reference_covers: bool = False
     nda_valid: bool = False
     restricted: bool = False
+    affiliate_part: bool = False
     justified: bool = False
 
 
@@ -126,6 +129,11 @@ class Policy:
         self._places = {name: place for place, name in enumerate(self._compiled.grants)}
         self._remembered = functools.lru_cache(_MEMORY)(self._evaluate)
 
+    @property
+    def guards(self) -> tuple[str, ...]:
+        """Names of the guards, in the order in which they speak."""
+        return tuple(sorted(self._compiled.guards, key=lambda name: self._compiled.guards[name].order))
+
     def decide(self, question: Question) -> Allowed | Refused:
         """Answer a question.
 
@@ -135,7 +143,7 @@ class Policy:
         return self._remembered(question)
 
     def refuse_listing(self, category: str, level: str, roles: frozenset[str]) -> Refused | None:
-        """Why the metadata of records is closed to the roles; None if any grant lets them do anything with such records.
+        """Why the metadata of records is closed to the roles; None if a grant lets them list such records.
 
         Metadata is read without a justification, so nothing that a purpose would have to prove is asked for. Lists stay closed to those who
         touch them at the customer's request only (P3.2.1-rep): being in a list is personal data by itself (P3.2-exp-contact).
@@ -144,7 +152,7 @@ class Policy:
         held = [self._catalogue.roles[name] for name in roles & self._catalogue.roles.keys()]
         if known.is_list and any(role.on_request for role in held):
             return self._refused(self._compiled.guards["guard:customer-request"])
-        grants = [grant for grant in known.grants if level in (grant.levels or {""})]
+        grants = [grant for grant in known.grants if Operation.LIST in grant.operations and level in (grant.levels or {""})]
         return None if any(grant.roles & roles for grant in grants) else self._refused(_ROLE)
 
     def _evaluate(self, question: Question) -> Allowed | Refused:
@@ -181,6 +189,7 @@ class Policy:
                 "reference_covers": question.reference_covers,
                 "justified": question.justified,
                 "restricted": question.restricted,
+                "affiliate_part": question.affiliate_part,
             },
         }
 
@@ -194,7 +203,8 @@ class Policy:
         }
         about = {
             "is_list": category.is_list,
-            "affiliate": category.affiliate,
+            "affiliate": category.shared_with_affiliate,
+            "service_only": category.service_only,
             "products": sorted(category.products),
             "unretained": sorted(level.name for level in category.levels.values() if not level.retained),
         }
