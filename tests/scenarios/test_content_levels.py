@@ -5,9 +5,11 @@ from datetime import timedelta
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from sqlalchemy import event
+from typer import BadParameter
 
 from tests.builders import contact, create, entries, incoming, outgoing, record, subject_of
 from tests.serving import Caller, Serving
+from vault.cli import tenants as commands
 from vault.client.errors import CallError
 from vault.v1.operations_service_pb2 import RunRetentionRequest
 from vault.v1.resources_pb2 import ContentLevel, Record, Tenant
@@ -195,6 +197,23 @@ async def test_settings_are_replaced_whole_shown_and_guarded(served: Serving) ->
     assert list(shown.content_levels) == list(second.content_levels) == [level("system-file", days=20, channel="SMS")]
     assert [list(item.content_levels) for item in listed] == [list(second.content_levels), []]
     assert stale.reason == "ETAG_MISMATCH"
+
+
+@pytest.mark.parametrize("etag", ["0", "999999999999", "9" * 30, "9" * 5000, "one"])
+async def test_a_version_that_never_was_is_no_version(served: Serving, etag: str) -> None:
+    await served.create_tenants()
+    admin = served.service("acme-admin")
+
+    refused = await admin.refused(admin.tenants.UpdateTenant, change(level("report"), etag=etag))
+
+    assert (refused.code.name, refused.reason) == ("ABORTED", "ETAG_MISMATCH")
+
+
+@pytest.mark.parametrize("said", ["0", "-1", "1e3", "99999999999", "9" * 5000, "long", ""])
+def test_the_command_line_takes_only_days_that_can_be_kept(said: str) -> None:
+    """P3.2-lvl-rep: no days at all is not the catalogue's ninety."""
+    with pytest.raises(BadParameter, match="a number of days from 1"):
+        commands.levels("acme", [f"report={said}"])
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)

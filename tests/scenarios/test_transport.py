@@ -1,6 +1,6 @@
 """Where a tenant lets data come unencrypted to an edge service: signed for, for a year, marked, and never to the vault (P3.7-optout, A11)."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -72,6 +72,21 @@ async def test_a_file_that_came_unencrypted_is_taken_only_by_a_channel_that_was_
     assert (await refused(by("FTP", "PLAINTEXT")))[1] == "PLAINTEXT_CHANNEL_FORBIDDEN"
 
 
+@pytest.mark.parametrize(("first", "then"), [("TLS", "PLAINTEXT"), ("PLAINTEXT", "TLS")])
+async def test_a_file_whose_rest_came_unencrypted_is_marked_so(served: Serving, first: str, then: str) -> None:
+    """P3.7-optout, A11: the mark is kept so that the risk can be measured."""
+    await served.create_tenants()
+    app, admin = served.service("acme-app"), served.service("acme-admin")
+    await admin.call(admin.tenants.UpdateTenant, change(policy(served)))
+    rows_ = [some({"phone": f"050-234567{n}"}, start=n) for n in (1, 2)]
+
+    cut = await not_imported(app, header(channel="FTP", ingress=first), rows_[0], end(2))
+    await imported(app, header(channel="FTP", ingress=then), *rows_, end(2))
+
+    assert cut.reason == "IMPORT_INCOMPLETE"
+    assert await ingresses(served) == ["PLAINTEXT"]
+
+
 async def test_a_list_file_says_how_it_came_and_is_refused_alike(served: Serving) -> None:
     """P3.2.1-channels."""
     await served.create_tenants()
@@ -124,6 +139,20 @@ async def test_a_choice_is_for_known_edge_services_and_a_year_and_names_nobody(s
     refused = {case: (await admin.refused(admin.tenants.UpdateTenant, change(*given))).reason for case, given in wrong.items()}
 
     assert refused == dict.fromkeys(wrong, "FIELD_INVALID")
+
+
+async def test_a_signature_at_the_end_of_the_calendar_lets_nothing_in_before(served: Serving) -> None:
+    """P3.7-optout: a choice is in force from its signature on."""
+    await served.create_tenants()
+    app, admin = served.service("acme-app"), served.service("acme-admin")
+    signed = datetime(9999, 6, 1, tzinfo=UTC)
+    late = policy(served, sign_time=at(signed), expire_time=at(signed + timedelta(days=1)))
+
+    chosen = (await admin.call(admin.tenants.UpdateTenant, change(late))).tenant
+    refused = await not_imported(app, by("FTP", "PLAINTEXT"), some({"phone": "050-2345678"}), end(1))
+
+    assert len(chosen.transport_policies) == 1
+    assert refused.reason == "PLAINTEXT_CHANNEL_FORBIDDEN"
 
 
 async def test_what_is_not_named_is_encrypted_again(served: Serving) -> None:

@@ -1,6 +1,7 @@
 """`pii-vault tenant …`: tenants, what they decide about themselves, requests of their customers, jobs, confidentiality agreements."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -179,6 +180,7 @@ def register_nda(
 
 def _level(place: str, said: str) -> ContentLevel:
     level, _, channel = place.partition("/")
-    if said not in {"on", "off"} and not (said.isascii() and said.isdecimal()):
-        raise typer.BadParameter("give it as on, off or a number of days", param_hint="SETTING")
+    # No days at all would be read as the catalogue's, which is the opposite of what it says.
+    if said not in {"on", "off"} and not re.fullmatch(r"[1-9][0-9]{0,4}", said):
+        raise typer.BadParameter("give it as on, off or a number of days from 1", param_hint="SETTING")
     return ContentLevel(level=level, channel=channel, enabled=said != "off", retention_days=int(said) if said.isdecimal() else 0)

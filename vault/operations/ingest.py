@@ -122,6 +122,8 @@ async def begin_import(vault: Vault, attempt: Attempt, tenant: str, header: Head
                 ingress=ingress,
                 now=vault.clock(),
             )
+        elif ingress == PLAINTEXT and known.state != "COMPLETE":
+            await import_store.mark_plaintext(connection, tenant, import_id)
     attempt.resource = f"tenants/{tenant}/imports/{import_id}"
     return Import(tenant, import_id, header, known.row_count if known else 0, known is not None and known.state == "COMPLETE")
 

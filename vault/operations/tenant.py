@@ -160,7 +160,7 @@ async def update_tenant(vault: Vault, attempt: Attempt, tenant: str, change: Ten
         stored = await tenant_store.update_tenant(
             connection,
             tenant,
-            version=int(change.etag) if change.etag.isdecimal() else row.version if not change.etag else -1,
+            version=row.version if change.etag in {"", str(row.version)} else -1,
             display_name=row.display_name if change.display_name is None else change.display_name,
             reference_pattern=row.reference_pattern if change.reference_pattern is None else change.reference_pattern,
         )

@@ -9,7 +9,7 @@ Rules:
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import MAXYEAR, UTC, datetime
 from re import compile as pattern
 
 from vault import scan
@@ -120,6 +120,8 @@ def _forbidden() -> FailedPreconditionError:
 
 
 def _a_year_after(moment: datetime) -> datetime:
+    if moment.year == MAXYEAR:
+        return datetime.max.replace(tzinfo=UTC)
     try:
         return moment.replace(year=moment.year + 1)
     except ValueError:  # the 29th of February

@@ -75,6 +75,13 @@ async def insert_import(
     )
 
 
+async def mark_plaintext(connection: AsyncConnection, tenant: str, import_id: str) -> None:
+    """Say of an import that some of it came unencrypted; that is never taken back."""
+    await connection.execute(
+        update(imports).where(imports.c.tenant_id == tenant, imports.c.import_id == import_id).values(ingress="PLAINTEXT")
+    )
+
+
 async def advance_import(connection: AsyncConnection, tenant: str, row: ImportRow, issues: Sequence[IssueRow]) -> None:
     """Store progress and refusals, in the transaction that stores the rows."""
     await connection.execute(
