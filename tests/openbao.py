@@ -18,6 +18,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -30,6 +31,7 @@ from urllib.parse import quote
 
 import hvac
 import jwt
+import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -434,3 +436,28 @@ def _free_port() -> int:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+
+
+@pytest.fixture(scope="session")
+def openbao_server() -> Iterator[OpenBao]:
+    """A real OpenBao, started when the first test of this process asks for it."""
+    try:
+        with running_openbao(Path(tempfile.mkdtemp(prefix="pii-vault-bao-"))) as server:
+            yield server
+    except OpenBaoUnavailableError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def openbao(openbao_server: OpenBao) -> Iterator[OpenBao]:
+    """The server, whole again after the test."""
+    yield openbao_server
+    openbao_server.repair()
+
+
+@pytest.fixture
+def root(openbao: OpenBao) -> Root:
+    """A key of the test's own."""
+    return openbao.new_root()

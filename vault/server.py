@@ -131,7 +131,7 @@ async def open_vault(settings: Settings, *, clock: Callable[[], datetime] = _now
             await tenant.bootstrap(vault)
         # Before the transaction that needs them: a root key that is slow is waited for here.
         await vault.keyring.warm(database, SYSTEM_LOG)
-        await signing.introduce(vault, former=_former_signing_key(settings.signing_key))
+        await signing.introduce(vault, upkeep.upkeep_caller(), former=_former_signing_key(settings.signing_key))
     except BaseException:
         await database.close()
         if key_database is not None:

@@ -37,6 +37,7 @@ _LOG_KEYS = frozenset(
         "version",
         "database",
         "erasures",
+        "resource",
     }
 )
 _SPAN_ATTRIBUTES = frozenset(

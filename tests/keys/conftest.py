@@ -1,15 +1,13 @@
 """Root-key providers, each with a real key service behind it."""
 
-import os
 import secrets
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.aws import aws, aws_provider, local_kms  # noqa: F401 - fixtures
-from tests.openbao import OpenBao, OpenBaoUnavailableError, Root, TokenReviews, running_openbao
+from tests.openbao import OpenBao, Root, TokenReviews, openbao, openbao_server, root  # noqa: F401 - fixtures
 from tests.softhsm import softhsm, softhsm_provider, softhsm_store  # noqa: F401 - fixtures
 from vault.keys import local
 from vault.keys.local import LocalRootKey
@@ -30,40 +28,15 @@ def protected_provider(tmp_path: Path) -> RootKeyProvider:
     return LocalRootKey(tmp_path / "root.key", passphrase)
 
 
-@pytest.fixture(scope="session")
-def openbao_server() -> Iterator[OpenBao]:
-    """A real OpenBao, started when the first test of this process asks for it."""
-    try:
-        with running_openbao(Path(tempfile.mkdtemp(prefix="pii-vault-bao-"))) as server:
-            yield server
-    except OpenBaoUnavailableError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error))
-        pytest.skip(str(error))
-
-
 @pytest.fixture
-def openbao(openbao_server: OpenBao) -> Iterator[OpenBao]:
-    """The server, whole again after the test."""
-    yield openbao_server
-    openbao_server.repair()
-
-
-@pytest.fixture
-def root(openbao: OpenBao) -> Root:
-    """A key of the test's own."""
-    return openbao.new_root()
-
-
-@pytest.fixture
-def openbao_provider(openbao: OpenBao, root: Root, tmp_path: Path) -> RootKeyProvider:
+def openbao_provider(openbao: OpenBao, root: Root, tmp_path: Path) -> RootKeyProvider:  # noqa: F811 - the fixture
     """A provider that logs in as an AppRole."""
     role_id, secret_id = openbao.app_role(root)
     return open_provider(openbao.uri(root, auth="approle", role_id=role_id, secret_id_file=secret_file(tmp_path / "secret-id", secret_id)))
 
 
 @pytest.fixture
-def token_reviews(openbao: OpenBao) -> Iterator[TokenReviews]:
+def token_reviews(openbao: OpenBao) -> Iterator[TokenReviews]:  # noqa: F811 - the fixture
     with TokenReviews.running(openbao.home) as reviews:
         yield reviews
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, event, func, select
 
 from tests.builders import (
     ERASING,
@@ -56,6 +56,7 @@ from vault.store import subjects as subject_store
 from vault.store.database import Database
 from vault.v1.erasure_service_pb2 import (
     ERASURE_STATE_COMPLETE,
+    ERASURE_STATE_RUNNING,
     ApproveErasureRequest,
     Erasure,
     GetErasureCertificateRequest,
@@ -390,6 +391,31 @@ async def test_an_erasure_whose_keys_cannot_be_reached_keeps_no_vault_from_servi
         assert during in {"KEYS_UNAVAILABLE", "SUBJECT_ERASED"}
         assert await erasure_state(vault, erasure) == ERASURE_STATE_COMPLETE
         assert await subjects_with_keys(keys_of(vault)) == []
+
+
+async def test_an_approval_whose_erasure_is_held_up_says_that_it_runs_and_upkeep_finishes_it(served: Serving) -> None:
+    """I10: approved is approved; nothing of the person is shown from then on, and nobody has to approve again."""
+    await quiet(served)
+    app = served.service("acme-app")
+    name = (await create(app, contact())).name
+    erasure = await request_erasure(served.service("privacy-officer"), subject_of(name))
+    await served.sign_nda("e-approver")
+    approver = served.person("e-approver", "privacy-officer")
+    failed: list[str] = []
+
+    def fail_once(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        if statement.startswith("DELETE") and not failed:
+            failed.append(statement)
+            raise OSError
+
+    event.listen(keys_of(served).engine.sync_engine, "before_cursor_execute", fail_once)
+    answer = await approver.call(approver.erasures.ApproveErasure, ApproveErasureRequest(name=erasure.name, justification=ERASING))
+    during = await shown(app, name)
+    await upkeep.resume_erasures(served.vault)
+
+    assert (answer.erasure.state, during) == (ERASURE_STATE_RUNNING, "SUBJECT_ERASED")
+    assert await erasure_state(served, erasure) == ERASURE_STATE_COMPLETE
+    assert await subjects_with_keys(keys_of(served)) == []
 
 
 # --- the way there

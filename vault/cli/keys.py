@@ -191,10 +191,11 @@ def split(
         if shares_folder.exists() and any(shares_folder.iterdir()):
             raise InvalidArgumentError("FIELD_INVALID", "the folder of the shares is not empty", field="shares_folder")
         sealed, mnemonics = recovering.split(file, threshold, shares, passphrase=_passphrase(passphrase_file))
+        # First, so that a recovery file that is there already leaves no shares behind that open nothing.
+        _write_new(recovery, sealed)
         shares_folder.mkdir(mode=0o700, exist_ok=True)
         for number, mnemonic in enumerate(mnemonics, start=1):
             _write_new(shares_folder / f"share-{number}.txt", mnemonic.encode() + b"\n")
-        _write_new(recovery, sealed)
         say("next: copy each share to paper for another person, then destroy the files of the shares")
         show({"written": str(recovery), "shares": len(mnemonics), "threshold": threshold})
 
@@ -269,14 +270,12 @@ def _replace_signing_key(path: Path) -> None:
 
 
 def _write_new(path: Path, content: bytes) -> None:
+    from vault.keys import local  # noqa: PLC0415
+
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        local.write_new(path, content)
     except FileExistsError:
         raise FailedPreconditionError("FILE_EXISTS", "the file to write exists; it was not touched") from None
-    with os.fdopen(handle, "wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
 
 
 def _parent(tenant: str) -> str:

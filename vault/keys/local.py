@@ -139,10 +139,18 @@ def create(path: Path, passphrase: bytes | None = None) -> None:
     protection = _Protection.derive(passphrase, salt=secrets.token_bytes(_SALT_BYTES)) if passphrase is not None else None
     content = content_of({1: secrets.token_bytes(_KEY_BYTES)}, protection)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_new(path, content)
     except FileExistsError:
         raise FailedPreconditionError("ROOT_KEY_EXISTS", "there is a root key file already") from None
-    with os.fdopen(handle, "wb") as out:
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read, durably; one that exists is not touched.
+
+    Raises:
+        FileExistsError: it exists.
+    """
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
         out.write(content)
         out.flush()
         os.fsync(out.fileno())

@@ -138,11 +138,6 @@ class Keyring:
         self._failed: dict[str, tuple[float, _KeyError]] = {}
         self._uses: defaultdict[tuple[str, str, int], Uses] = defaultdict(Uses)
 
-    @property
-    def root_keys(self) -> Mapping[str, RootKeyProvider]:
-        """Providers by name; the vault's own has the empty name."""
-        return self._providers
-
     def provider(self, root_key: str) -> RootKeyProvider:
         """The provider of a name.
 
@@ -151,7 +146,7 @@ class Keyring:
         """
         provider = self._providers.get(root_key)
         if provider is None:
-            raise FailedPreconditionError("ROOT_KEY_UNKNOWN", "the configuration names no such root key", field="tenant.root_key")
+            raise FailedPreconditionError("ROOT_KEY_UNKNOWN", "the configuration names no such root key", field="root_key")
         return provider
 
     async def create(self, tenant: str, *, root_key: str = "", purposes: Sequence[str] = PURPOSES) -> list[TenantKeyRow]:

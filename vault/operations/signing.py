@@ -14,7 +14,7 @@ from vault.audit.succession import hand_over
 from vault.errors import FailedPreconditionError
 from vault.names import SYSTEM_LOG
 from vault.operations import log
-from vault.operations.attempt import Attempt, Receipt
+from vault.operations.attempt import Attempt, Caller, Receipt
 from vault.operations.checkpoint import publish
 from vault.operations.core import Vault
 from vault.store import rotations as rotation_store
@@ -22,12 +22,15 @@ from vault.store import tenants as tenant_store
 from vault.store.database import Connection
 from vault.store.rotations import SigningKeyRow
 
+_OPERATION, _RULE = "rotate-keys", "key:signing"
 
-async def introduce(vault: Vault, *, former: Ed25519PrivateKey | None) -> None:
+
+async def introduce(vault: Vault, caller: Caller, *, former: Ed25519PrivateKey | None) -> None:
     """At start: make sure that the key in use is the one that the database knows as the newest.
 
     Args:
         vault: the vault.
+        caller: who a hand-over is recorded as.
         former: the key that was in use before, if its file is still there; it may hand over to the one in use.
     Raises:
         FailedPreconditionError: SIGNING_KEY_UNKNOWN, nobody introduced the key.
@@ -43,7 +46,7 @@ async def introduce(vault: Vault, *, former: Ed25519PrivateKey | None) -> None:
                 raise FailedPreconditionError(
                     "SIGNING_KEY_UNKNOWN", "another key signs for this database, and it did not introduce this one"
                 )
-            await _hand_over(vault, connection, former, vault.signing.key, rows[-1].sequence + 1)
+            await _hand_over(vault, connection, Attempt(caller), former, vault.signing.key, rows[-1].sequence + 1)
 
 
 async def rotate_signing_key(vault: Vault, attempt: Attempt) -> Receipt:
@@ -53,7 +56,7 @@ async def rotate_signing_key(vault: Vault, attempt: Attempt) -> Receipt:
         FailedPreconditionError: SIGNING_KEY_UNCHANGED, the file holds the key in use or an earlier one; SIGNING_KEY_OUTDATED, another worker has
             taken up a newer one; CONFIG_INVALID, the file is no key.
     """
-    attempt.operation, attempt.rule, attempt.resource = "rotate-keys", "key:signing", "signingKeys"
+    attempt.operation, attempt.rule = _OPERATION, _RULE
     new = await asyncio.to_thread(vault.signing.load)
     async with vault.database.write() as connection:
         await tenant_store.change_keys(connection, SYSTEM_LOG)
@@ -64,9 +67,7 @@ async def rotate_signing_key(vault: Vault, attempt: Attempt) -> Receipt:
         if rows and rows[-1].public_key != vault.signing.key.public_key().public_bytes_raw():
             raise FailedPreconditionError("SIGNING_KEY_OUTDATED", "another worker has taken up a newer key")
         sequence = rows[-1].sequence + 1 if rows else 1
-        await _hand_over(vault, connection, vault.signing.key, new, sequence)
-        attempt.resource, attempt.count = f"signingKeys/{sequence}", 1
-        [receipt] = await log.append(vault, connection, await log.system_keys(vault, connection), [attempt])
+        receipt = await _hand_over(vault, connection, attempt, vault.signing.key, new, sequence)
     vault.signing.key = new
     return receipt
 
@@ -99,6 +100,13 @@ async def publish_hand_overs(vault: Vault, directory: Path) -> None:
             await publish(path, row.note)
 
 
-async def _hand_over(vault: Vault, connection: Connection, old: Ed25519PrivateKey, new: Ed25519PrivateKey, sequence: int) -> None:
+async def _hand_over(
+    vault: Vault, connection: Connection, attempt: Attempt, old: Ed25519PrivateKey, new: Ed25519PrivateKey, sequence: int
+) -> Receipt:
+    """Store the note by which the old key introduces the new one, and record it in the system log, in this transaction."""
     note = hand_over(NoteSigner(vault.name, old), NoteSigner(vault.name, new), sequence=sequence)
     await rotation_store.insert_signing_key(connection, SigningKeyRow(sequence, new.public_key().public_bytes_raw(), note, vault.clock()))
+    attempt.operation, attempt.rule = _OPERATION, _RULE
+    attempt.resource, attempt.count = f"signingKeys/{sequence}", 1
+    [receipt] = await log.append(vault, connection, await log.system_keys(vault, connection), [attempt])
+    return receipt
