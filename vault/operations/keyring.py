@@ -138,6 +138,11 @@ class Keyring:
         self._failed: dict[str, tuple[float, _KeyError]] = {}
         self._uses: defaultdict[tuple[str, str, int], Uses] = defaultdict(Uses)
 
+    @property
+    def root_keys(self) -> Mapping[str, RootKeyProvider]:
+        """Providers by name; the vault's own has the empty name."""
+        return self._providers
+
     def provider(self, root_key: str) -> RootKeyProvider:
         """The provider of a name.
 
