@@ -5,25 +5,24 @@ import json
 from vault.audit.checkpoint import NoteVerifier, open_note
 from vault.errors import DataLossError
 
-FORMAT = "pii-vault-erasure-certificate/1"
+FORMAT = "pii-vault-erasure-certificate/2"
 _MEMBERS = frozenset(
     {
-        "format",
-        "issuer",
-        "erasure",
-        "subject",
-        "state",
-        "requester",
-        "approver",
-        "request_time",
-        "finish_time",
-        "method",
-        "outcomes",
-        "kept",
-        "audit",
-        "policy_version",
+        *("format", "issuer", "certificate_no", "supplements", "erasure", "subject", "state"),
+        *("requester_kind", "reference", "requester", "approvers"),
+        *("request_time", "finish_time", "issue_time", "next_time"),
+        *("methods", "outcomes", "not_reachable", "suppression", "policy_version", "audit"),
     }
 )
+# What the first version of the vault issued; those certificates hold for ever.
+_FIRST_FORMAT = "pii-vault-erasure-certificate/1"
+_FIRST_MEMBERS = frozenset(
+    {
+        *("format", "issuer", "erasure", "subject", "state", "requester", "approver", "request_time", "finish_time"),
+        *("method", "outcomes", "kept", "audit", "policy_version"),
+    }
+)
+_FORMATS = {FORMAT: _MEMBERS, _FIRST_FORMAT: _FIRST_MEMBERS}
 
 
 def verify_certificate(text: str, verifier: NoteVerifier) -> dict[str, object]:
@@ -38,6 +37,6 @@ def verify_certificate(text: str, verifier: NoteVerifier) -> dict[str, object]:
         said: object = json.loads(open_note(text, verifier))
     except ValueError:
         said = None
-    if not isinstance(said, dict) or said.keys() != _MEMBERS or said["format"] != FORMAT or said["issuer"] != verifier.name:
+    if not isinstance(said, dict) or said.keys() != _FORMATS.get(str(said.get("format"))) or said["issuer"] != verifier.name:
         raise DataLossError("CERTIFICATE_INVALID", "the note is not an erasure certificate of this operator")
     return said

@@ -25,6 +25,7 @@ from vault.catalogue.model import (
     ContractEnd,
     CourtClass,
     Erasure,
+    ErasureException,
     Grant,
     HeldAs,
     Level,
@@ -55,7 +56,8 @@ OUTCOMES = ("court_class", "affiliate", "on_erasure", "on_contract_end")
 TIMES = ("occur_field", "valid_from_field", "valid_to_field", "requires_as_of")
 OPTIONAL = (
     *TIMES,
-    *("levels", "retention", "rows", "is_list", "held_as", "service_only", "minors", "court_if_named", "erasure_note", "contract_end_note"),
+    *("levels", "retention", "rows", "is_list", "held_as", "service_only", "minors", "court_if_named"),
+    *("erasure_exception", "erasure_note", "contract_end_note"),
 )
 PARTY = (("name", "description"), ("identified_by", "named_by_caller", "optional"))
 FIELD = (
@@ -166,6 +168,7 @@ def read_category(node: Node, known: Known) -> Category:
         affiliate=affiliate,
         is_list=_flag(record, "is_list"),
         on_erasure=record["on_erasure"].choice(Erasure),
+        erasure_exception=record["erasure_exception"].choice(ErasureException) if "erasure_exception" in record else None,
         erasure_note=_note(record.get("erasure_note")),
         on_contract_end=record["on_contract_end"].choice(ContractEnd),
         contract_end_note=_note(record.get("contract_end_note")),
@@ -201,6 +204,9 @@ def _check_category(node: Node, record: Mapping[str, Node], category: Category, 
         record["minors"].fail("minors", "only where the operator is controller does it ask for a guardian's consent")
     if category.court_if_named and category.court_class is CourtClass.NONE:
         record["court_if_named"].fail("court", "no order can name what no order can have")
+    is_kept = Erasure.RESTRICTED in {category.on_erasure, *(row.on_erasure for row in category.rows)}
+    if is_kept != (category.erasure_exception is not None):
+        record.get("erasure_exception", node).fail("erasure", "what is restricted instead of erased says why, and nothing else does")
     for name, field in category.fields.items():
         if field.mask is MaskStyle.SHOWN and not category.service_only:
             record["fields"].entries()[name].entries()["mask"].fail("mask", "only what no person is ever shown is shown unmasked")

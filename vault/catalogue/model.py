@@ -19,6 +19,7 @@ from vault.catalogue.words import (
     ContractEnd,
     CourtClass,
     Erasure,
+    ErasureException,
     HeldAs,
     Minors,
     Operation,
@@ -38,6 +39,7 @@ __all__ = [
     "Description",
     "Entity",
     "Erasure",
+    "ErasureException",
     "Field",
     "FieldType",
     "Grant",
@@ -277,6 +279,7 @@ class Category:
         court_class: kind of order that can cover it; fields may say otherwise.
         court_if_named: whether an order has to name its fields one by one.
         affiliate: whether all of it may be released to the affiliate (P3.6-aff); a part may be, where a kind of rows says so.
+        erasure_exception: why records are kept although their erasure was asked for; None if none are.
         erasure_note, contract_end_note: what the one word about it does not say; None if it says all.
     """
 
@@ -309,6 +312,7 @@ class Category:
     affiliate: bool
     is_list: bool
     on_erasure: Erasure
+    erasure_exception: ErasureException | None
     erasure_note: Description | None
     on_contract_end: ContractEnd
     contract_end_note: Description | None

@@ -88,6 +88,17 @@ class Erasure(StrEnum):
     RESTRICTED = "restricted"
 
 
+class ErasureException(StrEnum):
+    """Why something is kept although its erasure was asked for: a closed list (§6.3, L30)."""
+
+    LEGAL_HOLD = "legal-hold"
+    STATUTORY_TAX = "statutory-tax"
+    REGULATORY_TELECOM = "regulatory-telecom"
+    LEGAL_CLAIM = "legal-claim"
+    CONSENT_EVIDENCE = "consent-evidence"
+    AUDIT_FLOOR = "audit-floor"
+
+
 class ContractEnd(StrEnum):
     """What the end of the customer's contract leads to (P3.8)."""
 

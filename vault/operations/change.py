@@ -12,7 +12,7 @@ from vault.identifiers import IdentifierKind
 from vault.names import RecordName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant, readable_parts, usable_keys
+from vault.operations.core import Vault, active_tenant, open_subject_key, readable_parts, usable_keys
 from vault.operations.decision import gather, require
 from vault.operations.keyring import TenantKeys
 from vault.operations.metadata import RecordView, load_view
@@ -173,6 +173,4 @@ async def _subject_key(vault: Vault, connection: Connection, keys: TenantKeys, p
     row = rows.get(part.subject_id)
     if row is None:
         raise AbortedError("RETRY_AFTER_ERASURE", "the subject is being erased or was erased")
-    return crypto.unwrap_subject_key(
-        row.wrapped, version=row.version, under=keys.version("data", row.tenant_key_version), tenant=keys.tenant, subject=row.subject_id
-    )
+    return open_subject_key(keys, row)

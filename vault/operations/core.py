@@ -7,8 +7,10 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from vault import crypto
 from vault.audit.checkpoint import NoteSigner
 from vault.catalogue.model import Catalogue
+from vault.crypto import DataKey
 from vault.errors import FailedPreconditionError, NotFoundError
 from vault.names import SYSTEM_LOG
 from vault.operations.budget import ReleaseBudgets
@@ -132,16 +134,38 @@ async def active_tenant(vault: Vault, connection: Connection, tenant: str, *, ho
     return row, await vault.keyring.of(connection, tenant, epoch=row.key_epoch)
 
 
-async def keys_of_parts(vault: Vault, connection: Connection, keys: TenantKeys, versions: set[int]) -> TenantKeys:
+async def add_subject_key(vault: Vault, connection: Connection, keys: TenantKeys, subject: str, *, keyring: str) -> DataKey:
+    """Another key of a subject, wrapped by the tenant's key of that keyring and stored; the caller holds the subject's lock."""
+    async with reading_keys(vault) as apart:
+        stored = await subject_store.subject_key_rows(apart or connection, keys.tenant, [subject])
+    key, under = DataKey(max((row.version for row in stored), default=0) + 1, crypto.new_key_material()), keys.newest(keyring)
+    wrapped = crypto.wrap_subject_key(key, under=under, tenant=keys.tenant, subject=subject)
+    async with writing_keys(vault, connection) as keys_on:
+        row = SubjectKeyRow(subject, key.version, under.version, wrapped, keyring)
+        await subject_store.insert_subject_keys(keys_on, keys.tenant, [row])
+    return key
+
+
+def open_subject_key(keys: TenantKeys, row: SubjectKeyRow) -> DataKey:
+    """A subject's key, unwrapped by the tenant's key of its keyring.
+
+    Raises:
+        DataLossError: KEY_UNKNOWN, or CIPHERTEXT_INVALID: wrapped for another subject, tenant or version, or damaged.
+    """
+    under = keys.version(row.keyring, row.tenant_key_version)
+    return crypto.unwrap_subject_key(row.wrapped, version=row.version, under=under, tenant=keys.tenant, subject=row.subject_id)
+
+
+async def keys_of_parts(vault: Vault, connection: Connection, keys: TenantKeys, versions: set[tuple[str, int]]) -> TenantKeys:
     """Keys that open parts read after the tenant was: a rotation may have wrapped their subjects' keys anew in between.
 
     Args:
         vault: the vault.
         connection: the transaction that read both.
         keys: what is at hand.
-        versions: versions of the `data` key that the parts name.
+        versions: keyring and version of every tenant key that the parts name.
     """
-    if keys.has("data", versions):
+    if all(keys.has(keyring, version) for keyring, version in versions):
         return keys
     row = await tenant_store.get_tenant(connection, keys.tenant)
     return keys if row is None else await vault.keyring.of(connection, keys.tenant, epoch=row.key_epoch)

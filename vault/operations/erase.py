@@ -1,229 +1,189 @@
-"""Erasing a person: preview, request, approve, certificate.
+"""Erasing a person: preview, request, approve. What happens then is `erase_run.py`.
 
-    (1) block the subject: from the commit on, reads are refused and writes are told to come back (E11)
-    (2) destroy the key: every ciphertext of the subject, backups included, is unreadable from here on (I4, L43)
-    (3) delete rows, index entries and identities
-    (4) sweep: nothing of the subject may be left
-    (5) certify, signed
-
-(1) and (2) are one transaction where keys stand beside the data; where they have a database of their own (2) follows (1), so that a crash in between
-leaves a blocked subject and never an unreadable one. (3) to (5) are another transaction. A crash before the end leaves a RUNNING erasure that
-`resume` finishes; the order is safe because keys die before rows. A subject has one erasure: the same request by two channels is one (E12).
+Rules:
+- It rests on the person's own request, whose identity was verified (E1), or on the instruction of the tenant for whom the data is processed
+  (P1.8-role). Until that is checked nothing is looked up, so nobody learns who exists.
+- A preview counts what becomes of every part, and changes nothing. Its digest must still match when it is asked for and when it is approved.
+- Approval is by another person than asked; by two where much goes, or something has to stay (§6.1).
+- The same request by two channels is one erasure (E12).
+- What only tenants decide about is forwarded to them at once, and nothing is changed (E2).
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
-import structlog
-
-from vault import names
-from vault.audit import certificate
-from vault.audit.checkpoint import sign_note
+from vault import crypto, names
+from vault.catalogue.model import Erasure
 from vault.errors import (
     AbortedError,
-    DataLossError,
     FailedPreconditionError,
+    InvalidArgumentError,
     NotFoundError,
     PermissionDeniedError,
     UnavailableError,
-    VaultError,
 )
+from vault.identifiers import IdentifierKind, normalise
 from vault.names import ChildName, SubjectName
-from vault.operations import idempotency, log, rights
-from vault.operations.attempt import Attempt, Caller, Justification, Receipt
-from vault.operations.core import Vault, active_tenant, page_limit, reading_keys, writing_keys
+from vault.operations import erase_run, idempotency, log, rights, subject_request
+from vault.operations.attempt import Attempt, Receipt
+from vault.operations.core import Vault, active_tenant, page_limit, reading_keys
 from vault.operations.decision import Facts, gather, require
+from vault.operations.find import is_valid
 from vault.operations.idempotency import Answer, RequestKey
+from vault.operations.keyring import TenantKeys
+from vault.operations.outcomes import Requester, at_last, depends_on_record, in_scope, is_tenants, outcome_of
 from vault.policy.decide import Operation, Reference
 from vault.store import erasures as erasure_store
 from vault.store import records as record_store
+from vault.store import subject_requests as request_store
 from vault.store import subjects as subject_store
 from vault.store.database import Connection
-from vault.store.erasures import ErasureRow
-from vault.store.subjects import SubjectRow
+from vault.store.erasures import Count, ErasureRow
+from vault.store.subjects import SubjectRow, Token
 from vault.store.tenants import TenantRow
 
-_PURPOSE = "data-subject-request"
+# Above this many parts two people approve (§6.1).
+_TWO_APPROVE_ABOVE = 1000
+_PAGE = 1000
+_TENANT_ROLE = "tenant-admin"
 
-_log = structlog.get_logger()
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Who is to be erased: by name, or by an identifier that leads to exactly one person.
+
+    Attributes:
+        as_of: moment at which a number that is recycled was theirs (A29, E8).
+    """
+
+    tenant: str
+    subject: SubjectName | None = None
+    kind: str = ""
+    value: str = field(default="", repr=False)
+    as_of: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What an erasure would destroy, per category, and the digest a request must repeat."""
+    """What an erasure would do, per category and outcome, and the digest that a request must repeat."""
 
-    outcomes: Mapping[str, int]
+    subject: SubjectName
+    outcomes: Sequence[Count]
     digest: str
+    required_approvals: int
 
 
-async def preview_erasure(vault: Vault, attempt: Attempt, subject: SubjectName) -> tuple[Preview, Receipt]:
-    """Count what an erasure would destroy; changes nothing.
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What an erasure rests on."""
+
+    facts: Facts
+    requester: Requester
+    reference: str
+
+
+async def preview_erasure(vault: Vault, attempt: Attempt, selector: Selector) -> tuple[Preview, Receipt]:
+    """Count what an erasure would do; changes nothing.
 
     Raises:
+        FailedPreconditionError: IDENTITY_NOT_VERIFIED, CONSENT_BASIS_MISSING, AMBIGUOUS_SUBJECT, SUBJECT_ERASED.
         NotFoundError: SUBJECT_NOT_FOUND.
     """
-    attempt.operation, attempt.subjects = "preview-erasure", (subject.subject,)
+    attempt.operation = "preview-erasure"
     async with vault.database.write() as connection:
-        tenant, keys = await active_tenant(vault, connection, subject.tenant)
-        facts = await _facts(vault, connection, attempt, tenant)
+        tenant, keys = await active_tenant(vault, connection, selector.tenant, hold=bool(selector.value))
+        ground = await _ground(vault, connection, attempt, tenant)
+        subject = await _selected(vault, connection, keys, selector, ground)
+        attempt.subjects = (subject.subject,)
         await _live_subject(connection, subject)
-        preview = await _preview(connection, subject)
-        _require(vault, attempt, facts, preview)
-        attempt.count = sum(preview.outcomes.values())
+        preview = await _preview(vault, connection, subject, ground.requester)
+        _require(vault, attempt, ground, preview)
+        attempt.count = sum(count.count for count in preview.outcomes)
         [receipt] = await log.append(vault, connection, keys, [attempt])
     return preview, receipt
 
 
 async def request_erasure(
-    vault: Vault, attempt: Attempt, subject: SubjectName, *, preview_digest: str, request: RequestKey
+    vault: Vault, attempt: Attempt, selector: Selector, *, preview_digest: str, keep_suppression: bool, request: RequestKey
 ) -> tuple[ErasureRow, Receipt]:
-    """Ask for an erasure on the ground of a preview.
+    """Ask for an erasure on the ground of a preview. What only the tenant decides about is forwarded to it, and that is all (E2).
 
     Raises:
-        AbortedError: PREVIEW_STALE, the subject's records changed since.
-        NotFoundError: SUBJECT_NOT_FOUND.
+        AbortedError: PREVIEW_STALE, what it would do changed since.
+        VaultError: as for a preview.
     """
-    attempt.operation, attempt.subjects = "request-erasure", (subject.subject,)
+    attempt.operation = "request-erasure"
     async with vault.database.write() as connection:
-        tenant, keys = await active_tenant(vault, connection, subject.tenant)
-        facts = await _facts(vault, connection, attempt, tenant)
-        existing = await erasure_store.erasure_of_subject(connection, subject.tenant, subject.subject)
+        tenant, keys = await active_tenant(vault, connection, selector.tenant, hold=True)
+        ground = await _ground(vault, connection, attempt, tenant)
+        subject = await _selected(vault, connection, keys, selector, ground)
+        attempt.subjects = (subject.subject,)
         answer = await idempotency.earlier_answer(connection, keys, request)
-        if answer is not None and existing is not None:
-            return existing, answer.receipt
-        if existing is None:
-            await _live_subject(connection, subject)
-            preview = await _preview(connection, subject)
+        earlier = await erasure_store.erasures_of_subject(connection, subject.tenant, subject.subject)
+        if answer is not None and earlier:
+            return next(row for row in earlier if row.erasure_id == answer.ids[0]), answer.receipt
+        row = await _same(connection, earlier, subject, ground.requester)
+        if row is None:
+            await _live_subject(connection, subject, lock=True)
+            preview = await _preview(vault, connection, subject, ground.requester)
             if preview.digest != preview_digest:
-                raise AbortedError("PREVIEW_STALE", "the subject's records changed since the preview")
-            _require(vault, attempt, facts, preview)
-            existing = ErasureRow(
-                erasure_id=names.new_id(),
-                subject_id=subject.subject,
-                state="REQUESTED",
-                requester=attempt.caller.principal,
-                approver="",
-                preview_digest=preview_digest,
-                outcomes=preview.outcomes,
-                request_time=vault.clock(),
-                finish_time=None,
-                certificate="",
-            )
-            await erasure_store.insert_erasure(connection, subject.tenant, existing)
-        attempt.resource = str(ChildName(subject.tenant, "erasures", existing.erasure_id))
+                raise AbortedError("PREVIEW_STALE", "what the erasure would do changed since the preview")
+            _require(vault, attempt, ground, preview)
+            row = next((row for row in earlier if row.state == "FORWARDED" and row.preview_digest == preview.digest), None)
+            row = row or await _insert(vault, connection, attempt, ground, preview, keep_suppression=keep_suppression)
+        attempt.resource = str(ChildName(subject.tenant, "erasures", row.erasure_id))
         [receipt] = await log.append(vault, connection, keys, [attempt])
-        await idempotency.keep(vault, connection, keys, request, Answer((existing.erasure_id,), receipt))
-    return existing, receipt
+        if row.state == "REQUESTED" and _is_forwarded(row.preview):
+            row = await erase_run.forward(vault, connection, subject.tenant, row, receipt)
+        await idempotency.keep(vault, connection, keys, request, Answer((row.erasure_id,), receipt))
+    return row, receipt
 
 
 async def approve_erasure(vault: Vault, attempt: Attempt, name: ChildName) -> tuple[ErasureRow, Receipt]:
-    """Approve an erasure and carry it out; still RUNNING if a dependency fails midway, and then finished by upkeep.
+    """Approve an erasure. With the last approval it is carried out; RUNNING if a dependency fails midway, and then finished by upkeep.
 
     Raises:
-        PermissionDeniedError: SEPARATION_OF_DUTIES, the requester approves.
+        PermissionDeniedError: SEPARATION_OF_DUTIES, the requester or an earlier approver approves.
+        FailedPreconditionError: ERASURE_NOT_PENDING.
         AbortedError: PREVIEW_STALE.
         NotFoundError: ERASURE_NOT_FOUND.
     """
     attempt.operation, attempt.resource = "approve-erasure", str(name)
     async with vault.database.write() as connection:
-        tenant, keys = await active_tenant(vault, connection, name.tenant)
+        tenant, keys = await active_tenant(vault, connection, name.tenant, hold=True)
         facts = await _facts(vault, connection, attempt, tenant)
         row = await _erasure(connection, name, lock=True)
         attempt.subjects = (row.subject_id,)
         if row.state != "REQUESTED":
             raise FailedPreconditionError("ERASURE_NOT_PENDING", "the erasure is not waiting for approval")
-        if attempt.caller.principal == row.requester:
-            raise PermissionDeniedError("SEPARATION_OF_DUTIES", "an erasure is approved by another principal than its requester")
+        if attempt.caller.principal in {row.requester, *row.approvers}:
+            raise PermissionDeniedError("SEPARATION_OF_DUTIES", "an erasure is approved by other people than its requester, each once")
         subject = SubjectName(name.tenant, row.subject_id)
         await _live_subject(connection, subject, lock=True)
-        preview = await _preview(connection, subject)
+        requester = Requester(row.requester_kind)
+        preview = await _preview(vault, connection, subject, requester)
         if preview.digest != row.preview_digest:
-            raise AbortedError("PREVIEW_STALE", "the subject's records changed since the preview")
-        _require(vault, attempt, facts, preview)
-        # (1) and (2): from this commit on nothing of the subject can be read, whatever happens next.
-        await subject_store.set_subject_state(connection, name.tenant, row.subject_id, "ERASING")
-        async with reading_keys(vault) as apart:
-            attempt.count = len(await subject_store.subject_key_rows(apart or connection, name.tenant, [row.subject_id]))
-        if vault.key_database is None:
-            await subject_store.destroy_subject_keys(connection, name.tenant, row.subject_id)
-        await erasure_store.update_erasure(connection, name.tenant, replace(row, state="RUNNING", approver=attempt.caller.principal))
+            raise AbortedError("PREVIEW_STALE", "what the erasure would do changed since the preview")
+        # The request that it rests on was looked at when it was made.
+        _require(vault, attempt, _Ground(_as_asked(facts), requester, row.reference), preview)
+        row = replace(row, approvers=(*row.approvers, attempt.caller.principal), preview=preview.outcomes)
+        if len(row.approvers) >= row.required_approvals:
+            row = await erase_run.begin(connection, name.tenant, row)
+            async with reading_keys(vault) as apart:
+                attempt.count = len(await subject_store.subject_key_rows(apart or connection, name.tenant, [row.subject_id]))
+        await erasure_store.update_erasure(connection, name.tenant, row)
         [receipt] = await log.append(vault, connection, keys, [attempt])
+    if row.state != "RUNNING":
+        return row, receipt
     try:
-        return await finish_erasure(vault, attempt.caller, name), receipt
+        return await erase_run.run(vault, attempt.caller, name), receipt
     except UnavailableError:
         # Approved, and nothing of the person can be read: the rest is done as soon as the dependency is back.
         return await get_erasure(vault, name), receipt
-
-
-async def finish_erasure(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
-    """Steps (3) to (5) of an approved erasure; done at once, and again by `resume` if a crash came between.
-
-    Raises:
-        DataLossError: ERASURE_INCOMPLETE, the sweep still finds something; the erasure stays RUNNING.
-    """
-    await _destroy_apart(vault, name)
-    async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, name.tenant)
-        row = await _erasure(connection, name, lock=True)
-        if row.state != "RUNNING":
-            return row
-        # Keys once more: a restored key store must not bring one back (E10).
-        async with writing_keys(vault, connection) as keys_on:
-            await subject_store.destroy_subject_keys(keys_on, name.tenant, row.subject_id)
-        await record_store.delete_subject_parts(connection, name.tenant, row.subject_id)
-        await subject_store.delete_identities(connection, name.tenant, row.subject_id)
-        await rights.forget(connection, name.tenant, row.subject_id)
-        await subject_store.set_subject_state(connection, name.tenant, row.subject_id, "ERASED")
-        async with reading_keys(vault) as apart:
-            left = await record_store.count_traces(connection, name.tenant, row.subject_id, keys_on=apart)
-        if left:
-            raise DataLossError("ERASURE_INCOMPLETE", "the sweep after the erasure still finds rows of the subject")
-        attempt = Attempt(
-            caller=caller,
-            operation="erase",
-            tenant=name.tenant,
-            subjects=(row.subject_id,),
-            count=sum(row.outcomes.values()),
-            justification=Justification(_PURPOSE),
-            is_justified=True,
-            resource=str(name),
-        )
-        [receipt] = await log.append(vault, connection, keys, [attempt])
-        done = replace(row, state="COMPLETE", finish_time=vault.clock())
-        done = replace(done, certificate=_certificate(vault, name, done, receipt))
-        await erasure_store.update_erasure(connection, name.tenant, done)
-    return done
-
-
-async def _destroy_apart(vault: Vault, name: ChildName) -> None:
-    """Step (2) where keys have a database of their own; it waits for no key service."""
-    if vault.key_database is None:
-        return
-    row = await get_erasure(vault, name)
-    if row.state == "RUNNING":
-        async with vault.key_database.write() as apart:
-            await subject_store.destroy_subject_keys(apart, name.tenant, row.subject_id)
-
-
-async def resume(vault: Vault, caller: Caller) -> int:
-    """Finish every erasure that a crash interrupted. How many were finished.
-
-    One that cannot be finished now, say for want of its tenant's root key, keeps no other waiting and no vault from starting: its subject is blocked
-    and its key destroyed already.
-    """
-    async with vault.database.read() as connection:
-        unfinished = await erasure_store.unfinished_erasures(connection)
-    finished = 0
-    for tenant, erasure in unfinished:
-        name = ChildName(tenant, "erasures", erasure)
-        try:
-            await finish_erasure(vault, caller, name)
-            finished += 1
-        except VaultError as error:
-            _log.warning("erasure not finished", resource=str(name), reason=error.reason)
-    return finished
 
 
 async def get_erasure(vault: Vault, name: ChildName) -> ErasureRow:
@@ -244,40 +204,86 @@ async def list_erasures(vault: Vault, tenant: str, *, page_size: int, after: str
     return rows[:limit], rows[limit - 1].erasure_id if len(rows) > limit else ""
 
 
-async def get_certificate(vault: Vault, name: ChildName) -> str:
-    """The signed certificate of a finished erasure.
+async def get_certificates(vault: Vault, name: ChildName) -> list[str]:
+    """The signed certificate of an erasure, and its supplements.
 
     Raises:
         FailedPreconditionError: ERASURE_NOT_COMPLETE.
     """
-    row = await get_erasure(vault, name)
-    if row.state != "COMPLETE":
+    async with vault.database.read() as connection:
+        await _erasure(connection, name)
+        notes = await erasure_store.certificates_of(connection, name.tenant, name.id)
+    if not notes:
         raise FailedPreconditionError("ERASURE_NOT_COMPLETE", "the erasure has not finished")
-    return row.certificate
+    return notes
 
 
 async def _facts(vault: Vault, connection: Connection, attempt: Attempt, tenant: TenantRow) -> Facts:
-    """The facts of the call; the erasure itself is the person's request that the decision rests on.
-
-    Raises:
-        PermissionDeniedError: PURPOSE_NOT_ALLOWED, an erasure has one purpose.
-    """
     facts = await gather(vault, connection, attempt, tenant)
-    if attempt.justification.purpose != _PURPOSE:
-        raise PermissionDeniedError("PURPOSE_NOT_ALLOWED", f"erasing has the purpose '{_PURPOSE}'")
-    return replace(facts, reference=Reference.SUBJECT_REQUEST, live=True)
+    if attempt.justification.purpose != rights.PURPOSE:
+        raise PermissionDeniedError("PURPOSE_NOT_ALLOWED", f"erasing has the purpose '{rights.PURPOSE}'")
+    return facts
 
 
-def _require(vault: Vault, attempt: Attempt, facts: Facts, preview: Preview) -> None:
-    """Require that the caller may erase every category that the subject has records of; one that may not be erased by them stops it whole."""
-    operation = attempt.operation
-    if not facts.nda_valid:
-        # A subject without records has no category to decide about; the agreement binds the person all the same (P3.7-nda).
-        raise PermissionDeniedError("NDA_INVALID", "no confidentiality agreement is in force")
-    for name in preview.outcomes:
-        level = next(iter(vault.catalogue.category(name).levels), "")
-        require(vault, attempt, facts, operation=Operation.ERASE, category=name, level=level)
-    attempt.operation, attempt.category = operation, ""
+async def _ground(vault: Vault, connection: Connection, attempt: Attempt, tenant: TenantRow) -> _Ground:
+    """What the call rests on: the tenant's own instruction, or an open request of a person whose identity was verified (E1)."""
+    facts = await _facts(vault, connection, attempt, tenant)
+    if _TENANT_ROLE in attempt.caller.roles:
+        return _Ground(_as_asked(facts), Requester.TENANT, "")
+    if facts.waiting and facts.reference is Reference.SUBJECT_REQUEST:
+        raise FailedPreconditionError("IDENTITY_NOT_VERIFIED", "the identity of who asks was not verified")
+    if facts.reference is not Reference.SUBJECT_REQUEST or not facts.live:
+        raise _no_request()
+    name = names.parse_child(attempt.justification.reference, subject_request.COLLECTION)
+    request = await request_store.get_subject_request(connection, tenant.tenant_id, name.id)
+    if request is None or request.kind != "ERASURE":
+        raise _no_request()
+    return _Ground(facts, Requester(request.requester), str(name))
+
+
+def _no_request() -> FailedPreconditionError:
+    return FailedPreconditionError(
+        "CONSENT_BASIS_MISSING", "an open request of the person to be erased is required", field="justification.reference"
+    )
+
+
+def _as_asked(facts: Facts) -> Facts:
+    """The facts where the ground is not the justification's own reference."""
+    return replace(facts, reference=Reference.SUBJECT_REQUEST, live=True, waiting=False, people=None)
+
+
+async def _selected(vault: Vault, connection: Connection, keys: TenantKeys, selector: Selector, ground: _Ground) -> SubjectName:
+    """The one person who is meant, and whom the request is about."""
+    subject = selector.subject or SubjectName(selector.tenant, await _resolved(vault, connection, keys, selector))
+    if ground.facts.people is not None and subject.subject not in ground.facts.people:
+        raise _no_request()
+    return subject
+
+
+async def _resolved(vault: Vault, connection: Connection, keys: TenantKeys, selector: Selector) -> str:
+    """The person of an identifier, however it is spelled (E19)."""
+    if selector.kind not in set(IdentifierKind):
+        raise InvalidArgumentError("UNKNOWN_IDENTIFIER_KIND", "no such identifier kind", field="identifier.kind")
+    recycled = any(
+        category.requires_as_of and any(spec.index == selector.kind for spec in category.fields.values())
+        for category in vault.catalogue.categories.values()
+    )
+    if recycled and selector.as_of is None:
+        raise InvalidArgumentError(
+            "AS_OF_REQUIRED", "numbers of this kind are recycled, say which moment is meant", field="identifier.as_of"
+        )
+    normalised = normalise(IdentifierKind(selector.kind), selector.value, region=vault.region)
+    tokens = [Token(selector.kind, crypto.index_token(key, normalised)) for key in keys.index_keys(selector.kind)]
+    entries = await record_store.entries_of_tokens(connection, selector.tenant, tokens, limit=_PAGE)
+    found = {entry.subject_id for entry, record in entries if is_valid(record, selector.as_of)}
+    if not found and not recycled:
+        found = set((await subject_store.subjects_of_tokens(connection, selector.tenant, tokens)).values())
+    if not found:
+        raise NotFoundError("SUBJECT_NOT_FOUND", "no such subject")
+    if len(found) > 1:
+        # E14: a household shares a number; nobody is erased because of it.
+        raise FailedPreconditionError("AMBIGUOUS_SUBJECT", "several people have this identifier; name the one who is meant")
+    return found.pop()
 
 
 async def _live_subject(connection: Connection, name: SubjectName, *, lock: bool = False) -> SubjectRow:
@@ -296,29 +302,98 @@ async def _erasure(connection: Connection, name: ChildName, *, lock: bool = Fals
     return row
 
 
-async def _preview(connection: Connection, subject: SubjectName) -> Preview:
-    counts = await subject_store.record_counts(connection, subject.tenant, subject.subject)
-    # Opaque ids and counts only, so a plain digest gives nothing away.
-    content = json.dumps({"subject": str(subject), "outcomes": counts}, sort_keys=True).encode()
-    return Preview(counts, hashlib.sha256(content).hexdigest())
+async def _same(connection: Connection, earlier: Sequence[ErasureRow], subject: SubjectName, requester: Requester) -> ErasureRow | None:
+    """The erasure that a repeated request means: one under way, or the one that erased the person."""
+    person = await subject_store.get_subject(connection, subject.tenant, subject.subject)
+    is_gone = person is not None and person.state in {"ERASING", "ERASED"}
+    for row in earlier:
+        asked_alike = (row.requester_kind == Requester.TENANT) == (requester is Requester.TENANT)
+        if row.state in {"REQUESTED", "RUNNING"} and (asked_alike or is_gone):
+            return row
+        if is_gone and row.state in {"PARTIAL", "COMPLETE"}:
+            return row
+    return None
 
 
-def _certificate(vault: Vault, name: ChildName, row: ErasureRow, receipt: Receipt) -> str:
-    """A signed note over canonical JSON; says what was destroyed, how, and where that is logged. No identifier of the person."""
-    body = {
-        "format": certificate.FORMAT,
-        "issuer": vault.name,
-        "erasure": str(name),
-        "subject": str(SubjectName(name.tenant, row.subject_id)),
-        "state": "COMPLETE",
-        "requester": row.requester,
-        "approver": row.approver,
-        "request_time": row.request_time.isoformat(),
-        "finish_time": row.finish_time.isoformat() if row.finish_time else "",
-        "method": ["key-destruction", "row-deletion"],
-        "outcomes": {category: {"found": found, "erased": found} for category, found in sorted(row.outcomes.items())},
-        "kept": [],
-        "audit": {"log": receipt.log, "index": receipt.index},
-        "policy_version": vault.catalogue.policy_version,
-    }
-    return sign_note(json.dumps(body, ensure_ascii=False, sort_keys=True, indent=1) + "\n", vault.signer)
+async def _preview(vault: Vault, connection: Connection, subject: SubjectName, requester: Requester) -> Preview:
+    outcomes = await count_outcomes(vault, connection, subject, requester)
+    total = sum(count.count for count in outcomes)
+    # Opaque ids and counts only, so a plain digest gives nothing away. Without dates: they move with the clock.
+    counts = Counter[tuple[str, str]]()
+    for count in outcomes:
+        counts[count.category, count.outcome] += count.count
+    content = json.dumps({"subject": str(subject), "requester": requester, "outcomes": sorted(counts.items())}).encode()
+    two = total > _TWO_APPROVE_ABOVE or any(count.outcome == Erasure.RESTRICTED for count in outcomes)
+    return Preview(subject, outcomes, hashlib.sha256(content).hexdigest(), 2 if two else 1)
+
+
+async def count_outcomes(vault: Vault, connection: Connection, subject: SubjectName, requester: Requester) -> list[Count]:
+    """What becomes of a person's parts, counted. Holds are not looked at: they win when it is carried out, whoever approved what (E4)."""
+    counts = Counter[Count]()
+    now = vault.clock()
+    for name, found in (await subject_store.record_counts(connection, subject.tenant, subject.subject)).items():
+        category = vault.catalogue.category(name)
+        if not in_scope(category, requester):
+            continue
+        if requester is not Requester.TENANT and is_tenants(category):
+            counts[Count(name, Erasure.FORWARDED, 0)] += found
+        elif not depends_on_record(category):
+            counts[Count(name, str(at_last(category, {}).kind), 0)] += found
+        else:
+            async for _, record in erase_run.parts_of(connection, subject, [name]):
+                outcome = outcome_of(category, record, requester, now)
+                counts[Count(name, outcome.kind, 0, outcome.basis or "", outcome.until.isoformat() if outcome.until else "")] += 1
+    if requester is not Requester.TENANT:
+        for name, ids in (await rights.proofs_of(connection, subject.tenant, subject.subject)).items():
+            basis = vault.catalogue.category(name).erasure_exception or ""
+            counts[Count(name, Erasure.RESTRICTED, 0, basis)] += len(ids)
+    return _summed(counts)
+
+
+def _summed(counts: Counter[Count]) -> list[Count]:
+    """One line per category, outcome and basis, with the last of their dates."""
+    lines: dict[tuple[str, str, str], Count] = {}
+    for count, number in counts.items():
+        key = count.category, count.outcome, count.basis
+        line = lines.get(key, replace(count, count=0))
+        until = max(line.until, count.until) if line.until and count.until else ""
+        lines[key] = replace(line, count=line.count + number, until=until)
+    return [lines[key] for key in sorted(lines)]
+
+
+def _is_forwarded(outcomes: Sequence[Count]) -> bool:
+    return bool(outcomes) and all(count.outcome == Erasure.FORWARDED for count in outcomes)
+
+
+def _require(vault: Vault, attempt: Attempt, ground: _Ground, preview: Preview) -> None:
+    """Require that the caller may erase every category in scope; one that may not be erased by them stops it whole."""
+    operation = attempt.operation
+    if not ground.facts.nda_valid:
+        # A subject without records has no category to decide about; the agreement binds the person all the same (P3.7-nda).
+        raise PermissionDeniedError("NDA_INVALID", "no confidentiality agreement is in force")
+    for name in sorted({count.category for count in preview.outcomes if count.outcome != Erasure.FORWARDED}):
+        level = next(iter(vault.catalogue.category(name).levels), "")
+        require(vault, attempt, ground.facts, operation=Operation.ERASE, category=name, level=level, subject=preview.subject.subject)
+    attempt.operation, attempt.category = operation, ""
+
+
+async def _insert(
+    vault: Vault, connection: Connection, attempt: Attempt, ground: _Ground, preview: Preview, *, keep_suppression: bool
+) -> ErasureRow:
+    row = ErasureRow(
+        erasure_id=names.new_id(),
+        subject_id=preview.subject.subject,
+        state="REQUESTED",
+        requester=attempt.caller.principal,
+        requester_kind=ground.requester,
+        reference=ground.reference,
+        approvers=(),
+        required_approvals=preview.required_approvals,
+        keep_suppression=keep_suppression,
+        preview_digest=preview.digest,
+        preview=preview.outcomes,
+        outcomes=(),
+        request_time=vault.clock(),
+    )
+    await erasure_store.insert_erasure(connection, preview.subject.tenant, row)
+    return row

@@ -30,6 +30,7 @@ from vault.operations.decision import Facts, decide, gather_nda
 from vault.operations.keyring import TenantKeys
 from vault.operations.order import OrderContent, load_order, open_order
 from vault.operations.reveal import open_part
+from vault.operations.subjects import restricted_kind
 from vault.policy.decide import Operation, Reference, Refused, View
 from vault.store import audit as audit_store
 from vault.store import orders as order_store
@@ -153,7 +154,12 @@ async def _parts_in_scope(
         connection,
         keys.tenant,
         categories=said.scope.categories,
-        tokens=[(kind, [crypto.index_token(key, value) for key in keys.index_keys(kind)]) for kind, value in said.scope.targets],
+        tokens=[
+            (name, [crypto.index_token(key, value) for key in keys.index_keys(name)])
+            for kind, value in said.scope.targets
+            # What an erasure kept is what orders are for (§6.4).
+            for name in (kind, restricted_kind(kind))
+        ],
         start=said.scope.start_time,
         end=said.scope.end_time,
         limit=_MAX_RECORDS + 1,

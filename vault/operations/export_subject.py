@@ -233,7 +233,7 @@ def _opened(
     values = dict(row.metadata)
     shown_of = []
     for part in parts:
-        if part.wrapped is None or part.subject_state in {"ERASING", "ERASED"}:
+        if part.wrapped is None or part.is_erased:
             continue
         own = part.subject_id == subject
         for key, plain in open_part(keys, part, None).items():

@@ -18,10 +18,15 @@ from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, active_tenant, page_limit
 from vault.operations.decision import Facts, decide, gather, require
 from vault.operations.keyring import TenantKeys
+from vault.operations.subjects import restricted_kind
 from vault.policy.decide import Allowed, Operation
 from vault.store import records as record_store
 from vault.store.database import Connection
 from vault.store.records import IndexRow, RecordRow
+from vault.store.subjects import Token
+
+# Purposes for which what an erasure kept is found (§6.4, L31): those that the policy lets read what is restricted.
+RESTRICTED_PURPOSES = frozenset({"claim-or-complaint", "court-order", "data-subject-request"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +76,13 @@ async def find_subjects(vault: Vault, attempt: Attempt, tenant: str, search: Sea
         row, keys = await active_tenant(vault, connection, tenant, hold=True)
         facts = await gather(vault, connection, attempt, row)
         levels = _searched_levels(vault, attempt, facts, category)
-        tokens = search_tokens(vault, keys, category, search.kind, search.value, search.as_of)
+        restricted = attempt.justification.purpose in RESTRICTED_PURPOSES
+        tokens = search_tokens(vault, keys, category, search.kind, search.value, search.as_of, restricted=restricted)
         # A page ends with a record, not amid the fields of one: the next begins after a record id.
         rows = await record_store.find_by_token(
             connection,
             tenant,
             category=category.name,
-            kind=search.kind,
             tokens=tokens,
             after=search.after,
             limit=limit + len(category.fields),
@@ -101,7 +106,7 @@ async def record_as_of(vault: Vault, connection: Connection, keys: TenantKeys, c
     """
     tokens = search_tokens(vault, keys, category, search.kind, search.value, search.as_of)
     rows: Sequence[tuple[IndexRow, RecordRow]] = await record_store.find_by_token(
-        connection, keys.tenant, category=category.name, kind=search.kind, tokens=tokens, after="", limit=vault.limits.page_size
+        connection, keys.tenant, category=category.name, tokens=tokens, after="", limit=vault.limits.page_size
     )
     valid = {entry.record_id: entry for entry, record in rows if is_valid(record, search.as_of)}
     if len(valid) != 1:
@@ -110,8 +115,10 @@ async def record_as_of(vault: Vault, connection: Connection, keys: TenantKeys, c
     return RecordName(keys.tenant, entry.subject_id, entry.record_id)
 
 
-def search_tokens(vault: Vault, keys: TenantKeys, category: Category, kind: str, value: str, as_of: datetime | None) -> list[bytes]:
-    """Tokens of what is looked for, one for each key that the index may have been made with.
+def search_tokens(
+    vault: Vault, keys: TenantKeys, category: Category, kind: str, value: str, as_of: datetime | None, *, restricted: bool = False
+) -> list[Token]:
+    """Tokens of what is looked for, one for each key that the index may have been made with; those of the restricted index besides, if asked.
 
     Raises:
         InvalidArgumentError: UNKNOWN_IDENTIFIER_KIND, IDENTIFIER_INVALID, AS_OF_REQUIRED.
@@ -121,7 +128,8 @@ def search_tokens(vault: Vault, keys: TenantKeys, category: Category, kind: str,
     if category.requires_as_of and as_of is None:
         raise InvalidArgumentError("AS_OF_REQUIRED", "numbers of this category are recycled, say which moment is meant", field="as_of")
     normalised = normalise(IdentifierKind(kind), value, region=vault.region)
-    return [crypto.index_token(key, normalised) for key in keys.index_keys(kind)]
+    kinds = [kind, restricted_kind(kind)] if restricted else [kind]
+    return [Token(name, crypto.index_token(key, normalised)) for name in kinds for key in keys.index_keys(name)]
 
 
 def is_valid(record: RecordRow, as_of: datetime | None) -> bool:

@@ -16,7 +16,7 @@ from vault.errors import AbortedError, CiphertextInvalidError, InvalidArgumentEr
 from vault.names import SubjectName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant, reading_keys, usable_keys
+from vault.operations.core import Vault, active_tenant, open_subject_key, reading_keys, usable_keys
 from vault.operations.keyring import TenantKeys
 from vault.operations.restrict import restrict
 from vault.operations.rights import check_digest, check_word, living_subject
@@ -104,14 +104,7 @@ async def open_guardian(vault: Vault, connection: Connection, keys: TenantKeys, 
         stored = await subject_store.subject_key_rows(apart or connection, keys.tenant, [row.subject_id])
     for found in stored:
         if found.version == row.key_version:
-            key = crypto.unwrap_subject_key(
-                found.wrapped,
-                version=found.version,
-                under=keys.version("data", found.tenant_key_version),
-                tenant=keys.tenant,
-                subject=row.subject_id,
-            )
-            opened = crypto.open_fields(row.sealed, None, under=key, at=Place(keys.tenant, row.subject_id, PLACE))
+            opened = crypto.open_fields(row.sealed, None, under=open_subject_key(keys, found), at=Place(keys.tenant, row.subject_id, PLACE))
             return {name: value.decode() for name, value in opened.items()}
     return {}
 
@@ -147,9 +140,7 @@ async def _newest_key(vault: Vault, connection: Connection, keys: TenantKeys, su
     row = (await usable_keys(vault, connection, keys.tenant, [subject])).get(subject)
     if row is None:
         raise AbortedError("RETRY_AFTER_ERASURE", "the subject is being erased or was erased")
-    return crypto.unwrap_subject_key(
-        row.wrapped, version=row.version, under=keys.version("data", row.tenant_key_version), tenant=keys.tenant, subject=subject
-    )
+    return open_subject_key(keys, row)
 
 
 def _checked(value: str, name: str) -> bytes:

@@ -3,8 +3,8 @@
 Rules:
 - Only tenant keys are cached, never a subject's. A cached set is used only while its epoch is the one read with the data and its age is below
   the TTL: a destroyed key is dead on the next read (I4), an unreachable key service is survived for one TTL.
-- Five purposes: `data` wraps subject keys, `index` makes tokens of identifiers, `text` seals justifications, `legal` seals orders, `digest`
-  recognises requests, files and documents that were seen before. They die at different times.
+- Six purposes: `data` wraps subject keys, `restricted` those of what an erasure has to keep (§6.4), `index` makes tokens of identifiers, `text`
+  seals justifications, `legal` seals orders, `digest` recognises requests, files and documents that were seen before. They die at different times.
 - The newest version of a key makes new things; older ones open and find what they made until a rotation retires them.
 - A tenant's keys are wrapped by the vault's root key or by one of its own (bring your own key). A root key that does not answer costs its own
   tenants and nobody else: it is asked before a transaction is open, by one caller at a time, and not again for a moment after it failed. Whoever
@@ -27,7 +27,9 @@ from vault.store import tenants as tenant_store
 from vault.store.database import Connection, Database
 from vault.store.tenants import TenantKeyRow
 
-PURPOSES = ("data", "index", "text", "legal", "digest")
+PURPOSES = ("data", "restricted", "index", "text", "legal", "digest")
+# What tenants of the first versions have no key of until something needs one.
+LATER_PURPOSES = frozenset({"restricted"})
 # Where a key is worn out: NIST SP 800-38D §8.3 allows 2**32 encryptions under random nonces. Warned at half of that, which leaves years.
 MAX_USES = 1 << 32
 WARN_USES = MAX_USES >> 1
@@ -64,6 +66,10 @@ class TenantKeys:
             raise DataLossError("KEY_UNKNOWN", f"the tenant has no {purpose} key")
         return versions[max(versions)]
 
+    def next_version(self, purpose: str) -> int:
+        """Version of the key that comes after the newest; 1 if there is none yet."""
+        return max(self.by_purpose[purpose], default=0) + 1
+
     def version(self, purpose: str, version: int) -> DataKey:
         """The key something older was sealed under.
 
@@ -75,9 +81,9 @@ class TenantKeys:
             raise DataLossError("KEY_UNKNOWN", f"the tenant has no {purpose} key of that version")
         return key
 
-    def has(self, purpose: str, versions: set[int]) -> bool:
-        """Whether every one of these versions is at hand."""
-        return versions <= self.by_purpose[purpose].keys()
+    def has(self, purpose: str, version: int) -> bool:
+        """Whether a version is at hand."""
+        return version in self.by_purpose[purpose]
 
     def index_key(self, kind: str) -> bytes:
         """Key of the blind index for one identifier kind: what new tokens are made with."""

@@ -103,6 +103,22 @@ async def opt_out(
     await preference_store.add_suppressions(connection, name.tenant, items, vault.clock())
 
 
+async def remember_no(vault: Vault, connection: Connection, keys: TenantKeys, name: SubjectName, *, keep: bool) -> None:
+    """Before a person is erased: suppress their identifiers on every channel, or forget that they were (A5). The caller holds the subject's lock."""
+    identifiers = await _identifiers(vault, connection, keys, name)
+    if keep:
+        items = [Suppression(_kind(kind, channel), _digests(keys, kind, value)[0]) for kind, value in identifiers for channel in CHANNELS]
+        await preference_store.add_suppressions(connection, name.tenant, items, vault.clock())
+        return
+    items = [
+        Suppression(_kind(kind, channel), digest)
+        for kind, value in identifiers
+        for digest in _digests(keys, kind, value)
+        for channel in CHANNELS
+    ]
+    await preference_store.remove_suppressions(connection, name.tenant, items)
+
+
 async def is_suppressed(connection: Connection, keys: TenantKeys, *, kind: IdentifierKind, value: str, channel: str) -> bool:
     """Whether a normalised identifier is not to be advertised to on a channel, whoever's it is."""
     return await preference_store.is_suppressed(connection, keys.tenant, _kind(kind, channel), _digests(keys, kind, value))
@@ -136,22 +152,19 @@ def _row(
 
 
 async def _identifiers(vault: Vault, connection: Connection, keys: TenantKeys, name: SubjectName) -> list[tuple[IdentifierKind, str]]:
-    """Telephone numbers and mailboxes in the person's own parts of records; opened here and shown to nobody."""
+    """Telephone numbers and mailboxes in the person's own parts of records, each opened once; shown to nobody."""
+    ids = await record_store.records_of_identifiers(connection, name.tenant, name.subject, _KINDS)
     found: dict[tuple[IdentifierKind, str], None] = {}
-    after = ""
-    while True:
-        rows = await record_store.list_records(connection, name.tenant, name.subject, category="", after=after, limit=_BATCH)
+    for start in range(0, len(ids), _BATCH):
         parts = [
             part
-            for part in await readable_parts(vault, connection, name.tenant, [row.record_id for row in rows])
+            for part in await readable_parts(vault, connection, name.tenant, ids[start : start + _BATCH])
             if part.subject_id == name.subject
         ]
         usable = await keys_of_parts(vault, connection, keys, wrapped_under(parts))
         for part in parts:
             found |= dict.fromkeys(_identifiers_in(vault, usable, part))
-        if len(rows) < _BATCH:
-            return list(found)
-        after = rows[-1].record_id
+    return list(found)
 
 
 def _identifiers_in(vault: Vault, keys: TenantKeys, part: ReadableRow) -> list[tuple[IdentifierKind, str]]:

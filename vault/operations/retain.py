@@ -24,10 +24,10 @@ from vault.errors import DataLossError, VaultError
 from vault.names import SYSTEM_LOG
 from vault.operations import due, log
 from vault.operations.attempt import Attempt, Caller, Receipt
-from vault.operations.core import Vault, active_tenant, keys_of_parts, readable_parts, usable_keys
+from vault.operations.core import Vault, active_tenant, keys_of_parts, open_subject_key, readable_parts, usable_keys
 from vault.operations.keyring import TenantKeys
 from vault.operations.levels import Levels, levels_of
-from vault.operations.reveal import open_part
+from vault.operations.reveal import open_part, wrapped_under
 from vault.store import records as record_store
 from vault.store import retention as retention_store
 from vault.store import tenants as tenant_store
@@ -167,7 +167,7 @@ async def _take_fields(
     for part in await readable_parts(vault, connection, keys.tenant, [row.record_id for row in rows]):
         parts[part.record_id].append(part)
     opened = [part for found in parts.values() for part in found if part.tenant_key_version is not None]
-    keys = await keys_of_parts(vault, connection, keys, {part.tenant_key_version for part in opened if part.tenant_key_version})
+    keys = await keys_of_parts(vault, connection, keys, wrapped_under(opened))
     taken: dict[str, frozenset[str]] = {}
     times: dict[str, datetime | None] = {}
     for row in rows:
@@ -197,13 +197,7 @@ async def _reseal(vault: Vault, connection: Connection, keys: TenantKeys, part: 
     if usable is None or part.wrapped is None:
         return frozenset()
     fields = {name: value for name, value in open_part(keys, part, None).items() if name not in held}
-    key = crypto.unwrap_subject_key(
-        usable.wrapped,
-        version=usable.version,
-        under=keys.version("data", usable.tenant_key_version),
-        tenant=keys.tenant,
-        subject=part.subject_id,
-    )
+    key = open_subject_key(keys, usable)
     sealed = crypto.seal_fields(fields, under=key, at=Place(keys.tenant, part.subject_id, part.record_id))
     await record_store.replace_part(connection, keys.tenant, PartRow(part.record_id, part.role, part.subject_id, key.version, sealed))
     await record_store.delete_index_fields(connection, keys.tenant, part.record_id, sorted(held))

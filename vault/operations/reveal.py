@@ -24,12 +24,13 @@ from vault.masking import MaskStyle, mask
 from vault.names import RecordName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant, keys_of_parts, readable_parts
+from vault.operations.core import Vault, active_tenant, keys_of_parts, open_subject_key, readable_parts
 from vault.operations.decision import Facts, PersonFacts, decide, gather, gather_people
 from vault.operations.keyring import TenantKeys
 from vault.policy.decide import Operation, Refused, View
 from vault.store.database import Connection
 from vault.store.records import ReadableRow
+from vault.store.subjects import SubjectKeyRow
 from vault.store.tenants import TenantRow
 
 EXTRA = "extra"
@@ -109,9 +110,9 @@ async def _load(vault: Vault, connection: Connection, tenant: str, calls: Iterab
     return parts
 
 
-def wrapped_under(parts: Iterable[ReadableRow]) -> set[int]:
-    """Versions of the `data` key under which the parts' subject keys are wrapped."""
-    return {part.tenant_key_version for part in parts if part.tenant_key_version is not None}
+def wrapped_under(parts: Iterable[ReadableRow]) -> set[tuple[str, int]]:
+    """Keyring and version of the tenant keys under which the parts' subject keys are wrapped."""
+    return {(part.keyring, part.tenant_key_version) for part in parts if part.keyring is not None and part.tenant_key_version is not None}
 
 
 async def _outcomes(
@@ -175,19 +176,19 @@ def _release(
         recipient=call.recipient,
         subject=name.subject,
         people=people,
-        restricted=any(part.subject_state == "RESTRICTED" for part in parts),
+        restricted=any(part.is_restricted for part in parts),
         affiliate_part=category.is_for_affiliate(named.metadata),
     )
     if isinstance(decision, Refused):
         raise decision.error()
-    if _is_erased(named):
+    if named.is_erased:
         raise FailedPreconditionError("SUBJECT_ERASED", "the subject was erased")
     _check_fields(category, call.fields)
     values: dict[str, str | bytes] = {key: value for key, value in named.metadata.items() if call.fields is None or key in call.fields}
     opened: list[str] = []
     extra: dict[str, str] = {}
     for part in parts:
-        if _is_erased(part):
+        if part.is_erased:
             continue
         if part.wrapped is None:
             raise DataLossError("KEY_UNKNOWN", "the key of a person who was not erased is gone")
@@ -210,13 +211,9 @@ def _release(
     )
 
 
-def _is_erased(part: ReadableRow) -> bool:
-    return part.subject_state in {"ERASING", "ERASED"}
-
-
 def _erased_parties(category: Category, parts: Sequence[ReadableRow]) -> tuple[str, ...]:
     """Parties whose part is destroyed: its key at first, soon its row too, and without that party's required fields no record was ever stored."""
-    dying = {part.role for part in parts if _is_erased(part)}
+    dying = {part.role for part in parts if part.is_erased}
     gone = category.missing_parties({part.role for part in parts})
     return tuple(party.name for party in category.parties if party.name in dying or party.name in gone)
 
@@ -228,20 +225,14 @@ def _check_fields(category: Category, fields: frozenset[str] | None) -> None:
 
 
 def open_part(keys: TenantKeys, part: ReadableRow, fields: frozenset[str] | None) -> dict[str, bytes]:
-    """Open the named fields of one party's part; nothing if its key is gone.
+    """Open the named fields of one party's part; nothing if its key is gone or the party is a token.
 
     Raises:
         CiphertextInvalidError: the part was altered or moved (I3).
     """
-    if part.wrapped is None or part.tenant_key_version is None:
+    if part.wrapped is None or part.tenant_key_version is None or part.keyring is None:
         return {}
-    key = crypto.unwrap_subject_key(
-        part.wrapped,
-        version=part.key_version,
-        under=keys.version("data", part.tenant_key_version),
-        tenant=keys.tenant,
-        subject=part.subject_id,
-    )
+    key = open_subject_key(keys, SubjectKeyRow(part.subject_id, part.key_version, part.tenant_key_version, part.wrapped, part.keyring))
     return crypto.open_fields(part.sealed, fields, under=key, at=Place(keys.tenant, part.subject_id, part.record_id))
 
 

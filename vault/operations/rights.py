@@ -27,17 +27,37 @@ _MIN_WORDS = 2
 _MONTHS_A_YEAR = 12
 
 
-async def forget(connection: Connection, tenant: str, subject: str) -> None:
-    """Delete what a person agreed to, chose, objected to and asked for; on finishing their erasure.
+_CONSENTS, _GUARDIANS = "consent-and-instruction", "guardian-consent"
 
-    Suppressions stay, so that whoever is stored again by mistake is not advertised to (A5). Requests stay without the person.
+
+async def forget(connection: Connection, tenant: str, subject: str, *, is_gone: bool) -> None:
+    """Delete what a person chose and objected to, and who a minor's guardian was; on finishing their erasure.
+
+    Suppressions stay unless the person wants otherwise, so that whoever is stored again by mistake is not advertised to (A5). Consents stay as
+    evidence, and requests, both without the person. Restrictions hold on while something of the person is left with a tenant.
     """
-    await consents.delete_consents(connection, tenant, subject)
-    await guardians.delete_guardian(connection, tenant, subject)
+    await guardians.unseal_guardian(connection, tenant, subject)
     await preferences.delete_preferences(connection, tenant, subject)
     await objections.delete_objections(connection, tenant, subject)
-    await restrictions.delete_restrictions(connection, tenant, subject)
-    await subject_requests.unlink_requests(connection, tenant, subject)
+    if is_gone:
+        await restrictions.delete_restrictions(connection, tenant, subject)
+        await subject_requests.unlink_requests(connection, tenant, subject)
+
+
+async def proofs_of(connection: Connection, tenant: str, subject: str) -> dict[str, list[str]]:
+    """Ids of what an erasure keeps as evidence of consent, by category."""
+    given = [row.consent_id for row in await consents.consents_of(connection, tenant, subject)]
+    guardian = await guardians.get_guardian(connection, tenant, subject)
+    found = {_CONSENTS: given, _GUARDIANS: [subject] if guardian is not None else []}
+    return {category: ids for category, ids in found.items() if ids}
+
+
+async def forget_proof(connection: Connection, tenant: str, category: str, item: str) -> None:
+    """Delete evidence of consent whose time is over."""
+    if category == _GUARDIANS:
+        await guardians.delete_guardian(connection, tenant, item)
+    else:
+        await consents.delete_consent(connection, tenant, item)
 
 
 async def living_subject(connection: Connection, name: SubjectName) -> SubjectRow:

@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 import structlog
 
 from vault import crypto, names
-from vault.catalogue.model import Category
 from vault.crypto import DataKey, Place
 from vault.errors import (
     AbortedError,
@@ -36,16 +35,25 @@ from vault.errors import (
     NotFoundError,
     VaultError,
 )
-from vault.identifiers import IdentifierKind
 from vault.names import SYSTEM_LOG, ChildName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Caller, Receipt
-from vault.operations.core import Vault, active_tenant, page_limit, readable_parts, reading_keys, usable_keys, writing_keys
+from vault.operations.core import (
+    Vault,
+    active_tenant,
+    add_subject_key,
+    open_subject_key,
+    page_limit,
+    readable_parts,
+    reading_keys,
+    usable_keys,
+    writing_keys,
+)
 from vault.operations.guardian import reseal_guardian
 from vault.operations.keyring import TenantKeys
 from vault.operations.preparing import Identifier
 from vault.operations.reveal import open_part
-from vault.operations.subjects import token_of, tokens_of
+from vault.operations.subjects import identifiers_in, indexed_fields, token_of, tokens_of
 from vault.store import guardians as guardian_store
 from vault.store import records as record_store
 from vault.store import rotations as rotation_store
@@ -71,6 +79,7 @@ class KeyKind(enum.StrEnum):
 
     ROOT = "ROOT"
     DATA = "DATA"
+    RESTRICTED = "RESTRICTED"
     INDEX = "INDEX"
     TEXT = "TEXT"
     LEGAL = "LEGAL"
@@ -78,6 +87,8 @@ class KeyKind(enum.StrEnum):
     SUBJECT = "SUBJECT"
 
 
+# They wrap subject keys.
+_KEYRINGS = frozenset({KeyKind.DATA, KeyKind.RESTRICTED})
 # Rotated by a new version alone.
 _AT_REST = frozenset({KeyKind.TEXT, KeyKind.LEGAL, KeyKind.DIGEST})
 
@@ -269,16 +280,16 @@ async def _begin(
     if asked.kind is KeyKind.SUBJECT:
         return await _begin_subject(vault, connection, keys, asked.subject)
     purpose = asked.kind.value.lower()
-    version = keys.newest(purpose).version + 1
+    version = keys.next_version(purpose)
     if fresh is None or (fresh.version, fresh.root_key) != (version, tenant.root_key):
         raise AbortedError("CONCURRENT_CHANGE", "another call changed the tenant's keys, try again")
     await tenant_store.insert_tenant_keys(connection, tenant.tenant_id, [fresh], vault.clock())
     await tenant_store.bump_epoch(connection, tenant.tenant_id)
     if asked.kind is KeyKind.INDEX:
         return version, await record_store.count_records(connection, tenant.tenant_id)
-    if asked.kind is KeyKind.DATA:
+    if asked.kind in _KEYRINGS:
         async with reading_keys(vault) as apart:
-            return version, await subject_store.count_subject_keys(apart or connection, tenant.tenant_id)
+            return version, await subject_store.count_subject_keys(apart or connection, tenant.tenant_id, keyring=purpose)
     return version, 0
 
 
@@ -286,13 +297,9 @@ async def _begin_subject(vault: Vault, connection: Connection, keys: TenantKeys,
     row = await subject_store.get_subject(connection, keys.tenant, subject, lock=True)
     if row is None:
         raise NotFoundError("SUBJECT_NOT_FOUND", "no such subject")
-    newest = (await usable_keys(vault, connection, keys.tenant, [subject])).get(subject)
-    if newest is None:
+    if subject not in await usable_keys(vault, connection, keys.tenant, [subject]):
         raise FailedPreconditionError("SUBJECT_ERASED", "the subject was erased")
-    key, under = DataKey(newest.version + 1, crypto.new_key_material()), keys.newest("data")
-    wrapped = crypto.wrap_subject_key(key, under=under, tenant=keys.tenant, subject=subject)
-    async with writing_keys(vault, connection) as keys_on:
-        await subject_store.insert_subject_keys(keys_on, keys.tenant, [SubjectKeyRow(subject, key.version, under.version, wrapped)])
+    key = await add_subject_key(vault, connection, keys, subject, keyring=subject_store.DATA)
     return key.version, await record_store.count_parts(connection, keys.tenant, subject)
 
 
@@ -352,9 +359,9 @@ async def rewrap_tenant(vault: Vault, attempt: Attempt, tenant: str, *, root_key
     return receipt
 
 
-async def _advance_data(vault: Vault, caller: Caller, row: RotationRow) -> None:
+async def _advance_keyring(vault: Vault, caller: Caller, row: RotationRow) -> None:
     """Wrap some subject keys under the new tenant key; at the end, destroy the old one."""
-    tenant = row.tenant_id
+    tenant, keyring = row.tenant_id, row.kind.lower()
     async with vault.database.write() as connection:
         current = await _locked(connection, row)
         if current is None:
@@ -362,11 +369,12 @@ async def _advance_data(vault: Vault, caller: Caller, row: RotationRow) -> None:
         _, keys = await active_tenant(vault, connection, tenant)
         async with writing_keys(vault, connection) as keys_on:
             page = _whole(await subject_store.subject_keys_after(keys_on, tenant, current.position, limit=_BATCH))
+            own = [key for key in page if key.keyring == keyring]
             renewed, failed = _rewrapped(
-                keys, keys.version("data", row.version), [key for key in page if key.tenant_key_version < row.version]
+                keys, keys.version(keyring, row.version), [key for key in own if key.tenant_key_version < row.version]
             )
             await subject_store.replace_subject_keys(keys_on, tenant, renewed)
-        done = replace(current, done_count=current.done_count + len(page) - failed, failed_count=current.failed_count + failed)
+        done = replace(current, done_count=current.done_count + len(own) - failed, failed_count=current.failed_count + failed)
         if page:
             await rotation_store.update_rotation(connection, replace(done, position=page[-1].subject_id))
             return
@@ -377,13 +385,13 @@ async def _advance_data(vault: Vault, caller: Caller, row: RotationRow) -> None:
             return
         _, keys = await active_tenant(vault, connection, tenant)
         async with reading_keys(vault) as apart:
-            left = await subject_store.count_keys_wrapped_before(apart or connection, tenant, row.version)
+            left = await subject_store.count_keys_wrapped_before(apart or connection, tenant, row.version, keyring=keyring)
         if left and not done.failed_count:
             # Somebody wrote under the old key while the first batches ran: once more from the beginning.
             await rotation_store.update_rotation(connection, replace(done, position="", done_count=0, failed_count=0))
             return
         if not left:
-            await _retire(connection, tenant, "data", row.version)
+            await _retire(connection, tenant, keyring, row.version)
         await _finish(vault, connection, keys, caller, replace(done, failed_count=left))
 
 
@@ -392,18 +400,12 @@ def _rewrapped(keys: TenantKeys, under: DataKey, rows: Sequence[SubjectKeyRow]) 
     renewed, failed = [], 0
     for row in rows:
         try:
-            key = crypto.unwrap_subject_key(
-                row.wrapped,
-                version=row.version,
-                under=keys.version("data", row.tenant_key_version),
-                tenant=keys.tenant,
-                subject=row.subject_id,
-            )
+            key = open_subject_key(keys, row)
         except DataLossError:
             failed += 1
             continue
         wrapped = crypto.wrap_subject_key(key, under=under, tenant=keys.tenant, subject=row.subject_id)
-        renewed.append(SubjectKeyRow(row.subject_id, row.version, under.version, wrapped))
+        renewed.append(replace(row, tenant_key_version=under.version, wrapped=wrapped))
     return renewed, failed
 
 
@@ -452,7 +454,7 @@ async def _reindex(vault: Vault, connection: Connection, keys: TenantKeys, parts
     identifiers: list[Identifier] = []
     failed: set[str] = set()
     for part in parts:
-        if part.subject_state in _DYING:
+        if part.is_erased:
             # What leads to somebody who is being erased is gone early, not made anew.
             replaced.append((part.record_id, part.role))
             continue
@@ -460,17 +462,18 @@ async def _reindex(vault: Vault, connection: Connection, keys: TenantKeys, parts
         try:
             if part.wrapped is None:
                 raise CiphertextInvalidError
-            found = _identifiers(category, part.role, open_part(keys, part, _indexed(category, part.role)))
+            found = identifiers_in(category, part.role, open_part(keys, part, indexed_fields(category, part.role)))
         except DataLossError:
             failed.add(part.record_id)
             continue
         replaced.append((part.record_id, part.role))
         for identifier in found:
-            token = token_of(keys, identifier)
+            token = token_of(keys, identifier, restricted=part.keyring == subject_store.RESTRICTED)
             entries.append(
                 IndexRow(token.kind, token.token, part.record_id, identifier.field, part.role, part.subject_id, keys.index_version)
             )
-        identifiers += found
+        # Nobody is recognised by what was kept of them under an exception (§6.4).
+        identifiers += [] if part.keyring == subject_store.RESTRICTED else found
     await record_store.delete_index_roles(connection, keys.tenant, replaced)
     await record_store.insert_index(connection, keys.tenant, entries)
     await _rebind(connection, keys, identifiers)
@@ -492,19 +495,6 @@ async def _rebind(connection: Connection, keys: TenantKeys, identifiers: Sequenc
     await subject_store.claim_identities(connection, keys.tenant, list(claims.items()), index_version=keys.index_version)
 
 
-def _indexed(category: Category, role: str) -> frozenset[str]:
-    return frozenset(name for name, spec in category.fields.items() if spec.index is not None and spec.party == role)
-
-
-def _identifiers(category: Category, role: str, opened: Mapping[str, bytes]) -> list[Identifier]:
-    """Identifiers of a part; what is sealed was normalised when it was stored."""
-    return [
-        Identifier(IdentifierKind(kind), opened[name].decode(), name)
-        for name in sorted(_indexed(category, role) & opened.keys())
-        if (kind := category.fields[name].index) is not None
-    ]
-
-
 async def _advance_subject(vault: Vault, caller: Caller, row: RotationRow) -> None:
     """Seal some of a person's parts under their new key; at the end, destroy the old one.
 
@@ -523,18 +513,20 @@ async def _advance_subject(vault: Vault, caller: Caller, row: RotationRow) -> No
             return
         if not current.position and not await _reseal_guardian(vault, connection, keys, current):
             return
+        async with reading_keys(vault) as apart:
+            stored = await subject_store.subject_key_rows(apart or connection, tenant, [subject])
         page = _whole_records(
-            await record_store.parts_sealed_before(connection, tenant, subject, row.version, after=current.position, limit=_BATCH)
+            await record_store.parts_sealed_before(
+                connection, tenant, subject, row.version, but=_kept_apart(stored), after=current.position, limit=_BATCH
+            )
         )
         if page:
-            async with reading_keys(vault) as apart:
-                stored = await subject_store.subject_key_rows(apart or connection, tenant, [subject])
             sealed, failed = _resealed(tenant, _opened_keys(keys, stored), row.version, page)
             await record_store.replace_parts(connection, tenant, sealed)
             done = replace(current, done_count=current.done_count + len(sealed), failed_count=current.failed_count + failed)
             await rotation_store.update_rotation(connection, replace(done, position=page[-1].record_id))
             return
-        left = await record_store.parts_sealed_before(connection, tenant, subject, row.version, after="", limit=1)
+        left = await record_store.parts_sealed_before(connection, tenant, subject, row.version, but=_kept_apart(stored), after="", limit=1)
         if left and not current.failed_count:
             await rotation_store.update_rotation(connection, replace(current, position=""))
             return
@@ -562,18 +554,17 @@ def _whole_records(page: list[PartRow]) -> list[PartRow]:
     return [part for part in page if part.record_id != page[-1].record_id] if len(page) == _BATCH else page
 
 
+def _kept_apart(rows: Sequence[SubjectKeyRow]) -> frozenset[int]:
+    """Versions that seal what an erasure kept: they are not replaced with the others."""
+    return frozenset(row.version for row in rows if row.keyring != subject_store.DATA)
+
+
 def _opened_keys(keys: TenantKeys, rows: Sequence[SubjectKeyRow]) -> dict[int, DataKey]:
     """A person's keys by version; one that does not open is left out."""
     opened = {}
     for row in rows:
         try:
-            opened[row.version] = crypto.unwrap_subject_key(
-                row.wrapped,
-                version=row.version,
-                under=keys.version("data", row.tenant_key_version),
-                tenant=keys.tenant,
-                subject=row.subject_id,
-            )
+            opened[row.version] = open_subject_key(keys, row)
         except DataLossError:
             continue
     return opened
@@ -624,7 +615,8 @@ async def _finish(vault: Vault, connection: Connection, keys: TenantKeys, caller
 
 _STEPS = {
     KeyKind.ROOT: _advance_root,
-    KeyKind.DATA: _advance_data,
+    KeyKind.DATA: _advance_keyring,
+    KeyKind.RESTRICTED: _advance_keyring,
     KeyKind.INDEX: _advance_index,
     KeyKind.SUBJECT: _advance_subject,
 }

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vault import crypto, names
+from vault.catalogue.model import Category
 from vault.crypto import DataKey
 from vault.errors import AbortedError, FailedPreconditionError, NotFoundError, VaultError
-from vault.operations.core import Vault, usable_keys, writing_keys
+from vault.identifiers import IdentifierKind
+from vault.operations.core import Vault, open_subject_key, usable_keys, writing_keys
 from vault.operations.keyring import TenantKeys
 from vault.operations.preparing import Identifier, Prepared, PreparedPart
 from vault.store import subjects as subject_store
@@ -35,9 +37,29 @@ class Resolved:
     created: frozenset[str]
 
 
-def token_of(keys: TenantKeys, identifier: Identifier) -> Token:
-    """The index token of an identifier."""
-    return Token(identifier.kind.value, crypto.index_token(keys.index_key(identifier.kind.value), identifier.value))
+def token_of(keys: TenantKeys, identifier: Identifier, *, restricted: bool = False) -> Token:
+    """The index token of an identifier; in the restricted index for what an erasure kept."""
+    kind = restricted_kind(identifier.kind) if restricted else identifier.kind.value
+    return Token(kind, crypto.index_token(keys.index_key(kind), identifier.value))
+
+
+def indexed_fields(category: Category, role: str) -> frozenset[str]:
+    """Fields of one party by which records are found."""
+    return frozenset(name for name, spec in category.fields.items() if spec.index is not None and spec.party == role)
+
+
+def identifiers_in(category: Category, role: str, opened: Mapping[str, bytes]) -> list[Identifier]:
+    """Identifiers of a part; what is sealed was normalised when it was stored."""
+    return [
+        Identifier(IdentifierKind(kind), opened[name].decode(), name)
+        for name in sorted(indexed_fields(category, role) & opened.keys())
+        if (kind := category.fields[name].index) is not None
+    ]
+
+
+def restricted_kind(kind: str) -> str:
+    """Kind under which the restricted index holds an identifier: with a key of its own, so that no ordinary search leads there (§6.4)."""
+    return f"restricted:{kind}"
 
 
 def tokens_of(keys: TenantKeys, identifier: Identifier) -> list[Token]:
@@ -153,13 +175,4 @@ async def _known_keys(vault: Vault, connection: Connection, keys: TenantKeys, su
     for subject in wanted:
         if subject not in rows:
             raise _erasing()
-    return {
-        subject: crypto.unwrap_subject_key(
-            row.wrapped,
-            version=row.version,
-            under=keys.version("data", row.tenant_key_version),
-            tenant=keys.tenant,
-            subject=subject,
-        )
-        for subject, row in rows.items()
-    }
+    return {subject: open_subject_key(keys, row) for subject, row in rows.items()}

@@ -12,7 +12,7 @@ import structlog
 
 from vault.errors import VaultError
 from vault.names import new_id
-from vault.operations import erase, retain, rotate
+from vault.operations import erase_run, retain, rotate
 from vault.operations.attempt import Caller
 from vault.operations.core import Vault
 from vault.operations.keyring import WARN_USES
@@ -86,7 +86,7 @@ async def run(vault: Vault, stopping: asyncio.Event) -> None:
 
 async def resume_erasures(vault: Vault) -> None:
     """Finish the erasures that a crash or a dependency interrupted."""
-    resumed = await erase.resume(vault, upkeep_caller())
+    resumed = await erase_run.resume(vault, upkeep_caller())
     if resumed:
         _log.info("erasures resumed", count=resumed)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from vault.errors import DataLossError, VaultError
 from vault.operations.core import Vault, readable_parts
-from vault.operations.keyring import PURPOSES, WARN_USES, TenantKeys
+from vault.operations.keyring import LATER_PURPOSES, PURPOSES, WARN_USES, TenantKeys
 from vault.operations.reveal import open_part
 from vault.store import records as record_store
 from vault.store import tenants as tenant_store
@@ -15,7 +15,7 @@ from vault.store.tenants import TenantKeyRow
 
 _SAMPLE = 20
 # Purposes of whose keys a rotation destroys the older versions.
-_RETIRED = frozenset({"data", "index"})
+_RETIRED = frozenset({"data", "restricted", "index"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ async def verify_keys(vault: Vault) -> AsyncIterator[Verified]:
                 ids = await record_store.sample_records(connection, tenant, limit=_SAMPLE)
                 parts = await readable_parts(vault, connection, tenant, ids)
                 # A person who was erased has no key, and shall have none.
-                for part in (part for part in parts if part.subject_state not in {"ERASING", "ERASED"}):
+                for part in (part for part in parts if not part.is_erased):
                     problem = _problem(keys, part)
                     opened += problem is None
                     if problem:
@@ -85,6 +85,8 @@ def _is_complete(stored: Sequence[TenantKeyRow]) -> bool:
     """Whether there is a key of each purpose, and no version is gone but the oldest ones, which rotations of some purposes retire."""
     for purpose in PURPOSES:
         versions = sorted(key.version for key in stored if key.purpose == purpose)
+        if not versions and purpose in LATER_PURPOSES:
+            continue
         if not versions or versions != list(range(versions[0], versions[-1] + 1)):
             return False
         if purpose not in _RETIRED and versions[0] != 1:

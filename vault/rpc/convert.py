@@ -21,7 +21,7 @@ from vault.operations.tenant import TenantChange, TenantView
 from vault.operations.transport import Wanted
 from vault.policy.decide import View
 from vault.rpc.status import status_of
-from vault.store.erasures import ErasureRow
+from vault.store.erasures import Count, ErasureRow
 from vault.store.jobs import JobRow
 from vault.store.orders import ExportRow
 from vault.store.registers import CustomerRequestRow
@@ -268,25 +268,40 @@ def job(tenant_id: str, row: JobRow) -> tenant_service_pb2.Job:
 
 def erasure(tenant_id: str, row: ErasureRow) -> erasure_service_pb2.Erasure:
     """An erasure."""
-    done = row.state == "COMPLETE"
     return erasure_service_pb2.Erasure(
         name=str(ChildName(tenant_id, "erasures", row.erasure_id)),
         subject=str(SubjectName(tenant_id, row.subject_id)),
         state=erasure_service_pb2.ErasureState.Value(f"ERASURE_STATE_{row.state}"),
         requester=row.requester,
-        approver=row.approver,
+        approver=row.approvers[-1] if row.approvers else "",
         request_time=timestamp(row.request_time),
         finish_time=timestamp(row.finish_time),
-        outcomes=erasure_outcomes(row.outcomes, done=done),
+        outcomes=erasure_outcomes(row.outcomes or row.preview),
+        requester_kind=erasure_service_pb2.RequesterKind.Value(f"REQUESTER_KIND_{row.requester_kind}"),
+        reference=row.reference,
+        approvers=row.approvers,
+        required_approvals=row.required_approvals,
     )
 
 
-def erasure_outcomes(counts: Mapping[str, int], *, done: bool) -> list[erasure_service_pb2.ErasureOutcome]:
+def erasure_outcomes(counts: Sequence[Count]) -> list[erasure_service_pb2.ErasureOutcome]:
     """What an erasure does, or did, to each category."""
-    return [
-        erasure_service_pb2.ErasureOutcome(category=category, found_count=found, erased_count=found if done else 0)
-        for category, found in sorted(counts.items())
-    ]
+    lines: dict[str, erasure_service_pb2.ErasureOutcome] = {}
+    for count in counts:
+        line = lines.setdefault(count.category, erasure_service_pb2.ErasureOutcome(category=count.category))
+        line.found_count += count.count
+        name = f"{count.outcome}_count"
+        setattr(line, name, getattr(line, name) + count.count)
+        if count.basis:
+            until = timestamp(datetime.fromisoformat(count.until)) if count.until else None
+            line.exceptions.append(erasure_service_pb2.ErasureException(basis=_basis(count.basis), count=count.count, end_time=until))
+    return [lines[category] for category in sorted(lines)]
+
+
+def _basis(word: str) -> erasure_service_pb2.ErasureExceptionBasis.ValueType:
+    """The exception; a hold is not told from other duties to keep (N16)."""
+    name = "RETAINED_UNDER_LAW" if word == "legal-hold" else word.upper().replace("-", "_")
+    return erasure_service_pb2.ErasureExceptionBasis.Value(f"ERASURE_EXCEPTION_BASIS_{name}")
 
 
 def order(tenant_id: str, item: OrderView) -> legal_service_pb2.Order:

@@ -5,9 +5,11 @@ from typing import Any
 import grpc
 
 from vault import names
+from vault.errors import InvalidArgumentError
 from vault.operations import erase
 from vault.operations.attempt import Attempt
 from vault.operations.core import Vault
+from vault.operations.erase import Selector
 from vault.rpc import convert
 from vault.rpc.edge import current_attempt
 from vault.rpc.pages import PageTokens
@@ -40,20 +42,25 @@ class ErasureServicer(erasure_service_pb2_grpc.ErasureServiceServicer):
 
     async def PreviewErasure(self, request: PreviewErasureRequest, context: Context) -> PreviewErasureResponse:
         """Count what an erasure would destroy."""
-        subject = names.parse_subject(request.subject, field="subject")
-        preview, receipt = await erase.preview_erasure(self._vault, _justified(request), subject)
+        preview, receipt = await erase.preview_erasure(self._vault, _justified(request), _selector(request))
         return PreviewErasureResponse(
-            outcomes=convert.erasure_outcomes(preview.outcomes, done=False),
+            outcomes=convert.erasure_outcomes(preview.outcomes),
             preview_digest=preview.digest,
             receipt=convert.receipt(receipt),
+            subject=str(preview.subject),
+            required_approvals=preview.required_approvals,
         )
 
     async def RequestErasure(self, request: RequestErasureRequest, context: Context) -> RequestErasureResponse:
         """Ask for an erasure."""
         subject = names.parse_subject(request.subject, field="subject")
-        key = convert.request_key(request, request.request_id, "RequestErasure")
         row, receipt = await erase.request_erasure(
-            self._vault, _justified(request), subject, preview_digest=request.preview_digest, request=key
+            self._vault,
+            _justified(request),
+            Selector(subject.tenant, subject),
+            preview_digest=request.preview_digest,
+            keep_suppression=not request.erase_suppression,
+            request=convert.request_key(request, request.request_id, "RequestErasure"),
         )
         return RequestErasureResponse(erasure=convert.erasure(subject.tenant, row), receipt=convert.receipt(receipt))
 
@@ -80,7 +87,20 @@ class ErasureServicer(erasure_service_pb2_grpc.ErasureServiceServicer):
     async def GetErasureCertificate(self, request: GetErasureCertificateRequest, context: Context) -> GetErasureCertificateResponse:
         """Read the certificate of a finished erasure."""
         name = names.parse_child(request.name, _COLLECTION)
-        return GetErasureCertificateResponse(certificate=await erase.get_certificate(self._vault, name))
+        certificate, *supplements = await erase.get_certificates(self._vault, name)
+        return GetErasureCertificateResponse(certificate=certificate, supplements=supplements)
+
+
+def _selector(request: PreviewErasureRequest) -> Selector:
+    """Who is meant: a subject by name, or else an identifier within a tenant."""
+    if request.subject:
+        subject = names.parse_subject(request.subject, field="subject")
+        return Selector(subject.tenant, subject)
+    tenant = names.parse_tenant(request.parent, field="parent").tenant
+    identifier = request.identifier
+    if not identifier.kind or not identifier.value:
+        raise InvalidArgumentError("FIELD_REQUIRED", "name the subject, or give parent and identifier", field="subject")
+    return Selector(tenant, None, identifier.kind, identifier.value, convert.moment(identifier, "as_of"))
 
 
 def _justified(request: PreviewErasureRequest | RequestErasureRequest | ApproveErasureRequest) -> Attempt:

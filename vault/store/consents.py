@@ -67,6 +67,11 @@ async def consents_of(connection: AsyncConnection, tenant: str, subject: str) ->
     return [ConsentRow(*row) for row in await connection.execute(query)]
 
 
+async def delete_consent(connection: AsyncConnection, tenant: str, consent_id: str) -> None:
+    """Delete one consent."""
+    await connection.execute(delete(consents).where(consents.c.tenant_id == tenant, consents.c.consent_id == consent_id))
+
+
 async def delete_consents(connection: AsyncConnection, tenant: str, subject: str) -> None:
     """Delete a subject's consents; the tenant's own stay."""
     if subject != TENANT_ITSELF:

@@ -1,32 +1,75 @@
-"""Erasures and their certificates."""
+"""Erasures, what they had to keep, and their certificates."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.store.tables import erasures
+from vault.store.tables import erasure_certificates, erasure_exceptions, erasures
+
+# Asked for and not over.
+OPEN = ("REQUESTED", "RUNNING", "PARTIAL")
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many parts of a category have one outcome.
+
+    Attributes:
+        outcome: erased, tokenised, restricted or forwarded.
+        basis: the exception, for what is restricted.
+        until: when it ends at the latest, as ISO 8601; empty if that is not known yet.
+    """
+
+    category: str
+    outcome: str
+    count: int
+    basis: str = ""
+    until: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ErasureRow:
-    """One erasure as stored."""
+    """One erasure as stored; the columns are explained in tables.py."""
 
     erasure_id: str
     subject_id: str
     state: str
     requester: str
-    approver: str
+    requester_kind: str
+    reference: str
+    approvers: Sequence[str]
+    required_approvals: int
+    keep_suppression: bool
     preview_digest: str
-    outcomes: Mapping[str, int]
+    preview: Sequence[Count]
+    outcomes: Sequence[Count]
     request_time: datetime
-    finish_time: datetime | None
-    certificate: str
+    finish_time: datetime | None = None
+    position: str = ""
+    kept_version: int = 0
+    restricted_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionRow:
+    """Something that an erasure had to keep."""
+
+    record_id: str
+    role: str
+    erasure_id: str
+    subject_id: str
+    category: str
+    basis: str
+    end_time: datetime | None
+    due_time: datetime
 
 
 _COLUMNS = tuple(erasures.c[name] for name in ErasureRow.__dataclass_fields__)
+_EXCEPTION = tuple(erasure_exceptions.c[name] for name in ExceptionRow.__dataclass_fields__)
 
 
 async def insert_erasure(connection: AsyncConnection, tenant: str, row: ErasureRow) -> None:
@@ -38,14 +81,13 @@ async def get_erasure(connection: AsyncConnection, tenant: str, erasure_id: str,
     """The erasure, or None. `lock` holds the row until the transaction ends."""
     query = select(*_COLUMNS).where(erasures.c.tenant_id == tenant, erasures.c.erasure_id == erasure_id)
     row = (await connection.execute(query.with_for_update() if lock else query)).first()
-    return ErasureRow(*row) if row else None
+    return _row(row) if row else None
 
 
-async def erasure_of_subject(connection: AsyncConnection, tenant: str, subject: str) -> ErasureRow | None:
-    """The erasure of a subject, or None."""
+async def erasures_of_subject(connection: AsyncConnection, tenant: str, subject: str) -> list[ErasureRow]:
+    """The erasures of a subject, the newest first."""
     query = select(*_COLUMNS).where(erasures.c.tenant_id == tenant, erasures.c.subject_id == subject)
-    row = (await connection.execute(query)).first()
-    return ErasureRow(*row) if row else None
+    return [_row(row) for row in await connection.execute(query.order_by(erasures.c.request_time.desc(), erasures.c.erasure_id))]
 
 
 async def update_erasure(connection: AsyncConnection, tenant: str, row: ErasureRow) -> None:
@@ -60,15 +102,130 @@ async def list_erasures(connection: AsyncConnection, tenant: str, *, after: str,
     query = (
         select(*_COLUMNS).where(erasures.c.tenant_id == tenant, erasures.c.erasure_id > after).order_by(erasures.c.erasure_id).limit(limit)
     )
-    return [ErasureRow(*row) for row in await connection.execute(query)]
+    return [_row(row) for row in await connection.execute(query)]
 
 
-async def unfinished_erasures(connection: AsyncConnection) -> list[tuple[str, str]]:
-    """(tenant, erasure) of every erasure that was approved and did not finish."""
-    query = select(erasures.c.tenant_id, erasures.c.erasure_id).where(erasures.c.state == "RUNNING")
+async def erasures_in_state(connection: AsyncConnection, state: str) -> list[tuple[str, str]]:
+    """(tenant, erasure) of every erasure in a state."""
+    query = select(erasures.c.tenant_id, erasures.c.erasure_id).where(erasures.c.state == state)
     return [(row.tenant_id, row.erasure_id) for row in await connection.execute(query)]
 
 
-def _values(row: ErasureRow) -> dict[str, object]:
+async def insert_exceptions(connection: AsyncConnection, tenant: str, rows: Sequence[ExceptionRow]) -> None:
+    """Note what is kept."""
+    if rows:
+        await connection.execute(insert(erasure_exceptions), [{"tenant_id": tenant, **asdict(row)} for row in rows])
+
+
+async def replace_exceptions(connection: AsyncConnection, tenant: str, rows: Sequence[ExceptionRow]) -> None:
+    """Note another exception for what is kept already."""
+    for row in rows:
+        await connection.execute(
+            update(erasure_exceptions).where(*_is(tenant, row)).values(basis=row.basis, end_time=row.end_time, due_time=row.due_time)
+        )
+
+
+async def due_exceptions(connection: AsyncConnection, tenant: str, erasure_id: str, now: datetime, *, limit: int) -> list[ExceptionRow]:
+    """Exceptions of an erasure that are to be looked at, by record."""
+    query = select(*_EXCEPTION).where(
+        erasure_exceptions.c.tenant_id == tenant,
+        erasure_exceptions.c.erasure_id == erasure_id,
+        erasure_exceptions.c.due_time <= now,
+    )
+    ordered = query.order_by(erasure_exceptions.c.record_id, erasure_exceptions.c.role).limit(limit)
+    return [ExceptionRow(*row) for row in await connection.execute(ordered)]
+
+
+async def erasures_due(connection: AsyncConnection, now: datetime) -> list[tuple[str, str]]:
+    """(tenant, erasure) of every erasure that kept something which is to be looked at."""
+    query = select(erasure_exceptions.c.tenant_id, erasure_exceptions.c.erasure_id).where(erasure_exceptions.c.due_time <= now).distinct()
+    return [(row.tenant_id, row.erasure_id) for row in await connection.execute(query)]
+
+
+async def delete_exceptions(connection: AsyncConnection, tenant: str, rows: Sequence[ExceptionRow]) -> None:
+    """Forget exceptions that are over."""
+    for row in rows:
+        await connection.execute(delete(erasure_exceptions).where(*_is(tenant, row)))
+
+
+async def exceptions_of(connection: AsyncConnection, tenant: str, erasure_id: str) -> list[Count]:
+    """What an erasure still keeps, counted."""
+    query = (
+        select(
+            erasure_exceptions.c.category,
+            erasure_exceptions.c.basis,
+            func.count(),
+            func.max(erasure_exceptions.c.end_time),
+            func.count(erasure_exceptions.c.end_time),
+        )
+        .where(erasure_exceptions.c.tenant_id == tenant, erasure_exceptions.c.erasure_id == erasure_id)
+        .group_by(erasure_exceptions.c.category, erasure_exceptions.c.basis)
+        .order_by(erasure_exceptions.c.category, erasure_exceptions.c.basis)
+    )
+    return [
+        Count(category, "restricted", count, basis, end.isoformat() if end and dated == count else "")
+        for category, basis, count, end, dated in await connection.execute(query)
+    ]
+
+
+async def next_due(connection: AsyncConnection, tenant: str, erasure_id: str) -> datetime | None:
+    """When an erasure next looks at what it keeps; None if it keeps nothing."""
+    query = select(func.min(erasure_exceptions.c.due_time)).where(
+        erasure_exceptions.c.tenant_id == tenant, erasure_exceptions.c.erasure_id == erasure_id
+    )
+    found: datetime | None = (await connection.execute(query)).scalar_one()
+    return found
+
+
+async def keeps_anything(connection: AsyncConnection, tenant: str, subject: str) -> bool:
+    """Whether anything of a subject is kept under an exception."""
+    query = select(exists().where(erasure_exceptions.c.tenant_id == tenant, erasure_exceptions.c.subject_id == subject))
+    return bool((await connection.execute(query)).scalar_one())
+
+
+async def requeue(connection: AsyncConnection, tenant: str, basis: Sequence[str], now: datetime) -> None:
+    """Look again at what holds and claims kept, because one of them ended."""
+    await connection.execute(
+        update(erasure_exceptions)
+        .where(erasure_exceptions.c.tenant_id == tenant, erasure_exceptions.c.basis.in_(basis))
+        .values(due_time=now)
+    )
+
+
+async def insert_certificate(
+    connection: AsyncConnection, tenant: str, erasure_id: str, *, number: int, state: str, note: str, now: datetime
+) -> None:
+    """Store a certificate, or a supplement to one."""
+    await connection.execute(
+        insert(erasure_certificates).values(tenant_id=tenant, erasure_id=erasure_id, number=number, state=state, note=note, create_time=now)
+    )
+
+
+async def certificates_of(connection: AsyncConnection, tenant: str, erasure_id: str) -> list[str]:
+    """Every certificate of an erasure, the first one first."""
+    query = select(erasure_certificates.c.note).where(
+        erasure_certificates.c.tenant_id == tenant, erasure_certificates.c.erasure_id == erasure_id
+    )
+    return [row.note for row in await connection.execute(query.order_by(erasure_certificates.c.number))]
+
+
+def _is(tenant: str, row: ExceptionRow) -> tuple[ColumnElement[bool], ...]:
+    table = erasure_exceptions.c
+    return (table.tenant_id == tenant, table.record_id == row.record_id, table.role == row.role)
+
+
+def _row(row: Row[Any]) -> ErasureRow:
+    values = dict(zip(ErasureRow.__dataclass_fields__, row, strict=True))
+    counts = {name: tuple(Count(**count) for count in values[name]) for name in ("preview", "outcomes")}
+    return ErasureRow(**{**values, **counts, "approvers": tuple(values["approvers"]), "keep_suppression": bool(values["keep_suppression"])})
+
+
+def _values(row: ErasureRow) -> Mapping[str, object]:
     values = {name: getattr(row, name) for name in ErasureRow.__dataclass_fields__}
-    return {**values, "outcomes": dict(row.outcomes)}
+    return {
+        **values,
+        "approvers": list(row.approvers),
+        "keep_suppression": int(row.keep_suppression),
+        "preview": [asdict(count) for count in row.preview],
+        "outcomes": [asdict(count) for count in row.outcomes],
+    }

@@ -61,6 +61,13 @@ async def guardian_standing(connection: AsyncConnection, tenant: str, subjects: 
     return {row.subject_id: VERIFIED if row.withdraw_time is None else WITHDRAWN for row in await connection.execute(query)}
 
 
+async def unseal_guardian(connection: AsyncConnection, tenant: str, subject: str) -> None:
+    """Delete who the guardian is, and leave the evidence that there was a consent."""
+    await connection.execute(
+        update(guardian_consents).where(_C.tenant_id == tenant, _C.subject_id == subject).values(key_version=0, sealed=b"")
+    )
+
+
 async def delete_guardian(connection: AsyncConnection, tenant: str, subject: str) -> None:
     """Delete what is kept of a minor's guardian."""
     await connection.execute(delete(guardian_consents).where(_C.tenant_id == tenant, _C.subject_id == subject))

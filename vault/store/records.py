@@ -1,17 +1,15 @@
 """Records, their sealed parts and their index entries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, Column, bindparam, delete, func, insert, select, update
+from sqlalchemy import BindParameter, Column, ColumnElement, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.store.subjects import subject_key_rows
+from vault.store.subjects import RESTRICTED, Token, subject_key_rows
 from vault.store.tables import (
-    consents,
-    guardian_consents,
     identities,
     index_entries,
     marketing_preferences,
@@ -87,14 +85,25 @@ class ReadableRow:
     subject_state: str
     wrapped: bytes | None
     tenant_key_version: int | None
+    keyring: str | None
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether the person, or what an erasure kept of them, is restricted (§6.4)."""
+        return self.subject_state == "RESTRICTED" or self.keyring == RESTRICTED
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether the party is gone from the record; what was kept under an exception is not. A party that is a token has no fields (A23)."""
+        return self.key_version == 0 or (self.subject_state in {"ERASING", "ERASED"} and self.keyring != RESTRICTED)
 
 
 # The dataclasses name their columns, in order.
 _RECORD = tuple(records.c[name] for name in RecordRow.__dataclass_fields__)
 _PART = tuple(record_parts.c[name] for name in PartRow.__dataclass_fields__)
 _INDEX = tuple(index_entries.c[name] for name in IndexRow.__dataclass_fields__)
-# What people agreed to, chose, objected to and asked for.
-_REGISTERS = (consents, guardian_consents, marketing_preferences, objections, restrictions, subject_requests)
+# What people chose, objected to and asked for.
+_REGISTERS = (marketing_preferences, objections, restrictions, subject_requests)
 _IDS: BindParameter[Sequence[str]] = bindparam("ids", expanding=True)
 
 _READABLE_COLUMNS: tuple[Column[Any], ...] = (
@@ -112,6 +121,7 @@ _READABLE_COLUMNS: tuple[Column[Any], ...] = (
     subjects.c.state,
     subject_keys.c.wrapped,
     subject_keys.c.tenant_key_version,
+    subject_keys.c.keyring,
 )
 
 # The one query of a reveal. Key and subject state come with the ciphertext: a key that was destroyed a moment ago is simply not
@@ -135,7 +145,7 @@ _READS = 2
 
 # Where the keys have a database of their own: the same without them.
 _READABLE_WITHOUT_KEYS = (
-    select(*_READABLE_COLUMNS[:-2])
+    select(*_READABLE_COLUMNS[:-3])
     .join(record_parts, (record_parts.c.tenant_id == records.c.tenant_id) & (record_parts.c.record_id == records.c.record_id))
     .join(subjects, (subjects.c.tenant_id == record_parts.c.tenant_id) & (subjects.c.subject_id == record_parts.c.subject_id))
     .where(records.c.tenant_id == bindparam("tenant"), records.c.record_id.in_(_IDS))
@@ -160,18 +170,18 @@ async def readable_parts(
     rows: list[ReadableRow] = []
     for _ in range(_READS):
         rows = await _with_keys(connection, keys_on, tenant, padded)
-        if all(row.wrapped is not None or row.subject_state in {"ERASING", "ERASED"} for row in rows):
+        if all(row.wrapped is not None or row.is_erased for row in rows):
             break
     return rows
 
 
 async def _with_keys(connection: AsyncConnection, keys_on: AsyncConnection, tenant: str, ids: Sequence[str]) -> list[ReadableRow]:
     parts = await connection.execute(_READABLE_WITHOUT_KEYS, {"tenant": tenant, "ids": ids})
-    rows = [ReadableRow(*(*part, None, None)) for part in parts]
+    rows = [ReadableRow(*(*part, None, None, None)) for part in parts]
     keys = await subject_key_rows(keys_on, tenant, sorted({row.subject_id for row in rows}))
     of_version = {(key.subject_id, key.version): key for key in keys}
     return [
-        replace(row, wrapped=key.wrapped, tenant_key_version=key.tenant_key_version)
+        replace(row, wrapped=key.wrapped, tenant_key_version=key.tenant_key_version, keyring=key.keyring)
         if (key := of_version.get((row.subject_id, row.key_version)))
         else row
         for row in rows
@@ -254,9 +264,10 @@ async def list_members(
 
 
 async def find_by_token(
-    connection: AsyncConnection, tenant: str, *, category: str, kind: str, tokens: Sequence[bytes], after: str, limit: int
+    connection: AsyncConnection, tenant: str, *, category: str, tokens: Sequence[Token], after: str, limit: int
 ) -> list[tuple[IndexRow, RecordRow]]:
     """Index entries of one identifier within one category, by any of its tokens, with their records, by record id from `after` on."""
+    kinds, values = sorted({token.kind for token in tokens}), [token.token for token in tokens]
     query = (
         select(
             *_INDEX,
@@ -265,9 +276,9 @@ async def find_by_token(
         .join(records, (records.c.tenant_id == index_entries.c.tenant_id) & (records.c.record_id == index_entries.c.record_id))
         .where(
             index_entries.c.tenant_id == tenant,
-            index_entries.c.kind == kind,
             # Compared, not listed, when it is one: then the index gives the order too.
-            index_entries.c.token == tokens[0] if len(tokens) == 1 else index_entries.c.token.in_(tokens),
+            index_entries.c.kind == kinds[0] if len(kinds) == 1 else index_entries.c.kind.in_(kinds),
+            index_entries.c.token == values[0] if len(values) == 1 else index_entries.c.token.in_(values),
             index_entries.c.record_id > after,
             records.c.category == category,
         )
@@ -275,6 +286,34 @@ async def find_by_token(
         .limit(limit)
     )
     return [(IndexRow(*row[:7]), RecordRow(*row[7:])) for row in await connection.execute(query)]
+
+
+async def entries_of_tokens(
+    connection: AsyncConnection, tenant: str, tokens: Sequence[Token], *, limit: int
+) -> list[tuple[IndexRow, RecordRow]]:
+    """Index entries of one identifier, in whatever category, with their records."""
+    query = (
+        select(*_INDEX, *_RECORD)
+        .join(records, (records.c.tenant_id == index_entries.c.tenant_id) & (records.c.record_id == index_entries.c.record_id))
+        .where(
+            index_entries.c.tenant_id == tenant,
+            index_entries.c.kind == tokens[0].kind,
+            index_entries.c.token.in_([token.token for token in tokens]),
+        )
+        .limit(limit)
+    )
+    width = len(_INDEX)
+    return [(IndexRow(*row[:width]), RecordRow(*row[width:])) for row in await connection.execute(query)]
+
+
+async def records_of_identifiers(connection: AsyncConnection, tenant: str, subject: str, kinds: Collection[str]) -> list[str]:
+    """For each identifier of a subject, a record in which it stands."""
+    query = (
+        select(func.min(index_entries.c.record_id))
+        .where(index_entries.c.tenant_id == tenant, index_entries.c.subject_id == subject, index_entries.c.kind.in_(sorted(kinds)))
+        .group_by(index_entries.c.kind, index_entries.c.token)
+    )
+    return sorted({row[0] for row in await connection.execute(query)})
 
 
 async def replace_part(connection: AsyncConnection, tenant: str, part: PartRow) -> None:
@@ -407,9 +446,9 @@ async def count_index_before(connection: AsyncConnection, tenant: str, version: 
 
 
 async def parts_sealed_before(
-    connection: AsyncConnection, tenant: str, subject: str, version: int, *, after: str, limit: int
+    connection: AsyncConnection, tenant: str, subject: str, version: int, *, but: Collection[int] = (), after: str, limit: int
 ) -> list[PartRow]:
-    """A subject's parts that are sealed under an older key of theirs, by record from `after` on, locked."""
+    """A subject's parts that are sealed under an older key of theirs, but for some versions, by record from `after` on, locked."""
     query = (
         select(*_PART)
         .where(
@@ -417,6 +456,8 @@ async def parts_sealed_before(
             record_parts.c.subject_id == subject,
             record_parts.c.record_id > after,
             record_parts.c.key_version < version,
+            record_parts.c.key_version.not_in(sorted(but)),
+            record_parts.c.key_version != 0,
         )
         .order_by(record_parts.c.record_id)
         .limit(limit)
@@ -436,12 +477,64 @@ async def delete_record(connection: AsyncConnection, tenant: str, record: str) -
     await connection.execute(delete(records).where(records.c.tenant_id == tenant, records.c.record_id == record))
 
 
-async def delete_subject_parts(connection: AsyncConnection, tenant: str, subject: str) -> None:
-    """Delete a subject's parts and index entries, and every record that has no other party left.
+async def parts_in(
+    connection: AsyncConnection,
+    tenant: str,
+    subject: str,
+    *,
+    categories: Collection[str],
+    but: Collection[int],
+    after: str,
+    limit: int,
+    lock: bool = False,
+) -> list[tuple[PartRow, RecordRow]]:
+    """A subject's parts in some categories that are no tokens and not sealed under some keys, with their records, by record from `after` on."""
+    query = (
+        select(*_PART, *_RECORD)
+        .join(records, (records.c.tenant_id == record_parts.c.tenant_id) & (records.c.record_id == record_parts.c.record_id))
+        .where(*_whose(tenant, subject, but), records.c.category.in_(sorted(categories)), record_parts.c.record_id > after)
+        .order_by(record_parts.c.record_id)
+        .limit(limit)
+    )
+    rows = await connection.execute(query.with_for_update(of=record_parts) if lock else query)
+    width = len(_PART)
+    return [(PartRow(*row[:width]), RecordRow(*row[width:])) for row in rows]
+
+
+async def tokenise_parts(connection: AsyncConnection, tenant: str, parts: Sequence[tuple[str, str]]) -> None:
+    """Leave of some parties, by record and role, nothing but their opaque id: without identities and key it is a token that leads nowhere (A23)."""
+    if not parts:
+        return
+    statement = (
+        update(record_parts)
+        .where(
+            record_parts.c.tenant_id == tenant,
+            record_parts.c.record_id == bindparam("b_record"),
+            record_parts.c.role == bindparam("b_role"),
+        )
+        .values(sealed=b"", key_version=0)
+    )
+    await connection.execute(statement, [{"b_record": record, "b_role": role} for record, role in parts])
+
+
+async def tokenise_subject(
+    connection: AsyncConnection, tenant: str, subject: str, *, categories: Collection[str], but: Collection[int]
+) -> None:
+    """The same for every part of a subject in some categories that is not sealed under some keys."""
+    if not categories:
+        return
+    within = select(records.c.record_id).where(records.c.tenant_id == tenant, records.c.category.in_(sorted(categories)))
+    await connection.execute(
+        update(record_parts).where(*_whose(tenant, subject, but), record_parts.c.record_id.in_(within)).values(sealed=b"", key_version=0)
+    )
+
+
+async def delete_subject_parts(connection: AsyncConnection, tenant: str, subject: str, *, but: Collection[int] = ()) -> None:
+    """Delete a subject's parts that are no tokens and not sealed under some keys, and every record that has no other part left.
 
     Whoever owned the record: its owner may have been erased before, when this subject was still in it.
     """
-    mine = select(record_parts.c.record_id).where(record_parts.c.tenant_id == tenant, record_parts.c.subject_id == subject)
+    mine = select(record_parts.c.record_id).where(*_whose(tenant, subject, but))
     # Two parties erased at once would each see the other's part and leave the record to nobody: the second one waits here.
     await connection.execute(
         select(func.count()).select_from(
@@ -455,22 +548,99 @@ async def delete_subject_parts(connection: AsyncConnection, tenant: str, subject
     others = select(record_parts.c.record_id).where(
         record_parts.c.tenant_id == records.c.tenant_id,
         record_parts.c.record_id == records.c.record_id,
-        record_parts.c.subject_id != subject,
+        (record_parts.c.subject_id != subject) | ~_is_whole(but),
     )
     # Parts and index entries of these go with them.
     await connection.execute(delete(records).where(records.c.tenant_id == tenant, records.c.record_id.in_(mine), ~others.exists()))
+    await connection.execute(delete(record_parts).where(*_whose(tenant, subject, but)))
+    await connection.execute(delete(index_entries).where(*_of_no_part(tenant, subject, but)))
+
+
+async def delete_part(connection: AsyncConnection, tenant: str, record: str, role: str) -> None:
+    """Delete one party's part with its index entries, and the record if no other part is left."""
     for table in (index_entries, record_parts):
-        await connection.execute(delete(table).where(table.c.tenant_id == tenant, table.c.subject_id == subject))
+        await connection.execute(delete(table).where(table.c.tenant_id == tenant, table.c.record_id == record, table.c.role == role))
+    left = select(record_parts.c.record_id).where(record_parts.c.tenant_id == tenant, record_parts.c.record_id == record)
+    await connection.execute(delete(records).where(records.c.tenant_id == tenant, records.c.record_id == record, ~left.exists()))
 
 
-async def count_traces(connection: AsyncConnection, tenant: str, subject: str, *, keys_on: AsyncConnection | None = None) -> int:
-    """Rows that still belong to a subject: what the sweep after an erasure must find to be zero."""
-    total = 0
-    for table in (record_parts, index_entries, identities, subject_keys, *_REGISTERS):
-        query = select(func.count()).select_from(table).where(table.c.tenant_id == tenant, table.c.subject_id == subject)
-        on = keys_on if keys_on is not None and table is subject_keys else connection
-        total += (await on.execute(query)).scalar_one()
-    return total
+async def unbind_identities(connection: AsyncConnection, tenant: str, subject: str) -> None:
+    """Unbind every token of a subject that none of their records is found by any more."""
+    found = select(index_entries.c.record_id).where(
+        index_entries.c.tenant_id == identities.c.tenant_id,
+        index_entries.c.kind == identities.c.kind,
+        index_entries.c.token == identities.c.token,
+        index_entries.c.subject_id == subject,
+    )
+    await connection.execute(
+        delete(identities).where(identities.c.tenant_id == tenant, identities.c.subject_id == subject, ~found.exists())
+    )
+
+
+async def count_by_category(connection: AsyncConnection, tenant: str, subject: str, key_versions: Collection[int]) -> dict[str, int]:
+    """How many of a subject's parts are sealed under some keys, by category; under 0 are the tokens."""
+    query = (
+        select(records.c.category, func.count())
+        .join(record_parts, (record_parts.c.tenant_id == records.c.tenant_id) & (record_parts.c.record_id == records.c.record_id))
+        .where(
+            record_parts.c.tenant_id == tenant,
+            record_parts.c.subject_id == subject,
+            record_parts.c.key_version.in_(sorted(key_versions)),
+        )
+        .group_by(records.c.category)
+    )
+    return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+async def count_traces(
+    connection: AsyncConnection, tenant: str, subject: str, *, but: Collection[int] = (), keys_on: AsyncConnection | None = None
+) -> int:
+    """Rows that still belong to a subject and to nothing that stays: what the sweep after an erasure must find to be zero.
+
+    Args:
+        connection: an open transaction.
+        tenant: id of the tenant.
+        subject: the subject.
+        but: versions of the keys that seal what stays.
+        keys_on: where the subject keys are, if not beside the data.
+    """
+    keys = select(func.count()).select_from(subject_keys)
+    queries = [
+        (connection, select(func.count()).select_from(record_parts).where(*_whose(tenant, subject, but))),
+        (connection, select(func.count()).select_from(index_entries).where(*_of_no_part(tenant, subject, but))),
+        (
+            keys_on or connection,
+            keys.where(
+                subject_keys.c.tenant_id == tenant, subject_keys.c.subject_id == subject, subject_keys.c.version.not_in(sorted(but))
+            ),
+        ),
+    ]
+    if not but:
+        queries += [
+            (connection, select(func.count()).select_from(table).where(table.c.tenant_id == tenant, table.c.subject_id == subject))
+            for table in (identities, *_REGISTERS)
+        ]
+    return sum([(await on.execute(query)).scalar_one() for on, query in queries])
+
+
+def _whose(tenant: str, subject: str, but: Collection[int]) -> tuple[ColumnElement[bool], ...]:
+    """Parts of a subject that are neither tokens nor sealed under some keys."""
+    return (record_parts.c.tenant_id == tenant, record_parts.c.subject_id == subject, _is_whole(but))
+
+
+def _is_whole(but: Collection[int]) -> ColumnElement[bool]:
+    return record_parts.c.key_version.not_in([0, *sorted(but)])
+
+
+def _of_no_part(tenant: str, subject: str, but: Collection[int]) -> tuple[ColumnElement[bool], ...]:
+    """Index entries of a subject that belong to none of the parts that stay."""
+    stays = select(record_parts.c.record_id).where(
+        record_parts.c.tenant_id == index_entries.c.tenant_id,
+        record_parts.c.record_id == index_entries.c.record_id,
+        record_parts.c.role == index_entries.c.role,
+        record_parts.c.key_version.in_(sorted(but)),
+    )
+    return (index_entries.c.tenant_id == tenant, index_entries.c.subject_id == subject, ~stays.exists())
 
 
 def _record_values(tenant: str, row: RecordRow) -> dict[str, object]:

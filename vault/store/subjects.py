@@ -1,7 +1,7 @@
 """Subjects, their wrapped keys and the tokens that identify them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -11,6 +11,8 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.store.tables import identities, record_parts, records, subject_keys, subjects
+
+DATA, RESTRICTED = "data", "restricted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +26,17 @@ class SubjectRow:
 
 @dataclass(frozen=True, slots=True)
 class SubjectKeyRow:
-    """One wrapped key of a subject."""
+    """One wrapped key of a subject.
+
+    Attributes:
+        keyring: purpose of the tenant key that wraps it: `data`, or `restricted` for what an erasure has to keep (§6.4).
+    """
 
     subject_id: str
     version: int
     tenant_key_version: int
     wrapped: bytes
+    keyring: str = DATA
 
 
 _LOCK_KEYS = text("LOCK TABLE subject_keys IN EXCLUSIVE MODE")
@@ -68,6 +75,7 @@ async def insert_subject_keys(connection: AsyncConnection, tenant: str, keys: Se
                 "version": key.version,
                 "tenant_key_version": key.tenant_key_version,
                 "wrapped": key.wrapped,
+                "keyring": key.keyring,
             }
             for key in keys
         ],
@@ -144,7 +152,7 @@ async def active_subject_keys(
         return {}
     usable = sorted(await lock_living(connection, tenant, ids))
     rows = await subject_key_rows(keys_on or connection, tenant, usable)
-    return {row.subject_id: row for row in rows}
+    return {row.subject_id: row for row in rows if row.keyring == DATA}
 
 
 async def subject_key_rows(connection: AsyncConnection, tenant: str, ids: Sequence[str]) -> list[SubjectKeyRow]:
@@ -167,17 +175,22 @@ async def subject_keys_after(connection: AsyncConnection, tenant: str, after: st
     return [SubjectKeyRow(*row) for row in await connection.execute(query)]
 
 
-async def count_subject_keys(connection: AsyncConnection, tenant: str) -> int:
-    """How many subject keys a tenant has."""
-    return (await connection.execute(select(func.count()).select_from(subject_keys).where(subject_keys.c.tenant_id == tenant))).scalar_one()
+async def count_subject_keys(connection: AsyncConnection, tenant: str, *, keyring: str) -> int:
+    """How many subject keys a tenant has in a keyring."""
+    query = select(func.count()).select_from(subject_keys)
+    return (await connection.execute(query.where(subject_keys.c.tenant_id == tenant, subject_keys.c.keyring == keyring))).scalar_one()
 
 
-async def count_keys_wrapped_before(connection: AsyncConnection, tenant: str, tenant_key_version: int) -> int:
-    """How many subject keys are wrapped under an older tenant key."""
+async def count_keys_wrapped_before(connection: AsyncConnection, tenant: str, tenant_key_version: int, *, keyring: str) -> int:
+    """How many subject keys are wrapped under an older tenant key of that purpose."""
     query = (
         select(func.count())
         .select_from(subject_keys)
-        .where(subject_keys.c.tenant_id == tenant, subject_keys.c.tenant_key_version < tenant_key_version)
+        .where(
+            subject_keys.c.tenant_id == tenant,
+            subject_keys.c.keyring == keyring,
+            subject_keys.c.tenant_key_version < tenant_key_version,
+        )
     )
     return (await connection.execute(query)).scalar_one()
 
@@ -199,10 +212,13 @@ async def replace_subject_keys(connection: AsyncConnection, tenant: str, keys: S
 
 
 async def retire_subject_keys(connection: AsyncConnection, tenant: str, subject: str, *, before: int) -> int:
-    """Destroy the versions of a subject's key older than `before`. How many there were."""
+    """Destroy the versions of a subject's key in ordinary use that are older than `before`. How many there were."""
     result = await connection.execute(
         delete(subject_keys).where(
-            subject_keys.c.tenant_id == tenant, subject_keys.c.subject_id == subject, subject_keys.c.version < before
+            subject_keys.c.tenant_id == tenant,
+            subject_keys.c.subject_id == subject,
+            subject_keys.c.keyring == DATA,
+            subject_keys.c.version < before,
         )
     )
     return result.rowcount
@@ -265,9 +281,13 @@ async def set_subject_state(connection: AsyncConnection, tenant: str, subject: s
     await connection.execute(update(subjects).where(subjects.c.tenant_id == tenant, subjects.c.subject_id == subject).values(state=state))
 
 
-async def destroy_subject_keys(connection: AsyncConnection, tenant: str, subject: str) -> int:
-    """Delete every version of a subject's key. How many there were."""
-    result = await connection.execute(delete(subject_keys).where(subject_keys.c.tenant_id == tenant, subject_keys.c.subject_id == subject))
+async def destroy_subject_keys(connection: AsyncConnection, tenant: str, subject: str, *, but: Collection[int] = ()) -> int:
+    """Delete every version of a subject's key, but for those that seal what stays. How many there were."""
+    result = await connection.execute(
+        delete(subject_keys).where(
+            subject_keys.c.tenant_id == tenant, subject_keys.c.subject_id == subject, subject_keys.c.version.not_in(sorted(but))
+        )
+    )
     return result.rowcount
 
 
@@ -286,7 +306,7 @@ async def record_counts(connection: AsyncConnection, tenant: str, subject: str) 
     query = (
         select(records.c.category, func.count())
         .join(record_parts, (record_parts.c.tenant_id == records.c.tenant_id) & (record_parts.c.record_id == records.c.record_id))
-        .where(record_parts.c.tenant_id == tenant, record_parts.c.subject_id == subject)
+        .where(record_parts.c.tenant_id == tenant, record_parts.c.subject_id == subject, record_parts.c.key_version != 0)
         .group_by(records.c.category)
         .order_by(records.c.category)
     )

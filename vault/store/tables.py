@@ -83,7 +83,7 @@ tenant_keys = Table(
     "tenant_keys",
     metadata,
     Column("tenant_id", Text, nullable=False),
-    # data | index | text | legal | digest: see operations/keyring.py.
+    # data | restricted | index | text | legal | digest: see operations/keyring.py.
     Column("purpose", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("wrapped", LargeBinary, nullable=False),
@@ -103,7 +103,7 @@ key_rotations = Table(
     # The tenant, or `system` for the root key and the signing key.
     Column("tenant_id", Text, nullable=False),
     Column("rotation_id", Text, nullable=False),
-    # ROOT | DATA | INDEX | TEXT | LEGAL | DIGEST | SUBJECT | SIGNING
+    # ROOT | DATA | RESTRICTED | INDEX | TEXT | LEGAL | DIGEST | SUBJECT | SIGNING
     Column("kind", Text, nullable=False),
     # Empty unless the key is one person's.
     Column("subject_id", Text, nullable=False),
@@ -167,6 +167,8 @@ subject_keys = Table(
     Column("tenant_id", Text, nullable=False),
     Column("subject_id", Text, nullable=False),
     Column("version", Integer, nullable=False),
+    # data | restricted: which of the tenant's keys wraps it. What an erasure has to keep is under the restricted one alone (§6.4).
+    Column("keyring", Text, nullable=False),
     Column("tenant_key_version", Integer, nullable=False),
     Column("wrapped", LargeBinary, nullable=False),
     PrimaryKeyConstraint("tenant_id", "subject_id", "version"),
@@ -220,6 +222,7 @@ record_parts = Table(
     Column("record_id", Text, nullable=False),
     Column("role", Text, nullable=False),
     Column("subject_id", Text, nullable=False),
+    # 0 for a party that is a token: nothing is sealed, and the opaque id leads nowhere (A23).
     Column("key_version", Integer, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     PrimaryKeyConstraint("tenant_id", "record_id", "role"),
@@ -567,19 +570,67 @@ erasures = Table(
     Column("tenant_id", Text, nullable=False),
     Column("erasure_id", Text, nullable=False),
     Column("subject_id", Text, nullable=False),
-    # REQUESTED | RUNNING | COMPLETE
+    # REQUESTED | RUNNING | PARTIAL | COMPLETE | FORWARDED
     Column("state", Text, nullable=False),
     Column("requester", Text, nullable=False),
-    Column("approver", Text, nullable=False),
+    # SUBJECT | GUARDIAN | REPRESENTATIVE | TENANT
+    Column("requester_kind", Text, nullable=False),
+    # The person's request that it rests on; empty for a tenant's instruction.
+    Column("reference", Text, nullable=False),
+    Column("approvers", JSON, nullable=False),
+    Column("required_approvals", Integer, nullable=False),
+    # Whether what tells that the person wants no advertising is kept, as tokens (A5).
+    Column("keep_suppression", Integer, nullable=False),
     Column("preview_digest", Text, nullable=False),
-    # Parts found per category when it was asked for.
+    # What was found, and what becomes of it, per category: as asked for, and as done.
+    Column("preview", JSON, nullable=False),
     Column("outcomes", JSON, nullable=False),
+    # Up to which record it was looked at what stays, and under which of the person's keys that is sealed anew; 0 if nothing stays.
+    Column("position", Text, nullable=False),
+    Column("kept_version", Integer, nullable=False),
+    Column("restricted_version", Integer, nullable=False),
     Column("request_time", UtcTime, nullable=False),
     Column("finish_time", UtcTime, nullable=True),
-    Column("certificate", Text, nullable=False),
     PrimaryKeyConstraint("tenant_id", "erasure_id"),
-    # One erasure per subject: the same request by two channels is one erasure (E12).
-    UniqueConstraint("tenant_id", "subject_id"),
+    Index(None, "tenant_id", "subject_id"),
+    Index(None, "tenant_id", "state"),
+)
+
+# What an erasure had to keep, why, and until when (§6.3).
+erasure_exceptions = Table(
+    "erasure_exceptions",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    # A record, or a row of the register that the category is kept in.
+    Column("record_id", Text, nullable=False),
+    # The party; empty for a row of a register.
+    Column("role", Text, nullable=False),
+    Column("erasure_id", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("basis", Text, nullable=False),
+    # Null where the end is not known yet.
+    Column("end_time", UtcTime, nullable=True),
+    # When it is looked at again: at the end, on the review date, or at once because a hold was released.
+    Column("due_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "record_id", "role"),
+    Index(None, "tenant_id", "due_time"),
+    Index(None, "tenant_id", "erasure_id"),
+    Index(None, "tenant_id", "subject_id"),
+)
+
+# Number 0 is the certificate; further ones supplement it as exceptions end (E6).
+erasure_certificates = Table(
+    "erasure_certificates",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("erasure_id", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    # COMPLETE | PARTIAL | FORWARDED
+    Column("state", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "erasure_id", "number"),
 )
 
 orders = Table(

@@ -35,6 +35,12 @@ class _ErasureStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErasureS
     """Approved and under way; reads are refused already."""
     ERASURE_STATE_COMPLETE: _ErasureState.ValueType  # 3
     """Finished; the certificate can be read."""
+    ERASURE_STATE_PARTIAL: _ErasureState.ValueType  # 4
+    """Finished but for what has to stay for now; the certificate says what, why and until when."""
+    ERASURE_STATE_FORWARDED: _ErasureState.ValueType  # 5
+    """Everything found is processed for the tenant, who was told and decides; nothing was changed."""
+    ERASURE_STATE_PENDING_KEY_DESTRUCTION: _ErasureState.ValueType  # 6
+    """Approved, and nothing can be read; the keys are destroyed as soon as their database answers."""
 
 class ErasureState(_ErasureState, metaclass=_ErasureStateEnumTypeWrapper):
     """Life of an erasure."""
@@ -47,7 +53,149 @@ ERASURE_STATE_RUNNING: ErasureState.ValueType  # 2
 """Approved and under way; reads are refused already."""
 ERASURE_STATE_COMPLETE: ErasureState.ValueType  # 3
 """Finished; the certificate can be read."""
+ERASURE_STATE_PARTIAL: ErasureState.ValueType  # 4
+"""Finished but for what has to stay for now; the certificate says what, why and until when."""
+ERASURE_STATE_FORWARDED: ErasureState.ValueType  # 5
+"""Everything found is processed for the tenant, who was told and decides; nothing was changed."""
+ERASURE_STATE_PENDING_KEY_DESTRUCTION: ErasureState.ValueType  # 6
+"""Approved, and nothing can be read; the keys are destroyed as soon as their database answers."""
 Global___ErasureState: _TypeAlias = ErasureState  # noqa: Y015
+
+class _RequesterKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RequesterKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RequesterKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REQUESTER_KIND_UNSPECIFIED: _RequesterKind.ValueType  # 0
+    """Refused by the server."""
+    REQUESTER_KIND_SUBJECT: _RequesterKind.ValueType  # 1
+    """The person, whose identity was verified."""
+    REQUESTER_KIND_GUARDIAN: _RequesterKind.ValueType  # 2
+    """A minor's guardian."""
+    REQUESTER_KIND_REPRESENTATIVE: _RequesterKind.ValueType  # 3
+    """Whoever acts for the person."""
+    REQUESTER_KIND_TENANT: _RequesterKind.ValueType  # 4
+    """The tenant, for whom the data is processed."""
+
+class RequesterKind(_RequesterKind, metaclass=_RequesterKindEnumTypeWrapper):
+    """Who asks for an erasure."""
+
+REQUESTER_KIND_UNSPECIFIED: RequesterKind.ValueType  # 0
+"""Refused by the server."""
+REQUESTER_KIND_SUBJECT: RequesterKind.ValueType  # 1
+"""The person, whose identity was verified."""
+REQUESTER_KIND_GUARDIAN: RequesterKind.ValueType  # 2
+"""A minor's guardian."""
+REQUESTER_KIND_REPRESENTATIVE: RequesterKind.ValueType  # 3
+"""Whoever acts for the person."""
+REQUESTER_KIND_TENANT: RequesterKind.ValueType  # 4
+"""The tenant, for whom the data is processed."""
+Global___RequesterKind: _TypeAlias = RequesterKind  # noqa: Y015
+
+class _ErasureExceptionBasis:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ErasureExceptionBasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErasureExceptionBasis.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ERASURE_EXCEPTION_BASIS_UNSPECIFIED: _ErasureExceptionBasis.ValueType  # 0
+    """Refused by the server."""
+    ERASURE_EXCEPTION_BASIS_RETAINED_UNDER_LAW: _ErasureExceptionBasis.ValueType  # 1
+    """A duty to keep that is not named further."""
+    ERASURE_EXCEPTION_BASIS_STATUTORY_TAX: _ErasureExceptionBasis.ValueType  # 2
+    """Book-keeping and tax."""
+    ERASURE_EXCEPTION_BASIS_REGULATORY_TELECOM: _ErasureExceptionBasis.ValueType  # 3
+    """Telecommunications regulation."""
+    ERASURE_EXCEPTION_BASIS_LEGAL_CLAIM: _ErasureExceptionBasis.ValueType  # 4
+    """A claim that is open or may come."""
+    ERASURE_EXCEPTION_BASIS_CONSENT_EVIDENCE: _ErasureExceptionBasis.ValueType  # 5
+    """Evidence that a consent was given."""
+    ERASURE_EXCEPTION_BASIS_AUDIT_FLOOR: _ErasureExceptionBasis.ValueType  # 6
+    """Records of who may do what, and did."""
+
+class ErasureExceptionBasis(_ErasureExceptionBasis, metaclass=_ErasureExceptionBasisEnumTypeWrapper):
+    """Why something stays although its erasure was asked for."""
+
+ERASURE_EXCEPTION_BASIS_UNSPECIFIED: ErasureExceptionBasis.ValueType  # 0
+"""Refused by the server."""
+ERASURE_EXCEPTION_BASIS_RETAINED_UNDER_LAW: ErasureExceptionBasis.ValueType  # 1
+"""A duty to keep that is not named further."""
+ERASURE_EXCEPTION_BASIS_STATUTORY_TAX: ErasureExceptionBasis.ValueType  # 2
+"""Book-keeping and tax."""
+ERASURE_EXCEPTION_BASIS_REGULATORY_TELECOM: ErasureExceptionBasis.ValueType  # 3
+"""Telecommunications regulation."""
+ERASURE_EXCEPTION_BASIS_LEGAL_CLAIM: ErasureExceptionBasis.ValueType  # 4
+"""A claim that is open or may come."""
+ERASURE_EXCEPTION_BASIS_CONSENT_EVIDENCE: ErasureExceptionBasis.ValueType  # 5
+"""Evidence that a consent was given."""
+ERASURE_EXCEPTION_BASIS_AUDIT_FLOOR: ErasureExceptionBasis.ValueType  # 6
+"""Records of who may do what, and did."""
+Global___ErasureExceptionBasis: _TypeAlias = ErasureExceptionBasis  # noqa: Y015
+
+@_typing.final
+class ErasureException(_message.Message):
+    """Why some records of a category stay, and until when."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASIS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    basis: Global___ErasureExceptionBasis.ValueType
+    """Why."""
+    count: _builtins.int
+    """How many."""
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last of them goes; not set if that is not known yet."""
+
+    def __init__(
+        self,
+        *,
+        basis: Global___ErasureExceptionBasis.ValueType = ...,
+        count: _builtins.int = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "count", b"count", "end_time", b"end_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasureException: _TypeAlias = ErasureException  # noqa: Y015
+
+@_typing.final
+class IdentifierSelector(_message.Message):
+    """Someone, by an identifier."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """Kind of identifier, e.g. `phone`."""
+    value: _builtins.str
+    """The identifier as people write it."""
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """Moment at which it was theirs; compulsory where numbers are recycled."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        value: _builtins.str = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "kind", b"kind", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IdentifierSelector: _TypeAlias = IdentifierSelector  # noqa: Y015
 
 @_typing.final
 class Erasure(_message.Message):
@@ -63,6 +211,10 @@ class Erasure(_message.Message):
     REQUEST_TIME_FIELD_NUMBER: _builtins.int
     FINISH_TIME_FIELD_NUMBER: _builtins.int
     OUTCOMES_FIELD_NUMBER: _builtins.int
+    REQUESTER_KIND_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    APPROVERS_FIELD_NUMBER: _builtins.int
+    REQUIRED_APPROVALS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`tenants/{tenant}/erasures/{erasure}`."""
     subject: _builtins.str
@@ -72,7 +224,13 @@ class Erasure(_message.Message):
     requester: _builtins.str
     """Who asked."""
     approver: _builtins.str
-    """Who approved."""
+    """Who approved last."""
+    requester_kind: Global___RequesterKind.ValueType
+    """Who asked, as a kind."""
+    reference: _builtins.str
+    """The person's request that it rests on; empty for a tenant's instruction."""
+    required_approvals: _builtins.int
+    """How many have to."""
     @_builtins.property
     def request_time(self) -> _timestamp_pb2.Timestamp:
         """When it was asked for."""
@@ -83,7 +241,11 @@ class Erasure(_message.Message):
 
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErasureOutcome]:
-        """What happens to each category."""
+        """What happens to each category; once it is finished, what happened."""
+
+    @_builtins.property
+    def approvers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Everybody who approved."""
 
     def __init__(
         self,
@@ -96,10 +258,14 @@ class Erasure(_message.Message):
         request_time: _timestamp_pb2.Timestamp | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
         outcomes: _abc.Iterable[Global___ErasureOutcome] | None = ...,
+        requester_kind: Global___RequesterKind.ValueType = ...,
+        reference: _builtins.str = ...,
+        approvers: _abc.Iterable[_builtins.str] | None = ...,
+        required_approvals: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["finish_time", b"finish_time", "request_time", b"request_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver", b"approver", "finish_time", b"finish_time", "name", b"name", "outcomes", b"outcomes", "request_time", b"request_time", "requester", b"requester", "state", b"state", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver", b"approver", "approvers", b"approvers", "finish_time", b"finish_time", "name", b"name", "outcomes", b"outcomes", "reference", b"reference", "request_time", b"request_time", "requester", b"requester", "requester_kind", b"requester_kind", "required_approvals", b"required_approvals", "state", b"state", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -114,22 +280,40 @@ class ErasureOutcome(_message.Message):
     CATEGORY_FIELD_NUMBER: _builtins.int
     FOUND_COUNT_FIELD_NUMBER: _builtins.int
     ERASED_COUNT_FIELD_NUMBER: _builtins.int
+    TOKENISED_COUNT_FIELD_NUMBER: _builtins.int
+    RESTRICTED_COUNT_FIELD_NUMBER: _builtins.int
+    FORWARDED_COUNT_FIELD_NUMBER: _builtins.int
+    EXCEPTIONS_FIELD_NUMBER: _builtins.int
     category: _builtins.str
     """Category of the catalogue."""
     found_count: _builtins.int
     """Records, or parts of shared records, found."""
     erased_count: _builtins.int
     """Of these, destroyed."""
+    tokenised_count: _builtins.int
+    """Of these, left as a token that leads nowhere."""
+    restricted_count: _builtins.int
+    """Of these, kept and restricted."""
+    forwarded_count: _builtins.int
+    """Of these, left to the tenant, who was told."""
+    @_builtins.property
+    def exceptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErasureException]:
+        """Why what is restricted stays."""
+
     def __init__(
         self,
         *,
         category: _builtins.str = ...,
         found_count: _builtins.int = ...,
         erased_count: _builtins.int = ...,
+        tokenised_count: _builtins.int = ...,
+        restricted_count: _builtins.int = ...,
+        forwarded_count: _builtins.int = ...,
+        exceptions: _abc.Iterable[Global___ErasureException] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "erased_count", b"erased_count", "found_count", b"found_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "erased_count", b"erased_count", "exceptions", b"exceptions", "forwarded_count", b"forwarded_count", "found_count", b"found_count", "restricted_count", b"restricted_count", "tokenised_count", b"tokenised_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -143,21 +327,31 @@ class PreviewErasureRequest(_message.Message):
 
     SUBJECT_FIELD_NUMBER: _builtins.int
     JUSTIFICATION_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    IDENTIFIER_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
-    """`tenants/{tenant}/subjects/{subject}`."""
+    """`tenants/{tenant}/subjects/{subject}`; or else parent and identifier."""
+    parent: _builtins.str
+    """`tenants/{tenant}`, with an identifier."""
     @_builtins.property
     def justification(self) -> _resources_pb2.Justification:
-        """Why."""
+        """Why; refers to the person's request, unless the tenant instructs."""
+
+    @_builtins.property
+    def identifier(self) -> Global___IdentifierSelector:
+        """An identifier that leads to exactly one person."""
 
     def __init__(
         self,
         *,
         subject: _builtins.str = ...,
         justification: _resources_pb2.Justification | None = ...,
+        parent: _builtins.str = ...,
+        identifier: Global___IdentifierSelector | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["justification", b"justification"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["identifier", b"identifier", "justification", b"justification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["justification", b"justification", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identifier", b"identifier", "justification", b"justification", "parent", b"parent", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -172,8 +366,14 @@ class PreviewErasureResponse(_message.Message):
     OUTCOMES_FIELD_NUMBER: _builtins.int
     PREVIEW_DIGEST_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    REQUIRED_APPROVALS_FIELD_NUMBER: _builtins.int
     preview_digest: _builtins.str
     """Digest over exactly this outcome; a request under another one is refused."""
+    subject: _builtins.str
+    """Who is meant: `tenants/{tenant}/subjects/{subject}`."""
+    required_approvals: _builtins.int
+    """How many people will have to approve."""
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErasureOutcome]:
         """What would happen to each category."""
@@ -188,10 +388,12 @@ class PreviewErasureResponse(_message.Message):
         outcomes: _abc.Iterable[Global___ErasureOutcome] | None = ...,
         preview_digest: _builtins.str = ...,
         receipt: _resources_pb2.Receipt | None = ...,
+        subject: _builtins.str = ...,
+        required_approvals: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes", "preview_digest", b"preview_digest", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes", "preview_digest", b"preview_digest", "receipt", b"receipt", "required_approvals", b"required_approvals", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -207,12 +409,15 @@ class RequestErasureRequest(_message.Message):
     PREVIEW_DIGEST_FIELD_NUMBER: _builtins.int
     JUSTIFICATION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ERASE_SUPPRESSION_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """`tenants/{tenant}/subjects/{subject}`."""
     preview_digest: _builtins.str
     """Digest of the preview that was seen."""
     request_id: _builtins.str
     """UUID4; the same id and body get the same answer."""
+    erase_suppression: _builtins.bool
+    """Whether the tokens that block advertising go too; they are kept unless the person wants otherwise."""
     @_builtins.property
     def justification(self) -> _resources_pb2.Justification:
         """Why."""
@@ -224,10 +429,11 @@ class RequestErasureRequest(_message.Message):
         preview_digest: _builtins.str = ...,
         justification: _resources_pb2.Justification | None = ...,
         request_id: _builtins.str = ...,
+        erase_suppression: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["justification", b"justification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["justification", b"justification", "preview_digest", b"preview_digest", "request_id", b"request_id", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erase_suppression", b"erase_suppression", "justification", b"justification", "preview_digest", b"preview_digest", "request_id", b"request_id", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -243,7 +449,7 @@ class RequestErasureResponse(_message.Message):
     RECEIPT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def erasure(self) -> Global___Erasure:
-        """The erasure, waiting for approval."""
+        """The erasure, waiting for approval; forwarded, if only the tenant may decide."""
 
     @_builtins.property
     def receipt(self) -> _resources_pb2.Receipt:
@@ -301,7 +507,7 @@ class ApproveErasureResponse(_message.Message):
     RECEIPT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def erasure(self) -> Global___Erasure:
-        """The erasure, complete."""
+        """The erasure: carried out, or waiting for another approval."""
 
     @_builtins.property
     def receipt(self) -> _resources_pb2.Receipt:
@@ -454,16 +660,22 @@ class GetErasureCertificateResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CERTIFICATE_FIELD_NUMBER: _builtins.int
+    SUPPLEMENTS_FIELD_NUMBER: _builtins.int
     certificate: _builtins.str
     """Signed note (C2SP signed-note, Ed25519) over the certificate text."""
+    @_builtins.property
+    def supplements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Supplements, in order: what became of what had to stay."""
+
     def __init__(
         self,
         *,
         certificate: _builtins.str = ...,
+        supplements: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "supplements", b"supplements"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

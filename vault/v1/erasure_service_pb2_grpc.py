@@ -86,7 +86,7 @@ class ErasureServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ApproveErasure(self, request, context):
-        """Approves a requested erasure, by another principal than the requester; it runs at once.
+        """Approves a requested erasure, by other people than the requester; with the last approval it runs at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,7 @@ class ErasureServiceStub:
     RequestErasure: _grpc.UnaryUnaryMultiCallable[_erasure_service_pb2.RequestErasureRequest, _erasure_service_pb2.RequestErasureResponse]
     """Asks for an erasure on the ground of a preview."""
     ApproveErasure: _grpc.UnaryUnaryMultiCallable[_erasure_service_pb2.ApproveErasureRequest, _erasure_service_pb2.ApproveErasureResponse]
-    """Approves a requested erasure, by another principal than the requester; it runs at once."""
+    """Approves a requested erasure, by other people than the requester; with the last approval it runs at once."""
     GetErasure: _grpc.UnaryUnaryMultiCallable[_erasure_service_pb2.GetErasureRequest, _erasure_service_pb2.GetErasureResponse]
     """Reads the state of an erasure."""
     ListErasures: _grpc.UnaryUnaryMultiCallable[_erasure_service_pb2.ListErasuresRequest, _erasure_service_pb2.ListErasuresResponse]
@@ -56,7 +56,7 @@ class ErasureServiceAsyncStub(ErasureServiceStub):
     RequestErasure: _aio.UnaryUnaryMultiCallable[_erasure_service_pb2.RequestErasureRequest, _erasure_service_pb2.RequestErasureResponse]  # type: ignore[assignment]
     """Asks for an erasure on the ground of a preview."""
     ApproveErasure: _aio.UnaryUnaryMultiCallable[_erasure_service_pb2.ApproveErasureRequest, _erasure_service_pb2.ApproveErasureResponse]  # type: ignore[assignment]
-    """Approves a requested erasure, by another principal than the requester; it runs at once."""
+    """Approves a requested erasure, by other people than the requester; with the last approval it runs at once."""
     GetErasure: _aio.UnaryUnaryMultiCallable[_erasure_service_pb2.GetErasureRequest, _erasure_service_pb2.GetErasureResponse]  # type: ignore[assignment]
     """Reads the state of an erasure."""
     ListErasures: _aio.UnaryUnaryMultiCallable[_erasure_service_pb2.ListErasuresRequest, _erasure_service_pb2.ListErasuresResponse]  # type: ignore[assignment]
@@ -89,7 +89,7 @@ class ErasureServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _erasure_service_pb2.ApproveErasureRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_erasure_service_pb2.ApproveErasureResponse, _abc.Awaitable[_erasure_service_pb2.ApproveErasureResponse]]:
-        """Approves a requested erasure, by another principal than the requester; it runs at once."""
+        """Approves a requested erasure, by other people than the requester; with the last approval it runs at once."""
 
     @_abc_1.abstractmethod
     def GetErasure(

@@ -45,6 +45,8 @@ class _KeyKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyKind.Value
     """Key of one person: what is kept of them is sealed anew, the old key is destroyed."""
     KEY_KIND_SIGNING: _KeyKind.ValueType  # 8
     """Key that signs checkpoints, certificates and packages: the one in the file now takes over."""
+    KEY_KIND_RESTRICTED: _KeyKind.ValueType  # 9
+    """Tenant key that wraps the keys of what an erasure had to keep: they are wrapped under a new one, the old one is destroyed."""
 
 class KeyKind(_KeyKind, metaclass=_KeyKindEnumTypeWrapper):
     """Which key of the vault."""
@@ -67,6 +69,8 @@ KEY_KIND_SUBJECT: KeyKind.ValueType  # 7
 """Key of one person: what is kept of them is sealed anew, the old key is destroyed."""
 KEY_KIND_SIGNING: KeyKind.ValueType  # 8
 """Key that signs checkpoints, certificates and packages: the one in the file now takes over."""
+KEY_KIND_RESTRICTED: KeyKind.ValueType  # 9
+"""Tenant key that wraps the keys of what an erasure had to keep: they are wrapped under a new one, the old one is destroyed."""
 Global___KeyKind: _TypeAlias = KeyKind  # noqa: Y015
 
 class _KeyRotationState:
