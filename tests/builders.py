@@ -16,6 +16,7 @@ from vault.store import tables
 from vault.v1.audit_service_pb2 import ListAuditEntriesRequest
 from vault.v1.erasure_service_pb2 import ApproveErasureRequest, Erasure, PreviewErasureRequest, RequestErasureRequest
 from vault.v1.resources_pb2 import VIEW_FULL, VIEW_MASKED, AuditEntry, FieldValue, Justification, Record, RevealedRecord
+from vault.v1.rights_service_pb2 import OpenSubjectRequestRequest, VerifySubjectRequestRequest
 from vault.v1.tenant_service_pb2 import CustomerRequest, OpenCustomerRequestRequest
 from vault.v1.vault_service_pb2 import (
     BatchCreateRecordsRequest,
@@ -179,20 +180,43 @@ async def open_request(served: Serving, list_id: str, *operations: str, lasting:
     return answer.customer_request
 
 
-async def request_erasure(caller: Caller, subject: str) -> Erasure:
-    """Preview an erasure and ask for it."""
-    preview = await caller.call(caller.erasures.PreviewErasure, PreviewErasureRequest(subject=subject, justification=ERASING))
-    request = RequestErasureRequest(subject=subject, preview_digest=preview.preview_digest, justification=ERASING)
+async def asked_by(served: Serving, subject: str, requester: str = "SUBJECT") -> Justification:
+    """A justification that refers to a person's request to be erased, whose identity was verified."""
+    await served.sign_nda("e-desk")
+    desk = served.person("e-desk", "privacy-officer")
+    opening = OpenSubjectRequestRequest(parent="tenants/acme", subject=subject, kind="ERASURE", channel="EMAIL_INFO", requester=requester)
+    name = (await desk.call(desk.rights.OpenSubjectRequest, opening)).subject_request.name
+    await desk.call(desk.rights.VerifySubjectRequest, VerifySubjectRequestRequest(name=name, evidence_sha256=b"\4" * 32))
+    return why(ERASING.purpose, reference=name, reason=ERASING.reason)
+
+
+async def request_erasure(caller: Caller, subject: str, because: Justification = ERASING) -> Erasure:
+    """Preview an erasure and ask for it; a tenant's administrator needs no other ground than being that."""
+    preview = await caller.call(caller.erasures.PreviewErasure, PreviewErasureRequest(subject=subject, justification=because))
+    request = RequestErasureRequest(subject=subject, preview_digest=preview.preview_digest, justification=because)
     return (await caller.call(caller.erasures.RequestErasure, request)).erasure
 
 
+async def approve(served: Serving, erasure: Erasure) -> Erasure:
+    """Approve an erasure by as many people as it needs."""
+    for number in range(erasure.required_approvals):
+        employee = f"e-approver-{number}"
+        await served.sign_nda(employee)
+        approver = served.person(employee, "privacy-officer")
+        request = ApproveErasureRequest(name=erasure.name, justification=ERASING)
+        erasure = (await approver.call(approver.erasures.ApproveErasure, request)).erasure
+    return erasure
+
+
 async def erase(served: Serving, subject: str) -> Erasure:
-    """Erase a person of any category: asked for by one privacy officer's service, approved by another person."""
-    erasure = await request_erasure(served.service("privacy-officer"), subject)
-    await served.sign_nda("e-approver")
-    approver = served.person("e-approver", "privacy-officer")
-    answer = await approver.call(approver.erasures.ApproveErasure, ApproveErasureRequest(name=erasure.name, justification=ERASING))
-    return answer.erasure
+    """Erase what is processed for the tenant, as it instructs."""
+    return await approve(served, await request_erasure(served.service("acme-admin"), subject))
+
+
+async def erase_for_person(served: Serving, subject: str, requester: str = "SUBJECT") -> Erasure:
+    """Erase a person because they asked for it."""
+    because = await asked_by(served, subject, requester)
+    return await approve(served, await request_erasure(served.service("privacy-officer"), subject, because))
 
 
 async def entries(served: Serving, log: str = "acme") -> list[AuditEntry]:

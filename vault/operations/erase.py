@@ -12,7 +12,7 @@ Rules:
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -75,6 +75,8 @@ class Preview:
     outcomes: Sequence[Count]
     digest: str
     required_approvals: int
+    # What is found and not in scope; of somebody of whom nothing else is there, that is what the caller may not erase.
+    beyond: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +326,8 @@ async def _preview(vault: Vault, connection: Connection, subject: SubjectName, r
         counts[count.category, count.outcome] += count.count
     content = json.dumps({"subject": str(subject), "requester": requester, "outcomes": sorted(counts.items())}).encode()
     two = total > _TWO_APPROVE_ABOVE or any(count.outcome == Erasure.RESTRICTED for count in outcomes)
-    return Preview(subject, outcomes, hashlib.sha256(content).hexdigest(), 2 if two else 1)
+    beyond = [] if outcomes else list(await subject_store.record_counts(connection, subject.tenant, subject.subject))
+    return Preview(subject, outcomes, hashlib.sha256(content).hexdigest(), 2 if two else 1, beyond)
 
 
 async def count_outcomes(vault: Vault, connection: Connection, subject: SubjectName, requester: Requester) -> list[Count]:
@@ -371,7 +374,8 @@ def _require(vault: Vault, attempt: Attempt, ground: _Ground, preview: Preview) 
     if not ground.facts.nda_valid:
         # A subject without records has no category to decide about; the agreement binds the person all the same (P3.7-nda).
         raise PermissionDeniedError("NDA_INVALID", "no confidentiality agreement is in force")
-    for name in sorted({count.category for count in preview.outcomes if count.outcome != Erasure.FORWARDED}):
+    found = {count.category for count in preview.outcomes if count.outcome != Erasure.FORWARDED}
+    for name in sorted(found or preview.beyond):
         level = next(iter(vault.catalogue.category(name).levels), "")
         require(vault, attempt, ground.facts, operation=Operation.ERASE, category=name, level=level, subject=preview.subject.subject)
     attempt.operation, attempt.category = operation, ""

@@ -8,16 +8,17 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+# What erasures of the first versions did not say, and what is true of them.
 _LATER = (
-    sa.Column("requester_kind", sa.Text(), nullable=False, server_default="SUBJECT"),
-    sa.Column("reference", sa.Text(), nullable=False, server_default=""),
-    sa.Column("approvers", sa.JSON(), nullable=False, server_default="[]"),
-    sa.Column("required_approvals", sa.Integer(), nullable=False, server_default="1"),
-    sa.Column("keep_suppression", sa.Integer(), nullable=False, server_default="1"),
-    sa.Column("preview", sa.JSON(), nullable=False, server_default="[]"),
-    sa.Column("position", sa.Text(), nullable=False, server_default=""),
-    sa.Column("kept_version", sa.Integer(), nullable=False, server_default="0"),
-    sa.Column("restricted_version", sa.Integer(), nullable=False, server_default="0"),
+    ("requester_kind", sa.Text(), "SUBJECT"),
+    ("reference", sa.Text(), ""),
+    ("approvers", sa.JSON(), "[]"),
+    ("required_approvals", sa.Integer(), "1"),
+    ("keep_suppression", sa.Integer(), "1"),
+    ("preview", sa.JSON(), "[]"),
+    ("position", sa.Text(), ""),
+    ("kept_version", sa.Integer(), "0"),
+    ("restricted_version", sa.Integer(), "0"),
 )
 
 
@@ -63,8 +64,8 @@ def downgrade() -> None:
     with op.batch_alter_table("erasures") as erasures:
         erasures.add_column(sa.Column("approver", sa.Text(), nullable=False, server_default=""))
         erasures.add_column(sa.Column("certificate", sa.Text(), nullable=False, server_default=""))
-        for column in _LATER:
-            erasures.drop_column(column.name)
+        for name, _, _ in _LATER:
+            erasures.drop_column(name)
         erasures.create_unique_constraint("uq_erasures_tenant_id_subject_id", ["tenant_id", "subject_id"])
     op.drop_table("erasure_certificates")
     op.drop_table("erasure_exceptions")
@@ -83,8 +84,8 @@ def _rebuild_erasures() -> None:
     """What was erased before had one outcome, so its counts become a list of categories that were erased."""
     bind = op.get_bind()
     with op.batch_alter_table("erasures") as erasures:
-        for column in _LATER:
-            erasures.add_column(column.copy())
+        for name, kind, value in _LATER:
+            erasures.add_column(sa.Column(name, kind, nullable=False, server_default=value))
         erasures.drop_constraint("uq_erasures_tenant_id_subject_id", type_="unique")
     rows = sa.table(
         "erasures",
@@ -103,7 +104,7 @@ def _rebuild_erasures() -> None:
     with op.batch_alter_table("erasures") as erasures:
         erasures.drop_column("approver")
         erasures.drop_column("certificate")
-        for column in _LATER:
-            erasures.alter_column(column.name, server_default=None)
+        for name, _, _ in _LATER:
+            erasures.alter_column(name, server_default=None)
     op.create_index(op.f("ix_erasures_tenant_id_subject_id"), "erasures", ["tenant_id", "subject_id"])
     op.create_index(op.f("ix_erasures_tenant_id_state"), "erasures", ["tenant_id", "state"])
