@@ -1,24 +1,29 @@
 """Erasing a person: previewed, asked for, approved by somebody else, gone on the very next call, and certified."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 from google.protobuf.field_mask_pb2 import FieldMask
+from sqlalchemy import select
 
 from tests.builders import (
     ERASING,
-    NOTHING,
     OTHER_PHONE,
     PHONE,
     SERVING,
+    approve,
     asked,
+    asked_by,
     call_detail,
     contact,
     create,
     entry_of,
     erase,
+    erase_for_person,
     find,
     not_revealed,
     profile,
+    record,
     refusal,
     request_erasure,
     reveal,
@@ -27,6 +32,8 @@ from tests.builders import (
     subject_of,
 )
 from tests.serving import Caller, Serving, why
+from vault.operations import erase_run
+from vault.operations.upkeep import upkeep_caller
 from vault.store import tables
 from vault.v1.erasure_service_pb2 import (
     ERASURE_STATE_COMPLETE,
@@ -63,6 +70,19 @@ async def approver(served: Serving, employee: str = "e-approver") -> Caller:
     """A privacy officer whose agreement is in force."""
     await served.sign_nda(employee)
     return served.person(employee, "privacy-officer")
+
+
+async def visitor(served: Serving) -> str:
+    """Somebody whom the operator knows from its own site, and nothing keeps."""
+    fields = {"email": "dana@example.com", "is_subscriber": "no", "source": "VOLUNTARY", "terms_version": "2026-01"}
+    stored = await create(served.service("acme-app"), record("site-visitor", fields))
+    return subject_of(stored.name)
+
+
+async def years_later(served: Serving) -> None:
+    """What upkeep does when every exception is over."""
+    served.clock.offset += timedelta(days=8 * 366)
+    await erase_run.resume(served.vault, upkeep_caller())
 
 
 async def one(request: RevealRecordRequest) -> AsyncIterator[StreamRevealRecordsRequest]:
@@ -147,7 +167,8 @@ async def test_a_shared_call_keeps_the_other_party_and_says_who_was_erased(serve
     stored = await create(billing, call_detail())
     parties = {party.role: party.subject for party in stored.parties}
 
-    await erase(served, parties["calling"])
+    await erase_for_person(served, parties["calling"])
+    await years_later(served)
 
     shown = await reveal(billing, asked(stored.name, "calling", "called", "shadow_number", because=BILLING))
     assert list(shown.erased_parties) == ["calling"]
@@ -160,22 +181,25 @@ async def test_a_shared_call_keeps_the_other_party_and_says_who_was_erased(serve
 
 
 async def test_a_call_goes_with_the_last_of_its_parties(served: Serving) -> None:
-    """I4, L43: no record is left to nobody."""
+    """A23, L43: when regulation keeps it no more, what is left names nobody, and no key or identity leads anywhere."""
     await served.create_tenants()
     stored = await create(served.service("billing"), call_detail())
 
     for party in stored.parties:
-        await erase(served, party.subject)
+        await erase_for_person(served, party.subject)
+    assert (await rows(served, tables.subject_keys, tables.identities))[1] == 0
+    await years_later(served)
 
-    counted = await rows(served)
-    assert counted[1:] == NOTHING[1:]
-    assert await rows(served, *OF_PERSON) == (0, 0, 0, 0)
+    async with served.vault.database.read() as connection:
+        left = [(part.key_version, part.sealed) for part in await connection.execute(select(tables.record_parts))]
+    assert set(left) <= {(0, b"")}
+    assert await rows(served, tables.subject_keys, tables.index_entries, tables.identities) == (0, 0, 0)
 
 
 async def test_a_request_on_a_preview_that_is_no_longer_true_is_refused(served: Serving) -> None:
     """E11: what is asked for is what was seen; nothing changes otherwise."""
     await served.create_tenants()
-    app, officer = served.service("acme-app"), served.service("privacy-officer")
+    app, officer = served.service("acme-app"), served.service("acme-admin")
     person = subject_of((await create(app, contact())).name)
     seen = await officer.call(officer.erasures.PreviewErasure, PreviewErasureRequest(subject=person, justification=ERASING))
     await create(app, profile(person, first_name="דנה"))
@@ -194,7 +218,7 @@ async def test_an_approval_of_what_changed_since_it_was_asked_for_is_refused(ser
     await served.create_tenants()
     app = served.service("acme-app")
     person = subject_of((await create(app, contact())).name)
-    erasure = await request_erasure(served.service("privacy-officer"), person)
+    erasure = await request_erasure(served.service("acme-admin"), person)
     added = (await create(app, profile(person, first_name="דנה"))).name
     officer = await approver(served)
 
@@ -212,7 +236,8 @@ async def test_who_asked_may_not_approve(served: Serving) -> None:
     await served.create_tenants()
     person = subject_of((await create(served.service("acme-app"), contact())).name)
     officer = await approver(served)
-    erasure = await request_erasure(officer, person)
+    person = await visitor(served)
+    erasure = await request_erasure(officer, person, await asked_by(served, person))
 
     refused = await officer.refused(officer.erasures.ApproveErasure, approval(erasure))
 
@@ -226,7 +251,7 @@ async def test_an_erasure_has_one_purpose(served: Serving) -> None:
     """A9: no other purpose erases, at any of the three steps."""
     await served.create_tenants()
     person = subject_of((await create(served.service("acme-app"), contact())).name)
-    officer = served.service("privacy-officer")
+    officer = served.service("acme-admin")
     erasure = await request_erasure(officer, person)
     second = await approver(served)
 
@@ -261,7 +286,7 @@ async def test_a_person_without_an_agreement_in_force_approves_nothing(served: S
     """P3.7-nda."""
     await served.create_tenants()
     person = subject_of((await create(served.service("acme-app"), contact())).name)
-    erasure = await request_erasure(served.service("privacy-officer"), person)
+    erasure = await request_erasure(served.service("acme-admin"), person)
     officer = served.person("e-unsigned", "privacy-officer")
 
     refused = await officer.refused(officer.erasures.ApproveErasure, approval(erasure))
@@ -271,17 +296,23 @@ async def test_a_person_without_an_agreement_in_force_approves_nothing(served: S
 
 
 async def test_a_second_request_for_a_person_is_the_same_erasure(served: Serving) -> None:
-    """E12: by two channels, before and after it is done."""
+    """E12: by two channels, before and after it is done; there is one certificate."""
     await served.create_tenants()
-    person = subject_of((await create(served.service("acme-app"), contact())).name)
-    officer, admin = served.service("privacy-officer"), served.service("acme-admin")
+    person = await visitor(served)
+    officer = served.service("privacy-officer")
+    by_letter, by_mail = await asked_by(served, person), await asked_by(served, person)
 
-    first = await request_erasure(officer, person)
-    second = await request_erasure(admin, person)
-    officer_listed = (await officer.call(officer.erasures.ListErasures, ListErasuresRequest(parent="tenants/acme"))).erasures
+    first = await request_erasure(officer, person, by_letter)
+    second = await request_erasure(officer, person, by_mail)
+    await approve(served, first)
+    third = await officer.call(
+        officer.erasures.RequestErasure, RequestErasureRequest(subject=person, preview_digest="0" * 64, justification=by_mail)
+    )
 
-    assert second == first
-    assert [erasure.name for erasure in officer_listed] == [first.name]
+    listed = (await officer.call(officer.erasures.ListErasures, ListErasuresRequest(parent="tenants/acme"))).erasures
+    assert (second.name, third.erasure.name) == (first.name, first.name)
+    assert [erasure.name for erasure in listed] == [first.name]
+    assert await rows(served, tables.erasure_certificates) == (1,)
 
 
 async def test_an_erasure_is_approved_once(served: Serving) -> None:

@@ -29,11 +29,11 @@ from tests.serving import Caller, Serving, serving
 from vault.audit.certificate import verify_certificate
 from vault.client.errors import CallError
 from vault.errors import DataLossError
-from vault.operations import erase as erasing
+from vault.operations import erase_run
 from vault.store import tables
 from vault.v1.erasure_service_pb2 import (
     ERASURE_STATE_COMPLETE,
-    ERASURE_STATE_RUNNING,
+    ERASURE_STATE_PENDING_KEY_DESTRUCTION,
     ApproveErasureRequest,
     GetErasureCertificateRequest,
     GetErasureRequest,
@@ -139,9 +139,14 @@ async def test_a_certificate_says_what_was_destroyed_and_verifies_with_the_vault
     certificate = await certificate_of(served, erasure.name)
     said = verify_certificate(certificate, served.vault.signer.verifier())
     logged = (await entries(served))[-1]
-    assert (said["erasure"], said["subject"], said["state"], said["kept"]) == (erasure.name, person, "COMPLETE", [])
-    assert said["outcomes"] == {"end-customer-contact": {"erased": 1, "found": 1}, "list-profile": {"erased": 1, "found": 1}}
-    assert (said["requester"], said["approver"]) == ("spiffe://pii-vault.localhost/privacy-officer", "people/e-approver")
+    assert (said["erasure"], said["subject"], said["state"], said["next_time"]) == (erasure.name, person, "COMPLETE", "")
+    nothing = {"tokenised": 0, "forwarded": 0, "controller": "", "restricted": []}
+    assert said["outcomes"] == [
+        {"category": "end-customer-contact", "found": 1, "erased": 1, **nothing},
+        {"category": "list-profile", "found": 1, "erased": 1, **nothing},
+    ]
+    assert (said["requester_kind"], said["requester"]) == ("TENANT", "spiffe://pii-vault.localhost/acme-admin")
+    assert said["approvers"] == ["people/e-approver-0"]
     assert said["audit"] == {"log": "acme", "index": len(await entries(served)) - 1}
     assert (logged.operation, list(logged.subjects)) == ("erase", [id_of(person)])
     assert not any(value in certificate for value in ("2345678", "דנה"))
@@ -171,9 +176,7 @@ async def test_a_certificate_that_was_changed_is_refused(served: Serving) -> Non
 
 async def test_there_is_no_certificate_before_the_erasure_is_done(served: Serving) -> None:
     await served.create_tenants()
-    erasure = await request_erasure(
-        served.service("privacy-officer"), subject_of((await create(served.service("acme-app"), contact())).name)
-    )
+    erasure = await request_erasure(served.service("acme-admin"), subject_of((await create(served.service("acme-app"), contact())).name))
     auditor = served.service("auditor")
 
     refused = await auditor.refused(auditor.erasures.GetErasureCertificate, GetErasureCertificateRequest(name=erasure.name))
@@ -191,11 +194,11 @@ async def test_an_erasure_that_a_crash_interrupted_is_finished_at_the_next_start
         app = served.service("acme-app")
         name = (await create(app, contact())).name
         person = subject_of(name)
-        erasure = await request_erasure(served.service("privacy-officer"), person)
+        erasure = await request_erasure(served.service("acme-admin"), person)
         await served.sign_nda("e-approver")
         officer = served.person("e-approver", "privacy-officer")
         with monkeypatch.context() as crash:
-            crash.setattr(erasing, "finish_erasure", power_cut)
+            crash.setattr(erase_run, "_finish", power_cut)
 
             died = await officer.refused(officer.erasures.ApproveErasure, ApproveErasureRequest(name=erasure.name, justification=ERASING))
 
@@ -216,9 +219,9 @@ async def test_an_erasure_that_a_crash_interrupted_is_finished_at_the_next_start
 
     assert died.reason == "INTERNAL"
     assert [error.reason for error in between] == ["SUBJECT_ERASED"] * 3 + ["RETRY_AFTER_ERASURE"] * 2
-    assert (state, pending.state, done.state) == (SUBJECT_STATE_ERASED, ERASURE_STATE_RUNNING, ERASURE_STATE_COMPLETE)
+    assert (state, pending.state, done.state) == (SUBJECT_STATE_ERASED, ERASURE_STATE_PENDING_KEY_DESTRUCTION, ERASURE_STATE_COMPLETE)
     assert left == (0, 1, 1, 1)
-    assert (said["subject"], said["approver"]) == (person, "people/e-approver")
+    assert (said["subject"], said["approvers"]) == (person, ["people/e-approver"])
     assert (gone.reason, list(found)) == ("RECORD_NOT_FOUND", [])
     assert subject_of(again) != person
     assert [entry.actor for entry in last] == ["upkeep"]

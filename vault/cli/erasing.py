@@ -7,7 +7,7 @@ import typer
 
 from vault.audit.certificate import verify_certificate
 from vault.audit.checkpoint import NoteVerifier
-from vault.cli.options import Purpose, Reason, Reference, RequestId, Tenant, justification
+from vault.cli.options import AsOf, Purpose, Reason, Reference, RequestId, Tenant, justification, moment, pairs
 from vault.cli.session import reported, say, show, vault
 from vault.v1.erasure_service_pb2 import (
     ApproveErasureRequest,
@@ -25,10 +25,25 @@ ErasureName = Annotated[str, typer.Argument(help="tenants/…/erasures/…", sho
 
 
 @app.command()
-def preview(subject: SubjectName, reason: Reason, purpose: Purpose = _DSR, reference: Reference = "") -> None:
-    """Count what an erasure would destroy."""
+def preview(
+    reason: Reason,
+    subject: Annotated[str, typer.Argument(help="tenants/…/subjects/…; or else --tenant and --identifier.")] = "",
+    tenant: Annotated[str, typer.Option(help="Tenant, with --identifier.")] = "",
+    identifier: Annotated[str, typer.Option(help="KIND=VALUE, e.g. phone=050-2345678; it must lead to one person.")] = "",
+    as_of: AsOf = "",
+    purpose: Purpose = _DSR,
+    reference: Reference = "",
+) -> None:
+    """Count what an erasure would do; refers to the person's request, unless the tenant itself instructs."""
     with reported(), vault() as client:
         request = PreviewErasureRequest(subject=subject, justification=justification(purpose, reference, reason))
+        if identifier:
+            [(kind, value)] = pairs([identifier], "--identifier").items()
+            request.parent = f"tenants/{tenant}"
+            request.identifier.kind, request.identifier.value = kind, value
+            stamp = moment(as_of, "--as-of")
+            if stamp is not None:
+                request.identifier.as_of.CopyFrom(stamp)
         show(client.call(client.erasures.PreviewErasure, request))
 
 
@@ -40,17 +55,20 @@ def request_(
     purpose: Purpose = _DSR,
     reference: Reference = "",
     request_id: RequestId = "",
+    erase_suppression: Annotated[bool, typer.Option(help="Forget as well that the person wants no advertising (A5).")] = False,
 ) -> None:
     """Ask for an erasure on the ground of a preview."""
     why = justification(purpose, reference, reason)
     with reported(), vault() as client:
-        request = RequestErasureRequest(subject=subject, preview_digest=digest, justification=why, request_id=request_id)
+        request = RequestErasureRequest(
+            subject=subject, preview_digest=digest, justification=why, request_id=request_id, erase_suppression=erase_suppression
+        )
         show(client.call(client.erasures.RequestErasure, request))
 
 
 @app.command()
 def approve(erasure: ErasureName, reason: Reason, purpose: Purpose = _DSR, reference: Reference = "") -> None:
-    """Approve an erasure; it is carried out at once."""
+    """Approve an erasure; with the last approval it is carried out at once."""
     with reported(), vault() as client:
         request = ApproveErasureRequest(name=erasure, justification=justification(purpose, reference, reason))
         show(client.call(client.erasures.ApproveErasure, request))
@@ -74,11 +92,13 @@ def list_(tenant: Tenant, page_token: Annotated[str, typer.Option(help="Continue
 def certificate(
     erasure: ErasureName, output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)]
 ) -> None:
-    """Fetch the signed certificate of a finished erasure."""
+    """Fetch the signed certificate of a finished erasure, and its supplements beside it."""
     with reported(), vault() as client:
         answer = client.call(client.erasures.GetErasureCertificate, GetErasureCertificateRequest(name=erasure))
-        output.write_text(answer.certificate, encoding="utf-8")
-        show({"written": str(output)})
+        files = [output, *(output.with_stem(f"{output.stem}-S{number + 1}") for number in range(len(answer.supplements)))]
+        for file, note in zip(files, (answer.certificate, *answer.supplements), strict=True):
+            file.write_text(note, encoding="utf-8")
+        show({"written": [str(file) for file in files]})
 
 
 @app.command()

@@ -30,10 +30,12 @@ from vault.operations import log, preference, rights
 from vault.operations.attempt import Attempt, Caller, Justification, Receipt
 from vault.operations.core import Vault, active_tenant, add_subject_key, open_subject_key, reading_keys, writing_keys
 from vault.operations.erase_certificate import certificate
+from vault.operations.ingest import FILE_DIGEST
 from vault.operations.keyring import TenantKeys
 from vault.operations.outcomes import Outcome, Requester, at_last, depends_on_record, in_scope, is_tenants, outcome_of
 from vault.operations.subjects import identifiers_in, indexed_fields, token_of
 from vault.store import erasures as erasure_store
+from vault.store import imports as import_store
 from vault.store import records as record_store
 from vault.store import restrictions as restriction_store
 from vault.store import subjects as subject_store
@@ -45,6 +47,8 @@ from vault.store.records import IndexRow, PartRow, RecordRow
 # One batch holds its locks for some milliseconds.
 _BATCH = 200
 _PAGE = 1000
+# The category of uploaded files (C04).
+_FILES = "list-file"
 # States of an erasure that was approved and is not certified.
 UNDER_WAY = ("RUNNING", "PENDING_KEY_DESTRUCTION")
 
@@ -331,6 +335,8 @@ async def _finish(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
         # Keys once more: a restored key store must not bring one back (E10).
         async with writing_keys(vault, connection) as keys_on:
             await subject_store.destroy_subject_keys(keys_on, tenant, subject, but=kept)
+        if Requester(row.requester_kind) is Requester.TENANT:
+            await _destroy_files(connection, keys, row)
         await record_store.tokenise_subject(connection, tenant, subject, categories=_tokenised(vault), but=kept)
         await record_store.delete_subject_parts(connection, tenant, subject, but=kept)
         is_gone = row.kept_version == 0
@@ -365,6 +371,16 @@ async def _proofs(vault: Vault, connection: Connection, tenant: str, row: Erasur
         basis = category.erasure_exception or ErasureException.CONSENT_EVIDENCE
         found += [ExceptionRow(item, "", row.erasure_id, row.subject_id, name, basis, end, end) for item in ids]
     return found
+
+
+async def _destroy_files(connection: Connection, keys: TenantKeys, row: ErasureRow) -> None:
+    """Delete the uploaded files that hold a row of the person, whole: what else is in them is in the lists already (C04, §6.2)."""
+    wanted = await import_store.files_of_subject(connection, keys.tenant, row.subject_id)
+    files = await record_store.records_of_category(connection, keys.tenant, _FILES) if wanted else []
+    for file in files:
+        tokens = keys.digests(FILE_DIGEST, bytes.fromhex(file.metadata["sha256"]))
+        if not wanted.isdisjoint(tokens):
+            await record_store.delete_record(connection, keys.tenant, file.record_id)
 
 
 def _tokenised(vault: Vault) -> list[str]:

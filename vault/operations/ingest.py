@@ -37,6 +37,8 @@ MAX_ROWS = 500
 MAX_ISSUES = 50_000
 # A row whose telephone number is unusable but whose mailbox is not is kept without the number; that is told, not counted as refused.
 DROPPED = "IDENTIFIER_DROPPED"
+# What a file is recognised by, wherever it was taken in; also when a row of it is to be erased (§6.2).
+FILE_DIGEST = "import-file"
 _DIGEST_BYTES = 32
 
 
@@ -117,6 +119,7 @@ async def begin_import(vault: Vault, attempt: Attempt, tenant: str, header: Head
                 tenant,
                 import_id,
                 source_token=tokens[0],
+                file_token=keys.digests(FILE_DIGEST, header.source_digest)[0],
                 category=header.category,
                 list_id=header.list_id,
                 ingress=ingress,

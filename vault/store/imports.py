@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.store.tables import import_issues, imports
+from vault.store.tables import import_issues, imports, records
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ async def insert_import(
     import_id: str,
     *,
     source_token: bytes,
+    file_token: bytes = b"",
     category: str,
     list_id: str,
     now: datetime,
@@ -63,6 +64,7 @@ async def insert_import(
             tenant_id=tenant,
             import_id=import_id,
             source_token=source_token,
+            file_token=file_token,
             category=category,
             list_id=list_id,
             ingress=ingress,
@@ -73,6 +75,17 @@ async def insert_import(
             create_time=now,
         )
     )
+
+
+async def files_of_subject(connection: AsyncConnection, tenant: str, subject: str) -> frozenset[bytes]:
+    """Tokens of the files that a subject's records came in."""
+    query = (
+        select(imports.c.file_token)
+        .join(records, (records.c.tenant_id == imports.c.tenant_id) & (records.c.import_id == imports.c.import_id))
+        .where(imports.c.tenant_id == tenant, records.c.subject_id == subject, imports.c.file_token != b"")
+        .distinct()
+    )
+    return frozenset(row.file_token for row in await connection.execute(query))
 
 
 async def mark_plaintext(connection: AsyncConnection, tenant: str, import_id: str) -> None:

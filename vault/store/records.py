@@ -399,6 +399,12 @@ async def records_after(connection: AsyncConnection, tenant: str, after: str, *,
     return [row.record_id for row in await connection.execute(query)]
 
 
+async def records_of_category(connection: AsyncConnection, tenant: str, category: str) -> list[RecordRow]:
+    """Every record of a category that has few."""
+    query = select(*_RECORD).where(records.c.tenant_id == tenant, records.c.category == category).order_by(records.c.record_id)
+    return [RecordRow(*row) for row in await connection.execute(query)]
+
+
 async def sample_records(connection: AsyncConnection, tenant: str, *, limit: int) -> list[str]:
     """Some records that have parts; ids are random, so the first ones are as good as any."""
     query = (

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, func, or_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.store.records import RecordRow
-from vault.store.tables import records, subjects
+from vault.store.tables import erasure_exceptions, records, subjects
 
 _RECORD = tuple(records.c[name] for name in RecordRow.__dataclass_fields__)
 
@@ -100,9 +100,12 @@ def _is_off(tenant: str, off: Off) -> ColumnElement[bool]:
 
 
 def _is_free(tenant: str) -> ColumnElement[bool]:
-    """Whether the owner of a record is not being erased; a look by primary key."""
+    """Whether the owner of a record is not being erased, and no erasure keeps it under an exception; two looks by primary key."""
     owner = subjects.c
     being_erased = select(owner.subject_id).where(
         owner.tenant_id == tenant, owner.subject_id == records.c.subject_id, owner.state == "ERASING"
     )
-    return ~being_erased.exists()
+    kept = select(erasure_exceptions.c.record_id).where(
+        erasure_exceptions.c.tenant_id == tenant, erasure_exceptions.c.record_id == records.c.record_id
+    )
+    return ~being_erased.exists() & ~kept.exists()

@@ -267,6 +267,8 @@ imports = Table(
     Column("import_id", Text, nullable=False),
     # HMAC of file digest, category, list and repeat: recognises the file without keeping a digest of personal data.
     Column("source_token", LargeBinary, nullable=False),
+    # HMAC of the file digest alone: leads from a row to the file it came in (§6.2). Empty for imports of the first versions.
+    Column("file_token", LargeBinary, nullable=False),
     Column("category", Text, nullable=False),
     Column("list_id", Text, nullable=False),
     # TLS | PLAINTEXT: how the file came to the edge service (P3.7-optout).

@@ -24,6 +24,10 @@ _LATER = (
 
 def upgrade() -> None:
     _add_keyring()
+    with op.batch_alter_table("imports") as imports:
+        imports.add_column(sa.Column("file_token", sa.LargeBinary(), nullable=False, server_default=""))
+    with op.batch_alter_table("imports") as imports:
+        imports.alter_column("file_token", server_default=None)
     op.create_table(
         "erasure_exceptions",
         sa.Column("tenant_id", sa.Text(), nullable=False),
@@ -69,6 +73,8 @@ def downgrade() -> None:
         erasures.create_unique_constraint("uq_erasures_tenant_id_subject_id", ["tenant_id", "subject_id"])
     op.drop_table("erasure_certificates")
     op.drop_table("erasure_exceptions")
+    with op.batch_alter_table("imports") as imports:
+        imports.drop_column("file_token")
     with op.batch_alter_table("subject_keys") as keys:
         keys.drop_column("keyring")
 
