@@ -175,7 +175,7 @@ async def test_e6_an_invoice_stays_restricted_until_its_date_and_goes_then_by_it
     await served.create_tenants()
     person = await visitor(served)
     billing = served.service("billing")
-    invoice = (await create(billing, record("billing-record", INVOICE, subject=person))).name
+    invoice = (await create(billing, record("billing-record", INVOICE, subject=person), purpose="billing")).name
 
     erasure = await erase_for_person(served, person)
 
@@ -252,7 +252,7 @@ async def test_e12_two_people_approve_what_has_to_stay_and_nobody_twice(served: 
     """§6.1: one approval changes nothing where two are asked for."""
     await served.create_tenants()
     person = await visitor(served)
-    await create(served.service("billing"), record("billing-record", INVOICE, subject=person))
+    await create(served.service("billing"), record("billing-record", INVOICE, subject=person), purpose="billing")
     erasure = await request_erasure(served.service("privacy-officer"), person, await asked_by(served, person))
     first = await officer(served, "e-first")
     approval = ApproveErasureRequest(name=erasure.name, justification=ERASING)
@@ -386,7 +386,7 @@ async def test_retention_leaves_to_the_erasure_what_an_erasure_keeps(served: Ser
     """A4: what goes at its date is certified, not swept in silence."""
     await served.create_tenants()
     person = await visitor(served)
-    await create(served.service("billing"), record("billing-record", INVOICE, subject=person))
+    await create(served.service("billing"), record("billing-record", INVOICE, subject=person), purpose="billing")
     erasure = await erase_for_person(served, person)
 
     served.clock.offset += timedelta(days=9 * 366)

@@ -266,10 +266,7 @@ async def _resolved(vault: Vault, connection: Connection, keys: TenantKeys, sele
     """The person of an identifier, however it is spelled (E19)."""
     if selector.kind not in set(IdentifierKind):
         raise InvalidArgumentError("UNKNOWN_IDENTIFIER_KIND", "no such identifier kind", field="identifier.kind")
-    recycled = any(
-        category.requires_as_of and any(spec.index == selector.kind for spec in category.fields.values())
-        for category in vault.catalogue.categories.values()
-    )
+    recycled = selector.kind in _recycled_kinds(vault)
     if recycled and selector.as_of is None:
         raise InvalidArgumentError(
             "AS_OF_REQUIRED", "numbers of this kind are recycled, say which moment is meant", field="identifier.as_of"
@@ -286,6 +283,17 @@ async def _resolved(vault: Vault, connection: Connection, keys: TenantKeys, sele
         # E14: a household shares a number; nobody is erased because of it.
         raise FailedPreconditionError("AMBIGUOUS_SUBJECT", "several people have this identifier; name the one who is meant")
     return found.pop()
+
+
+def _recycled_kinds(vault: Vault) -> frozenset[str]:
+    """Kinds of numbers that are one person's today and another's tomorrow: people are assigned them, and not known by them (A29)."""
+    return frozenset(
+        spec.index
+        for category in vault.catalogue.categories.values()
+        if category.requires_as_of
+        for name, spec in category.fields.items()
+        if spec.index is not None and not any(name in party.identified_by for party in category.parties)
+    )
 
 
 async def _live_subject(connection: Connection, name: SubjectName, *, lock: bool = False) -> SubjectRow:
