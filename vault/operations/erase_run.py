@@ -135,7 +135,9 @@ async def _ensure_restricted_key(vault: Vault, name: ChildName) -> None:
     async with vault.database.read() as connection:
         row = await tenant_store.get_tenant(connection, name.tenant)
         stored = await tenant_store.tenant_key_rows(connection, name.tenant)
-    if row is None or any(key.purpose == subject_store.RESTRICTED for key in stored):
+        erasure = await erasure_store.get_erasure(connection, name.tenant, name.id)
+        may_stay = erasure is not None and await _may_stay(vault, connection, name.tenant, erasure)
+    if row is None or not may_stay or any(key.purpose == subject_store.RESTRICTED for key in stored):
         return
     fresh = await vault.keyring.fresh(name.tenant, subject_store.RESTRICTED, 1, root_key=row.root_key)
     async with vault.database.write() as connection:
@@ -149,36 +151,38 @@ async def _ensure_restricted_key(vault: Vault, name: ChildName) -> None:
 async def _keep_batch(vault: Vault, name: ChildName) -> bool:
     """One batch of step (2), or step (3) if nothing more stays. Whether there may be more to keep."""
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, name.tenant, hold=True)
         row = await _locked(connection, name)
         if row.state != "RUNNING":
             return False
         await subject_store.get_subject(connection, name.tenant, row.subject_id, lock=True)
         categories = await _may_stay(vault, connection, name.tenant, row)
-        page = _whole_records(
-            await record_store.parts_in(
-                connection,
-                name.tenant,
-                row.subject_id,
-                categories=categories,
-                but=_kept(row),
-                after=row.position,
-                limit=_BATCH,
-                lock=True,
-            )
-            if categories
-            else []
-        )
-        if page:
-            row = await _keep(vault, connection, keys, row, page)
-            await erasure_store.update_erasure(connection, name.tenant, replace(row, position=page[-1][0].record_id))
-            return True
-        await _suppress(vault, connection, keys, row)
+        if categories or _is_persons(row):
+            # Only what is sealed anew needs the tenant's keys: destroying one waits for no key service.
+            _, keys = await active_tenant(vault, connection, name.tenant, hold=True)
+            if page := await _page(connection, name.tenant, row, categories):
+                row = await _keep(vault, connection, keys, row, page)
+                await erasure_store.update_erasure(connection, name.tenant, replace(row, position=page[-1][0].record_id))
+                return True
+            await _suppress(vault, connection, keys, row)
         if vault.key_database is None:
             await subject_store.destroy_subject_keys(connection, name.tenant, row.subject_id, but=_kept(row))
         # From here on nothing is looked for that might stay, whatever comes.
         await erasure_store.update_erasure(connection, name.tenant, replace(row, state="PENDING_KEY_DESTRUCTION"))
     return False
+
+
+async def _page(connection: Connection, tenant: str, row: ErasureRow, categories: Collection[str]) -> list[tuple[PartRow, RecordRow]]:
+    """The next parts that may stay, of whole records: a person may be several parties of one, and some of them may be on the next page."""
+    if not categories:
+        return []
+    page = await record_store.parts_in(
+        connection, tenant, row.subject_id, categories=categories, but=_kept(row), after=row.position, limit=_BATCH, lock=True
+    )
+    return [item for item in page if item[0].record_id != page[-1][0].record_id] if len(page) == _BATCH else page
+
+
+def _is_persons(row: ErasureRow) -> bool:
+    return Requester(row.requester_kind) is not Requester.TENANT
 
 
 async def _may_stay(vault: Vault, connection: Connection, tenant: str, row: ErasureRow) -> list[str]:
@@ -296,11 +300,6 @@ def _reseal(keys: TenantKeys, part: PartRow, own: Mapping[int, DataKey], key: Da
     return fields
 
 
-def _whole_records(page: list[tuple[PartRow, RecordRow]]) -> list[tuple[PartRow, RecordRow]]:
-    """The page without the last record, if it is full: a person may be several parties of one record, and some of them may be on the next."""
-    return [item for item in page if item[0].record_id != page[-1][0].record_id] if len(page) == _BATCH else page
-
-
 def _kept(row: ErasureRow) -> frozenset[int]:
     """Versions of the person's keys that seal what stays."""
     return frozenset({row.kept_version, row.restricted_version} - {0})
@@ -308,7 +307,7 @@ def _kept(row: ErasureRow) -> frozenset[int]:
 
 async def _suppress(vault: Vault, connection: Connection, keys: TenantKeys, row: ErasureRow) -> None:
     """While identifiers can still be read: keep tokens of them that block advertising, or forget those there are (A5)."""
-    if Requester(row.requester_kind) is not Requester.TENANT:
+    if _is_persons(row):
         name = SubjectName(keys.tenant, row.subject_id)
         await preference.remember_no(vault, connection, keys, name, keep=row.keep_suppression)
 
@@ -335,7 +334,7 @@ async def _finish(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
         # Keys once more: a restored key store must not bring one back (E10).
         async with writing_keys(vault, connection) as keys_on:
             await subject_store.destroy_subject_keys(keys_on, tenant, subject, but=kept)
-        if Requester(row.requester_kind) is Requester.TENANT:
+        if not _is_persons(row):
             await _destroy_files(connection, keys, row)
         await record_store.tokenise_subject(connection, tenant, subject, categories=_tokenised(vault), but=kept)
         await record_store.delete_subject_parts(connection, tenant, subject, but=kept)
@@ -345,7 +344,7 @@ async def _finish(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
         else:
             await record_store.unbind_identities(connection, tenant, subject)
         await subject_store.set_subject_state(connection, tenant, subject, "ERASED" if is_gone else await _state_of(connection, name, row))
-        if is_gone or Requester(row.requester_kind) is not Requester.TENANT:
+        if is_gone or _is_persons(row):
             await erasure_store.insert_exceptions(connection, tenant, await _proofs(vault, connection, tenant, row))
             await rights.forget(connection, tenant, subject, is_gone=is_gone)
         async with reading_keys(vault) as apart:
