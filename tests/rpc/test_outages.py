@@ -146,8 +146,8 @@ def numbers_behind(vault: VaultProcess, names: list[str]) -> list[str]:
     request = BatchRevealRecordsRequest(
         parent="tenants/acme", names=names, justification=why(), view=VIEW_FULL, field_mask=FieldMask(paths=["phone"])
     )
-    with vault.client("engine") as engine:
-        results = engine.call(engine.records.BatchRevealRecords, request).results
+    with vault.client("acme-app") as app:
+        results = app.call(app.records.BatchRevealRecords, request).results
     return [item.record.fields["phone"].text for item in results]
 
 

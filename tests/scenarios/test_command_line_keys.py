@@ -12,6 +12,7 @@ import yaml
 
 from tests.commands import WHY, Commands, commands
 from tests.processes import run, serving, wait_until
+from vault.v1.operations_service_pb2 import KEY_ROTATION_STATE_COMPLETE, GetKeyRotationRequest
 
 PHONES = [f"050-555{n:04d}" for n in range(12)]
 
@@ -27,15 +28,14 @@ def cli(database_kind: str, request: pytest.FixtureRequest, tmp_path_factory: py
         yield started
 
 
-def is_complete(cli: Commands, name: str) -> bool:
-    return bool(cli.answer("operator", "keys", "rotation", name)["rotation"]["state"] == "KEY_ROTATION_STATE_COMPLETE")
-
-
 def rotated(cli: Commands, kind: str, *options: str) -> dict[str, Any]:
-    """A rotation, when it is over."""
-    name = cli.answer("operator", "keys", "rotate", kind, *options)["rotation"]["name"]
-    wait_until(lambda: is_complete(cli, name), "rotated")
-    rotation: dict[str, Any] = cli.answer("operator", "keys", "rotation", name)["rotation"]
+    """A rotation, when it is over. Waited for on one connection: each run of the command takes as long as many rotations."""
+    request = GetKeyRotationRequest(name=cli.answer("operator", "keys", "rotate", kind, *options)["rotation"]["name"])
+    with cli.vault.client("operator") as operator:
+        wait_until(
+            lambda: operator.call(operator.operations.GetKeyRotation, request).rotation.state == KEY_ROTATION_STATE_COMPLETE, "rotated"
+        )
+    rotation: dict[str, Any] = cli.answer("operator", "keys", "rotation", request.name)["rotation"]
     return rotation
 
 

@@ -160,12 +160,16 @@ async def test_evidence_that_is_no_digest_and_an_end_in_the_past_are_refused(ser
         await refused(app, person, evidence_sha256=b"short"),
         await refused(app, person, expire_time=at(served.clock() - timedelta(hours=1))),
         await refused(app, person, text_version="call 050-234-5678"),
+        await refused(app, person, text_version="502345678"),
+        await refused(app, person, scope="third-party:502345678"),
     ]
 
     assert [(error.reason, *error.fields) for error in errors] == [
         ("FIELD_INVALID", "evidence_sha256"),
         ("FIELD_INVALID", "expire_time"),
         ("FIELD_INVALID", "text_version"),
+        ("FIELD_INVALID", "text_version"),
+        ("FIELD_INVALID", "scope"),
     ]
 
 

@@ -1,30 +1,17 @@
-"""The database definition document and readiness: what regulation 2 wants said, and what operators are to look at (L1, L37, P2.2-notice)."""
+"""The database definition document: what regulation 2 wants said, in each language and from the policy bundle alone (L1, L37, P2.2-notice)."""
 
 import shutil
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
 
 import vault.catalogue
-from tests.builders import create, incoming
 from tests.serving import Serving
 from vault.catalogue.loader import CatalogueError, load
-from vault.errors import KeyUnavailableError
-from vault.operations import retain
-from vault.operations.keyring import WARN_USES
 from vault.policy import bundle
 from vault.policy.changes import changes
-from vault.store import rotations, tables
-from vault.store.rotations import RotationRow
-from vault.v1.operations_service_pb2 import (
-    GetDatabaseDefinitionRequest,
-    GetDatabaseDefinitionResponse,
-    GetReadinessRequest,
-    GetReadinessResponse,
-    RunRetentionRequest,
-)
+from vault.v1.operations_service_pb2 import GetDatabaseDefinitionRequest, GetDatabaseDefinitionResponse
 
 CATALOGUE = load()
 ORGANISATION = CATALOGUE.organisation
@@ -33,16 +20,6 @@ ORGANISATION = CATALOGUE.organisation
 async def defined(served: Serving, language: str = "", who: str = "operator") -> GetDatabaseDefinitionResponse:
     caller = served.service(who)
     return await caller.call(caller.operations.GetDatabaseDefinition, GetDatabaseDefinitionRequest(language=language))
-
-
-async def ready(served: Serving) -> GetReadinessResponse:
-    operator = served.service("operator")
-    return await operator.call(operator.operations.GetReadiness, GetReadinessRequest())
-
-
-def at_review(served: Serving, *, later: timedelta = timedelta()) -> None:
-    """Turn the clock to the day on which the definition was looked through, or later."""
-    served.clock.offset += ORGANISATION.definition_reviewed - served.clock().date() + later
 
 
 def section(document: str, code: str) -> str:
@@ -139,88 +116,12 @@ async def test_the_document_is_in_hebrew_unless_told_and_in_no_other_language(se
 
 
 async def test_a_definition_that_was_not_looked_through_for_twelve_months_is_stale(served: Serving) -> None:
-    """L1."""
-    at_review(served, later=timedelta(days=365))
-    fresh, nothing = await defined(served), await ready(served)
-    at_review(served, later=timedelta(days=367))
+    """L1: what readiness makes of it is told in test_readiness.py."""
+    until_reviewed = ORGANISATION.definition_reviewed - served.clock().date()
+    served.clock.offset = until_reviewed + timedelta(days=365)
+    fresh = await defined(served)
+    served.clock.offset = until_reviewed + timedelta(days=367)
 
-    stale, found = await defined(served), await ready(served)
+    stale = await defined(served)
 
     assert (fresh.stale, stale.stale) == (False, True)
-    assert (nothing.ready, list(nothing.findings)) == (True, [])
-    assert (found.ready, "DEFINITION_STALE" in found.findings) == (True, True)
-
-
-async def test_what_is_overdue_worn_or_left_undone_is_counted(served: Serving) -> None:
-    """Words and counts; nothing of a person."""
-    at_review(served)
-    await served.create_tenants()
-    start = served.clock.offset
-    item = incoming("system-log")
-    item.fields["received_at"].text = served.clock().isoformat()
-    await create(served.service("engine"), item)
-    rotation = RotationRow(
-        tenant_id="acme",
-        rotation_id="r" * 26,
-        kind="DATA",
-        subject_id="",
-        state="INCOMPLETE",
-        root_key="",
-        version=2,
-        position="",
-        done_count=1,
-        total_count=2,
-        failed_count=1,
-        requester="operator",
-        create_time=served.clock(),
-        finish_time=served.clock(),
-    )
-    async with served.vault.database.write() as connection:
-        c = tables.tenant_keys.c
-        await connection.execute(
-            update(tables.tenant_keys).where(c.tenant_id == "globex", c.purpose.in_(["text", "data"])).values(use_count=WARN_USES)
-        )
-        await rotations.insert_rotation(connection, rotation)
-    served.clock.offset = start + timedelta(days=7, hours=23)
-    due = await ready(served)
-    served.clock.offset = start + timedelta(days=8, hours=1)
-    late = await ready(served)
-    operator = served.service("operator")
-    await operator.call(operator.operations.RunRetention, RunRetentionRequest())
-    swept = await ready(served)
-
-    assert set(due.findings) == {"KEYS_WORN 2", "ROTATIONS_INCOMPLETE 1"}
-    assert set(late.findings) == {"KEYS_WORN 2", "ROTATIONS_INCOMPLETE 1", "RETENTION_OVERDUE 1"}
-    assert set(swept.findings) == set(due.findings)
-    assert (due.ready, late.ready) == (True, True)
-
-
-async def test_a_rotation_that_a_later_one_made_whole_is_no_finding(served: Serving) -> None:
-    at_review(served)
-    async with served.vault.database.write() as connection:
-        for number, state in enumerate(("INCOMPLETE", "COMPLETE")):
-            moment = served.clock() + timedelta(minutes=number)
-            row = RotationRow("system", str(number) * 26, "ROOT", "", state, "", 0, "", 0, 0, 0, "operator", moment, moment)
-            await rotations.insert_rotation(connection, row)
-
-    assert list((await ready(served)).findings) == []
-
-
-async def test_without_its_root_key_the_vault_is_not_ready(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def away() -> None:
-        raise KeyUnavailableError("away")
-
-    at_review(served)
-    monkeypatch.setattr(served.vault.keyring.root_keys[""], "health", away)
-
-    found = await ready(served)
-
-    assert (found.ready, list(found.findings)) == (False, ["ROOT_KEY_UNAVAILABLE"])
-
-
-async def test_what_is_due_in_the_future_is_not_overdue(served: Serving) -> None:
-    await served.create_tenants()
-    await create(served.service("engine"), incoming("report"))
-
-    async with served.vault.database.read() as connection:
-        assert await retain.count_overdue(served.vault, connection, "acme", since=timedelta(days=1)) == 0

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders import PHONE, asked, contact, create, entries, erase, id_of, not_revealed, reveal, rows, subject_of
+from tests.builders import PHONE, asked, contact, create, entries, erase, id_of, not_revealed, record, reveal, rows, subject_of
 from tests.serving import Caller, Serving, why
 from vault import crypto
 from vault.crypto import DataKey, Place
@@ -15,7 +15,9 @@ from vault.store.guardians import get_guardian, guardian_standing, put_guardian
 from vault.store.subjects import subject_key_rows
 from vault.v1.resources_pb2 import SUBJECT_STATE_ACTIVE
 from vault.v1.rights_service_pb2 import LiftRestrictionRequest, RegisterGuardianConsentRequest, WithdrawGuardianConsentRequest
+from vault.v1.vault_service_pb2 import CreateRecordRequest
 
+VISITOR = {"phone": PHONE, "is_subscriber": "yes", "source": "VOLUNTARY", "terms_version": "2026-01"}
 GUARDIAN, REACHED_AT = "רות לוי", "+972502345673"
 
 
@@ -88,6 +90,24 @@ async def test_what_a_guardian_withdrew_is_lifted_only_after_consenting_anew(ser
     await register(officer, minor)
     lifted = await officer.call(officer.rights.LiftRestriction, lifting)
     assert lifted.subject.state == SUBJECT_STATE_ACTIVE
+
+
+async def test_a_minors_record_is_stored_only_while_a_guardian_consents(served: Serving) -> None:
+    """P2.6-minor, A12: given no guardian, or one who withdrew, then GUARDIAN_CONSENT_REQUIRED; never for somebody who is not known yet."""
+    officer, app, stored = await given_minor(served)
+    born = f"{served.clock().year - 10}-01-01"
+    visit = record("site-visitor", {**VISITOR, "birth_date": born}, subject=subject_of(stored))
+    unknown = record("site-visitor", {**VISITOR, "phone": "+972502345671", "birth_date": born})
+
+    before = await app.refused(app.records.CreateRecord, CreateRecordRequest(parent="tenants/acme", record=visit))
+    await register(officer, subject_of(stored))
+    kept = await create(app, visit)
+    of_nobody = await app.refused(app.records.CreateRecord, CreateRecordRequest(parent="tenants/acme", record=unknown))
+    await withdraw(officer, subject_of(stored))
+    after = await app.refused(app.records.CreateRecord, CreateRecordRequest(parent="tenants/acme", record=visit))
+
+    assert subject_of(kept.name) == subject_of(stored)
+    assert [error.reason for error in (before, of_nobody, after)] == ["GUARDIAN_CONSENT_REQUIRED"] * 3
 
 
 async def test_a_guardian_is_sealed_anew_when_the_minors_key_is(served: Serving) -> None:

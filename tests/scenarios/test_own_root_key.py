@@ -17,10 +17,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.aws import LocalKMS, aws, local_kms  # noqa: F401 - fixtures
-from tests.builders import PHONE, SERVING, asked, contact, create, not_revealed, reveal
+from tests.builders import PHONE, asked, call_detail, create, not_revealed, reveal
 from tests.openbao import OpenBao, Root
 from tests.scenarios.conftest import token_uri
-from tests.serving import TENANTS, Caller, Serving, serving
+from tests.serving import TENANTS, Caller, Serving, serving, why
 from tests.softhsm import SoftHSM, softhsm, softhsm_store  # noqa: F401 - fixtures
 from vault.audit.entry import AuditEntry, decode
 from vault.client.errors import CallError
@@ -31,8 +31,10 @@ from vault.store import audit as audit_store
 from vault.store import tenants as tenant_store
 from vault.v1.operations_service_pb2 import DropCachedKeysRequest, MoveTenantKeysRequest
 from vault.v1.tenant_service_pb2 import CreateTenantRequest, GetTenantRequest
+from vault.v1.vault_service_pb2 import RevealRecordRequest
 
 THEIRS = "theirs"
+BILLING = why("billing")
 STATUS = health_pb2.HealthCheckResponse
 AFTER_TTL = timedelta(seconds=61)
 # What a caller waits for a key service that hangs, and some time for a machine that is busy; what others may be held up by it.
@@ -83,16 +85,20 @@ async def served(theirs: TheirKey, home_template: Path, tmp_path: Path, migrated
         yield vault
 
 
-async def contacts(served: Serving) -> tuple[str, str]:
-    """A contact of each tenant, whose keys are cached then."""
-    ours, globexs = [(await create(served.service("engine"), contact(), tenant=tenant)).name for tenant in TENANTS]
+async def calls(served: Serving) -> tuple[str, str]:
+    """A call of each tenant, whose keys are cached then."""
+    ours, globexs = [(await create(served.service("billing"), call_detail(), tenant=tenant)).name for tenant in TENANTS]
     return ours, globexs
 
 
+def wanted(name: str) -> RevealRecordRequest:
+    return asked(name, "calling", because=BILLING)
+
+
 async def shown(caller: Caller, name: str) -> str:
-    """A contact's number, or why it is not shown."""
+    """Who called, or why it is not shown."""
     try:
-        return (await reveal(caller, asked(name, "phone"))).fields["phone"].text
+        return (await reveal(caller, wanted(name))).fields["calling"].text
     except CallError as error:
         return error.reason
 
@@ -159,39 +165,39 @@ async def test_a_key_that_its_tenant_disabled_makes_that_tenant_unreadable_after
     served: Serving, theirs: TheirKey
 ) -> None:
     """BYOK: KEYS_UNAVAILABLE with the time to wait, recorded without the words that could not be sealed; by itself again when it is enabled."""
-    engine = served.service("engine")
-    ours, globexs = await contacts(served)
+    billing = served.service("billing")
+    ours, globexs = await calls(served)
 
     theirs.disable()
-    within = [await shown(engine, name) for name in (ours, globexs)]
+    within = [await shown(billing, name) for name in (ours, globexs)]
     served.clock.offset += AFTER_TTL
-    refused = await not_revealed(engine, asked(globexs, "phone"))
+    refused = await not_revealed(billing, wanted(globexs))
     with pytest.raises(CallError) as not_stored:
-        await create(engine, contact("+972502345671"), tenant="globex")
-    during = await shown(engine, ours)
+        await create(billing, call_detail(calling="+972502345671"), tenant="globex")
+    during = await shown(billing, ours)
     status = await health(served)
     entry, content = await entry_of(served, refused)
     theirs.enable()
-    await until_shown(engine, globexs)
+    await until_shown(billing, globexs)
 
     assert within == [PHONE, PHONE]
     assert (refused.code, refused.reason, refused.retry_after) == (grpc.StatusCode.UNAVAILABLE, "KEYS_UNAVAILABLE", 1.0)
     assert not_stored.value.reason == "KEYS_UNAVAILABLE"
     assert (entry.log, entry.decision, entry.reason, entry.justification) == ("globex", "REFUSED", "KEYS_UNAVAILABLE", b"")
-    assert SERVING.reason.encode() not in content
+    assert BILLING.reason.encode() not in content
     assert (during, status) == (PHONE, STATUS.SERVING)
 
 
 @EVERY_SERVICE
 async def test_a_disabled_key_is_felt_at_once_when_the_cached_keys_are_dropped(served: Serving, theirs: TheirKey) -> None:
-    engine = served.service("engine")
-    ours, globexs = await contacts(served)
+    billing = served.service("billing")
+    ours, globexs = await calls(served)
 
     theirs.disable()
     await drop(served, "globex")
-    during = [await shown(engine, name) for name in (ours, globexs)]
+    during = [await shown(billing, name) for name in (ours, globexs)]
     theirs.enable()
-    await until_shown(engine, globexs)
+    await until_shown(billing, globexs)
 
     assert during == [PHONE, "KEYS_UNAVAILABLE"]
 
@@ -202,18 +208,18 @@ async def test_a_revoked_token_and_a_deleted_key_are_felt_by_their_tenant_alone(
     served: Serving, openbao: OpenBao, root: Root, root_uri: str, tmp_path: Path
 ) -> None:
     """A new token in the file is enough; a deleted key is gone for ever, and so is all that it wrapped."""
-    engine = served.service("engine")
-    ours, globexs = await contacts(served)
+    billing = served.service("billing")
+    ours, globexs = await calls(served)
     assert str(tmp_path) in root_uri
 
     openbao.admin.auth.token.revoke((tmp_path / "token").read_text().strip())
     await drop(served, "globex")
-    revoked = [await shown(engine, name) for name in (ours, globexs)]
+    revoked = [await shown(billing, name) for name in (ours, globexs)]
     token_uri(openbao, root, tmp_path)
-    await until_shown(engine, globexs)
+    await until_shown(billing, globexs)
     openbao.delete(root)
     served.clock.offset += AFTER_TTL
-    deleted = [await shown(engine, name) for name in (ours, globexs)]
+    deleted = [await shown(billing, name) for name in (ours, globexs)]
 
     assert revoked == deleted == [PHONE, "KEYS_UNAVAILABLE"]
 
@@ -221,17 +227,17 @@ async def test_a_revoked_token_and_a_deleted_key_are_felt_by_their_tenant_alone(
 @ON_OPENBAO
 async def test_a_key_service_that_hangs_costs_its_own_tenant_and_nobody_else(served: Serving, openbao: OpenBao) -> None:
     """Fifty calls wait for it, and take no connection, lock or thread that another tenant needs."""
-    engine = served.service("engine")
-    ours, globexs = await contacts(served)
+    billing = served.service("billing")
+    ours, globexs = await calls(served)
 
     openbao.pause()
     served.clock.offset += AFTER_TTL
-    waiting = asyncio.gather(*(timed(shown(engine, globexs)) for _ in range(MANY)))
-    served_meanwhile, longest = await longest_wait(engine, ours, until=waiting)
+    waiting = asyncio.gather(*(timed(shown(billing, globexs)) for _ in range(MANY)))
+    served_meanwhile, longest = await longest_wait(billing, ours, until=waiting)
     answers = await waiting
     status = await health(served)
     openbao.resume()
-    await until_shown(engine, globexs)
+    await until_shown(billing, globexs)
 
     assert {reason for reason, _ in answers} == {"KEYS_UNAVAILABLE"}
     assert max(seconds for _, seconds in answers) < PATIENCE_SECONDS
@@ -244,8 +250,8 @@ async def test_a_key_service_that_hangs_costs_its_own_tenant_and_nobody_else(ser
 async def test_a_key_service_that_hangs_after_the_keys_were_dropped_elsewhere_costs_nobody_else(served: Serving, openbao: OpenBao) -> None:
     """Harm: what was cached still looked good, so that each call met its newer epoch with a transaction open, and waited for the key service
     with it."""
-    engine = served.service("engine")
-    ours, globexs = await contacts(served)
+    billing = served.service("billing")
+    ours, globexs = await calls(served)
 
     openbao.pause()
     async with served.vault.database.write() as connection:
@@ -255,14 +261,14 @@ async def test_a_key_service_that_hangs_after_the_keys_were_dropped_elsewhere_co
     async def ask_on() -> list[str]:
         answers = []
         while time.monotonic() < end:
-            answers.append(await shown(engine, globexs))
+            answers.append(await shown(billing, globexs))
         return answers
 
     asking = asyncio.gather(*(ask_on() for _ in range(8)))
-    served_meanwhile, longest = await longest_wait(engine, ours, until=asking)
+    served_meanwhile, longest = await longest_wait(billing, ours, until=asking)
     answers = {answer for each in await asking for answer in each}
     openbao.resume()
-    await until_shown(engine, globexs)
+    await until_shown(billing, globexs)
 
     assert answers == {"KEYS_UNAVAILABLE"}
     assert served_meanwhile > MANY
@@ -272,24 +278,24 @@ async def test_a_key_service_that_hangs_after_the_keys_were_dropped_elsewhere_co
 @ON_OPENBAO
 async def test_a_tenants_keys_move_to_its_own_root_key_and_back(served: Serving, theirs: TheirKey) -> None:
     """Readable on all the way; what counts is the root key where they are."""
-    engine = served.service("engine")
-    ours, globexs = await contacts(served)
+    billing = served.service("billing")
+    ours, globexs = await calls(served)
 
     await move(served, "acme", THEIRS)
-    moved = (await root_key_of(served, "acme"), await shown(engine, ours))
+    moved = (await root_key_of(served, "acme"), await shown(billing, ours))
     theirs.disable()
     await drop(served, "acme")
-    disabled = await shown(engine, ours)
+    disabled = await shown(billing, ours)
     with pytest.raises(CallError) as stuck:
         await move(served, "acme", "")
     still = await root_key_of(served, "acme")
     theirs.enable()
-    await until_shown(engine, ours)
+    await until_shown(billing, ours)
     await move(served, "acme", "")
     await move(served, "globex", "")
     theirs.disable()
     served.clock.offset += AFTER_TTL
-    back = [await shown(engine, name) for name in (ours, globexs)]
+    back = [await shown(billing, name) for name in (ours, globexs)]
 
     assert moved == (THEIRS, PHONE)
     assert (disabled, stuck.value.reason, still) == ("KEYS_UNAVAILABLE", "KEYS_UNAVAILABLE", THEIRS)
@@ -319,12 +325,12 @@ async def test_a_vault_that_is_started_without_a_tenants_root_key_serves_the_oth
         operator = before.service("operator")
         await before.create_tenants("acme")
         await operator.call(operator.tenants.CreateTenant, CreateTenantRequest(tenant_id="globex", root_key=THEIRS))
-        ours, globexs = await contacts(before)
+        ours, globexs = await calls(before)
 
     async with serving(home_template, tmp_path / "home", migrated_url, root_keys={}) as vault:
-        engine = vault.service("engine")
+        billing = vault.service("billing")
 
-        assert [await shown(engine, name) for name in (ours, globexs)] == [PHONE, "KEYS_UNAVAILABLE"]
+        assert [await shown(billing, name) for name in (ours, globexs)] == [PHONE, "KEYS_UNAVAILABLE"]
         assert await health(vault) == STATUS.SERVING
 
 
@@ -332,18 +338,18 @@ async def test_a_vault_that_is_started_without_a_tenants_root_key_serves_the_oth
 @ON_SQLITE
 async def test_any_number_of_reveals_within_a_ttl_unwraps_each_key_once(served: Serving, aws: LocalKMS) -> None:  # noqa: F811 - the fixture
     """The key service is asked once per tenant and TTL, however many ask at once."""
-    engine = served.service("engine")
-    _, globexs = await contacts(served)
+    billing = served.service("billing")
+    _, globexs = await calls(served)
     served.clock.offset += AFTER_TTL
     aws.requests.clear()
 
-    answers = await asyncio.gather(*(shown(engine, globexs) for _ in range(MANY)))
+    answers = await asyncio.gather(*(shown(billing, globexs) for _ in range(MANY)))
     at_once = len(aws.requests)
     for _ in range(20):
-        await shown(engine, globexs)
+        await shown(billing, globexs)
     one_after_another = len(aws.requests)
     served.clock.offset += AFTER_TTL
-    await shown(engine, globexs)
+    await shown(billing, globexs)
 
     assert set(answers) == {PHONE}
     assert (at_once, one_after_another, len(aws.requests)) == (len(PURPOSES), len(PURPOSES), 2 * len(PURPOSES))
@@ -358,14 +364,14 @@ async def test_a_key_service_that_refuses_says_so_by_one_reason_and_recovers(
     error: str,
 ) -> None:
     """Throttled, wrong credentials, not allowed, broken."""
-    engine = served.service("engine")
-    ours, globexs = await contacts(served)
+    billing = served.service("billing")
+    ours, globexs = await calls(served)
     served.clock.offset += AFTER_TTL
 
     with aws.failing(error):
-        refused = await not_revealed(engine, asked(globexs, "phone"))
-        during = await shown(engine, ours)
-    await until_shown(engine, globexs)
+        refused = await not_revealed(billing, wanted(globexs))
+        during = await shown(billing, ours)
+    await until_shown(billing, globexs)
 
     assert (refused.reason, refused.retry_after, during) == ("KEYS_UNAVAILABLE", 1.0, PHONE)
     assert refused.receipt is not None
@@ -434,8 +440,8 @@ async def test_a_vault_whose_root_key_cannot_be_reached_does_not_start(
     openbao.repair()
     async with vault_on(root_uri, home_template, tmp_path, migrated_url) as vault:
         await vault.create_tenants()
-        ours, _ = await contacts(vault)
-        assert await shown(vault.service("engine"), ours) == PHONE
+        ours, _ = await calls(vault)
+        assert await shown(vault.service("billing"), ours) == PHONE
 
     assert is_sealed.value.reason == is_down.value.reason == "KEYS_UNAVAILABLE"
 
@@ -446,22 +452,22 @@ async def test_keys_serve_for_one_ttl_while_the_vaults_root_key_is_down_and_no_l
     """design §9: then KEYS_UNAVAILABLE, recorded; by itself again when it is back, throttled or not."""
     async with vault_on(root_uri, home_template, tmp_path, migrated_url) as vault:
         await vault.create_tenants()
-        engine = vault.service("engine")
-        ours, _ = await contacts(vault)
+        billing = vault.service("billing")
+        ours, _ = await calls(vault)
 
         openbao.stop()
-        within = await shown(engine, ours)
+        within = await shown(billing, ours)
         vault.clock.offset += AFTER_TTL
-        refused = await not_revealed(engine, asked(ours, "phone"))
+        refused = await not_revealed(billing, wanted(ours))
         entry, _ = await entry_of(vault, refused)
         status = await health(vault)
         openbao.repair()
-        await until_shown(engine, ours)
+        await until_shown(billing, ours)
         healthy_again = await health(vault)
         vault.clock.offset += AFTER_TTL
         with openbao.throttled():
-            throttled = await shown(engine, ours)
-        await until_shown(engine, ours)
+            throttled = await shown(billing, ours)
+        await until_shown(billing, ours)
 
         assert (within, refused.reason, throttled) == (PHONE, "KEYS_UNAVAILABLE", "KEYS_UNAVAILABLE")
         assert (entry.log, entry.reason, entry.justification) == ("acme", "KEYS_UNAVAILABLE", b"")
@@ -478,17 +484,17 @@ async def test_a_slow_key_service_is_waited_for_and_a_very_slow_one_is_not(
         answer_after(0.1)
         async with vault_on(uri, home_template, tmp_path, migrated_url) as vault:
             await vault.create_tenants()
-            engine = vault.service("engine")
-            ours, _ = await contacts(vault)
+            billing = vault.service("billing")
+            ours, _ = await calls(vault)
 
             answer_after(0.3)
             vault.clock.offset += AFTER_TTL
-            slowly = await timed(shown(engine, ours))
+            slowly = await timed(shown(billing, ours))
             answer_after(30)
             vault.clock.offset += AFTER_TTL
-            never = await timed(shown(engine, ours))
+            never = await timed(shown(billing, ours))
             answer_after(0)
-            await until_shown(engine, ours)
+            await until_shown(billing, ours)
 
     assert slowly[0] == PHONE
     assert 0.3 <= slowly[1] < PATIENCE_SECONDS

@@ -2,7 +2,21 @@
 
 import pytest
 
-from tests.builders import NEVER, PHONE, asked, call_detail, contact, create, entries, erase, id_of, not_revealed, reveal, subject_of
+from tests.builders import (
+    NEVER,
+    PHONE,
+    asked,
+    call_detail,
+    contact,
+    create,
+    entries,
+    entry_of,
+    erase,
+    id_of,
+    not_revealed,
+    reveal,
+    subject_of,
+)
 from tests.serving import Caller, Serving, why
 from vault.client.errors import CallError
 from vault.store.restrictions import restrictions_of
@@ -80,7 +94,18 @@ async def test_only_what_is_restricted_is_lifted_and_a_notice_is_an_id(served: S
 
     assert (await not_lifted(officer, lifting(subject_of(record)))).reason == "NOT_RESTRICTED"
     await restrict(officer, subject_of(record))
-    assert (await not_lifted(officer, lifting(subject_of(record), "told at 050-2345678"))).fields == ("notice_id",)
+    for notice in ("told at 050-2345678", "0502345678", "502345678"):
+        assert (await not_lifted(officer, lifting(subject_of(record), notice))).fields == ("notice_id",)
+
+
+async def test_a_notice_is_not_logged_for_whom_nothing_may_be_lifted(served: Serving) -> None:
+    """I2, A30. Harm: what a caller without a purpose sent as the id of a notice stood in the log in clear."""
+    officer, _, record = await given_person(served)
+    await restrict(officer, subject_of(record))
+
+    refused = await not_lifted(officer, lifting(subject_of(record), because=why("billing")))
+
+    assert (refused.reason, (await entry_of(served, refused)).rule) == ("PURPOSE_NOT_ALLOWED", "")
 
 
 async def test_a_restriction_needs_a_persons_request_and_an_agreement(served: Serving) -> None:

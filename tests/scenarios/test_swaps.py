@@ -15,12 +15,14 @@ from sqlalchemy import Row, Table
 
 from tests.builders import PHONE, asked, call_detail, contact, create, entries, profile, reveal, subject_of
 from tests.rotating import all_rows, drop_cached, put, rotated
-from tests.serving import Serving, why
+from tests.serving import TENANTS, Serving, why
 from vault.client.errors import CallError
 from vault.errors import CiphertextInvalidError
+from vault.names import parse_record
 from vault.operations.core import active_tenant, readable_parts
 from vault.operations.reveal import open_part
 from vault.store import tables
+from vault.v1.resources_pb2 import Justification
 
 BILLING = why("billing")
 REFUSED = {"CIPHERTEXT_INVALID", "KEY_UNKNOWN"}
@@ -32,20 +34,21 @@ class Small:
     """A small vault.
 
     Attributes:
+        jobs: why the engine reads lists, by tenant.
         truth: what is shown of each record, in full.
         refusals: how many reveals were refused.
     """
 
     served: Serving
+    jobs: Mapping[str, Justification]
     truth: dict[str, dict[str, str]] = field(default_factory=dict)
     refusals: int = 0
 
     async def show(self, name: str) -> dict[str, str] | str:
         """A record's values, or the reason why not."""
-        category = "billing" if "calling" in self.truth[name] else "engine"
-        request = asked(name, *self.truth[name], because=BILLING if category == "billing" else why())
+        service, because = ("billing", BILLING) if "calling" in self.truth[name] else ("engine", self.jobs[parse_record(name).tenant])
         try:
-            shown = await reveal(self.served.service(category), request)
+            shown = await reveal(self.served.service(service), asked(name, *self.truth[name], because=because))
         except CallError as error:
             self.refusals += error.code == grpc.StatusCode.DATA_LOSS and error.receipt is not None
             return error.reason
@@ -75,8 +78,8 @@ class Small:
 async def small(served: Serving) -> Small:
     """Two tenants of two people each, who called each other, each with a contact, a profile and a call; one of them has a rotated key."""
     await served.create_tenants()
-    made = Small(served)
-    for n, tenant in enumerate(("acme", "globex")):
+    made = Small(served, {tenant: await served.job(tenant) for tenant in TENANTS})
+    for n, tenant in enumerate(TENANTS):
         app, phones = served.service(f"{tenant}-app"), [f"+97250234{n}{m}8" for m in range(10, 12)]
         for phone, other in (phones, reversed(phones)):
             first = await create(app, contact(phone, email=f"p{phone[-4:]}@example.com"), tenant=tenant)

@@ -20,7 +20,8 @@ from tests.databases import PostgresServer
 from tests.openbao import OpenBao, Root
 from tests.processes import VaultProcess, copy_home, serving, wait_until
 from tests.serving import why
-from vault.client import CallError
+from vault.client import CallError, VaultClient
+from vault.names import parse_record
 from vault.store import schema, tables
 from vault.store.database import Connection, Database
 from vault.v1.erasure_service_pb2 import ApproveErasureRequest, PreviewErasureRequest, RequestErasureRequest
@@ -51,18 +52,20 @@ class Replica:
         with self.process.client("operator") as operator:
             operator.call(operator.tenants.CreateTenant, CreateTenantRequest(tenant_id=tenant, root_key=root_key))
 
+    def app(self, tenant: str) -> VaultClient:
+        """A client as the tenant's application."""
+        return self.process.client(f"{tenant}-app")
+
     def create(self, phone: str = PHONE, *, tenant: str = "acme") -> str:
-        with self.process.client("engine") as engine:
-            return engine.call(
-                engine.records.CreateRecord, CreateRecordRequest(parent=f"tenants/{tenant}", record=contact(phone))
-            ).record.name
+        with self.app(tenant) as app:
+            return app.call(app.records.CreateRecord, CreateRecordRequest(parent=f"tenants/{tenant}", record=contact(phone))).record.name
 
     def shown(self, name: str) -> str:
         """A contact's number, or why it is not shown."""
         request = RevealRecordRequest(name=name, justification=why(), view=VIEW_FULL, field_mask=FieldMask(paths=["phone"]))
-        with self.process.client("engine") as engine:
+        with self.app(parse_record(name).tenant) as app:
             try:
-                return engine.call(engine.records.RevealRecord, request).record.fields["phone"].text
+                return app.call(app.records.RevealRecord, request).record.fields["phone"].text
             except CallError as error:
                 return error.reason
 
@@ -70,11 +73,11 @@ class Replica:
         """Read on one connection, again and again. When each read began, and what it gave."""
         request = RevealRecordRequest(name=name, justification=why(), view=VIEW_FULL, field_mask=FieldMask(paths=["phone"]))
         answers = []
-        with self.process.client("engine") as engine:
+        with self.app(parse_record(name).tenant) as app:
             while not done.is_set():
                 begun = time.monotonic()
                 try:
-                    answer = engine.call(engine.records.RevealRecord, request).record.fields["phone"].text
+                    answer = app.call(app.records.RevealRecord, request).record.fields["phone"].text
                 except CallError as error:
                     answer = error.reason
                 answers.append((begun, answer))

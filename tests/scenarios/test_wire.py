@@ -243,5 +243,6 @@ async def test_text_is_kept_in_one_form_and_bytes_as_they_are(served: Serving) -
     name = await create(app, record("list-profile", {"first_name": "Jose\u0301"}, subject=person))
     message = await create(engine, outgoing(person, "system-file", body))
 
-    assert (await reveal(engine, asked(name.name, "first_name"))).fields["first_name"].text == "Jos\u00e9"
+    shown = await reveal(engine, asked(name.name, "first_name", because=await served.job()))
+    assert shown.fields["first_name"].text == "Jos\u00e9"
     assert (await reveal(support, asked(message.name, "body", because=FAULT))).fields["body"].data == body

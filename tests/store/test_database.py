@@ -311,6 +311,21 @@ async def test_postgres_shows_what_others_committed_even_if_it_defaults_to_snaps
 
 
 @only_sqlite
+async def test_a_new_file_that_somebody_writes_to_is_waited_for(database_url: str) -> None:
+    """Harm: of several who opened a new file at once some were refused, because SQLite lets nobody wait who turns it to a write-ahead log."""
+    async with opened(database_url) as database:
+        with closing(sqlite3.connect(str(database.engine.url.database))) as other:
+            other.execute("BEGIN IMMEDIATE")
+            # Long enough to be refused once; if this machine is slower, nobody was in the way.
+            asyncio.get_running_loop().call_later(0.2, other.rollback)
+
+            async with database.write() as connection:
+                mode = (await connection.execute(text("PRAGMA journal_mode"))).scalar_one()
+
+    assert mode == "wal"
+
+
+@only_sqlite
 async def test_a_sqlite_writer_holds_the_write_lock_from_its_beginning(database: Database) -> None:
     async with database.write():
         with closing(sqlite3.connect(str(database.engine.url.database), timeout=0)) as other, pytest.raises(sqlite3.OperationalError):

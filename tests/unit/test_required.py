@@ -241,7 +241,7 @@ def test_an_unspecified_optional_enum_passes() -> None:
 
 def test_a_truth_value_may_be_false() -> None:
     """Harm: nobody could take an agreement to marketing back, because `allowed = false` was a missing field."""
-    check_required(SetMarketingPreferenceRequest(subject="x", allowed=False))
+    check_required(SetMarketingPreferenceRequest(subject="x", source="WEB", allowed=False))
 
 
 def test_a_file_may_have_no_row() -> None:

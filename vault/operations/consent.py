@@ -11,13 +11,13 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from vault import names, scan
+from vault import names
 from vault.errors import InvalidArgumentError, NotFoundError
 from vault.names import SubjectName, TenantName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, active_tenant
-from vault.operations.rights import check_digest, check_label, living_subject
+from vault.operations.rights import check_digest, check_label, living_subject, may_be_contact
 from vault.store import consents as consent_store
 from vault.store.consents import TENANT_ITSELF, ConsentRow
 from vault.store.database import Connection
@@ -105,7 +105,7 @@ def check_scope(vault: Vault, scope: str) -> None:
             raise InvalidArgumentError("UNKNOWN_PURPOSE", "the catalogue has no such purpose", field="scope")
         return
     found = _THIRD_PARTY.fullmatch(scope)
-    if found is None or scan.find_contact(found[1]):
+    if found is None or may_be_contact(found[1]):
         raise InvalidArgumentError("FIELD_INVALID", "scope is not of the form third-party:{recipient} or purpose:{purpose}", field="scope")
 
 

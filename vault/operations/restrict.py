@@ -54,10 +54,10 @@ async def lift_restriction(vault: Vault, attempt: Attempt, name: SubjectName, *,
     if not notice_id:
         raise FailedPreconditionError("NOTICE_REQUIRED", "the person is told before a restriction is lifted", field="notice_id")
     check_label(notice_id, field="notice_id")
-    attempt.rule = f"notice:{notice_id}"
     async with vault.database.write() as connection:
         tenant, keys = await active_tenant(vault, connection, name.tenant)
         await _check_why(vault, connection, attempt, tenant)
+        attempt.rule = f"notice:{notice_id}"
         row = await living_subject(connection, name)
         if row.state != "RESTRICTED":
             raise FailedPreconditionError("NOT_RESTRICTED", "the subject is not restricted")

@@ -21,6 +21,8 @@ PURPOSE = "data-subject-request"
 
 # What is named outside the vault and kept in clear: versions of texts, ids of notices.
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# As many digits in a row as a telephone number has without its prefix; eight may be a day.
+_NUMBER = re.compile(r"(?<!\d)(?!20\d{6}(?!\d))\d{8,}")
 _SHA256_BYTES = 32
 _MAX_SENTENCE = 500  # characters
 _MIN_WORDS = 2
@@ -75,13 +77,18 @@ async def living_subject(connection: Connection, name: SubjectName) -> SubjectRo
     return row
 
 
+def may_be_contact(text: str) -> bool:
+    """Whether a word that stays in clear may be somebody's number or mailbox."""
+    return scan.find_contact(text) is not None or _NUMBER.search(text) is not None
+
+
 def check_label(text: str, *, field: str) -> str:
     """Check a word that stays in clear; empty is well.
 
     Raises:
         InvalidArgumentError: FIELD_INVALID.
     """
-    if text and (not _LABEL.fullmatch(text) or scan.find_contact(text)):
+    if text and (not _LABEL.fullmatch(text) or may_be_contact(text)):
         message = f"field '{field}' is not 1 to 64 letters, digits, '.', '_' or '-', or looks like a telephone number"
         raise InvalidArgumentError("FIELD_INVALID", message, field=field)
     return text

@@ -8,6 +8,7 @@ Rules:
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import timedelta
@@ -30,6 +31,8 @@ _RETRY = timedelta(seconds=1)
 _PG_RETRYABLE = frozenset({"40001", "40P01"})
 # SQLite waits this long for another process's write lock (a second worker is refused at start; this is for backups and tools).
 _SQLITE_BUSY = timedelta(seconds=5)
+# How often a new file is tried to be turned to a write-ahead log; everybody who is refused made way for somebody.
+_WAL_ATTEMPTS = 16
 
 
 class Database:
@@ -137,16 +140,33 @@ def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:
     # The driver's own BEGIN is turned off; `_begin_sqlite` says which kind of transaction it is.
     dbapi_connection.isolation_level = None
     cursor = dbapi_connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={int(_SQLITE_BUSY.total_seconds() * 1000)}")
+    _write_ahead(cursor)
     for pragma in (
-        "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
-        f"busy_timeout={int(_SQLITE_BUSY.total_seconds() * 1000)}",
         "secure_delete=ON",  # a deleted row's bytes are overwritten in the page
         "temp_store=MEMORY",  # no temporary file ever holds a row (I2)
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _write_ahead(cursor: Any) -> None:
+    """Keep a write-ahead log, which the file remembers."""
+    # Of several who open a new file at once, SQLite lets one turn it and refuses the others instead of letting them wait, as each wants to write
+    # while it reads. Whoever asks for the write lock does wait until that one is done.
+    for _ in range(_WAL_ATTEMPTS):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            cursor.execute("BEGIN IMMEDIATE")
+            cursor.execute("ROLLBACK")
+        else:
+            return
+    cursor.execute("PRAGMA journal_mode=WAL")
 
 
 def _begin_sqlite(connection: Any) -> None:
