@@ -31,7 +31,7 @@ from vault.errors import (
     VaultError,
 )
 from vault.names import ChildName, SubjectName
-from vault.operations import idempotency, log, rights
+from vault.operations import idempotency, log, notify, rights
 from vault.operations.attempt import Attempt, Caller, Justification, Receipt
 from vault.operations.core import Vault, active_tenant, page_limit, reading_keys, writing_keys
 from vault.operations.decision import Facts, gather, require
@@ -191,6 +191,7 @@ async def finish_erasure(vault: Vault, caller: Caller, name: ChildName) -> Erasu
             resource=str(name),
         )
         [receipt] = await log.append(vault, connection, keys, [attempt])
+        await notify.erased(vault, connection, name, row.subject_id, row.outcomes)
         done = replace(row, state="COMPLETE", finish_time=vault.clock())
         done = replace(done, certificate=_certificate(vault, name, done, receipt))
         await erasure_store.update_erasure(connection, name.tenant, done)
