@@ -83,7 +83,7 @@ def check_url(webhooks: Webhooks, url: str) -> str:
         InvalidArgumentError: FIELD_INVALID.
         FailedPreconditionError: NOTIFICATION_HOST_NOT_ALLOWED, also where there are no webhooks at all.
     """
-    if len(url) > _MAX_URL or not _URL.fullmatch(url) or scan.find_contact(url):
+    if len(url) > _MAX_URL or not _URL.fullmatch(url) or any(scan.find_contact(part) for part in url.split("/")):
         message = f"the address is not https://host[:port][/path] of at most {_MAX_URL} characters, without user, query or anybody's number"
         raise InvalidArgumentError("FIELD_INVALID", message, field=FIELD, limit=str(_MAX_URL))
     if not is_allowed(webhooks, url):
