@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from vault.errors import FailedPreconditionError
 from vault.names import TENANT_ID
+from vault.operations.webhook import HOST
 from vault.store.database import BACKENDS, is_database_url, shown_url
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
@@ -37,6 +38,7 @@ _PATHS = (
     ("checkpoints", "directory"),
     ("telemetry", "otlp_ca"),
     ("oidc", "jwks"),
+    ("notification_ca",),
     ("keys_uri",),
     ("keys_url",),
     ("database_url",),
@@ -140,6 +142,8 @@ class Settings(BaseSettings):
     principals: Mapping[str, Principal]
     oidc: Oidc | None = None
     telemetry: Telemetry = Telemetry()
+    notification_hosts: tuple[str, ...] = ()
+    notification_ca: Path | None = None
     region: str = Field(default="IL", pattern=r"^[A-Z]{2}$")
     batch_size: int = Field(default=256, ge=1, le=1000)
     grace_seconds: Seconds = 10
@@ -166,6 +170,14 @@ class Settings(BaseSettings):
     def _principals(cls, value: Mapping[str, Principal]) -> Mapping[str, Principal]:
         if not all(_SPIFFE.fullmatch(name) for name in value):
             msg = "a principal is not named by a SPIFFE id, spiffe://domain/path"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("notification_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(HOST.fullmatch(host) for host in value):
+            msg = "a host is not of the form host or host:port, in lower case"
             raise ValueError(msg)
         return value
 

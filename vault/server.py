@@ -44,6 +44,7 @@ from vault.operations import checkpoint, log, signing, tenant, upkeep
 from vault.operations.budget import ReleaseBudgets
 from vault.operations.core import Limits, SigningKey, Vault
 from vault.operations.keyring import Keyring
+from vault.operations.webhook import Webhooks
 from vault.policy import access
 from vault.policy.decide import Policy
 from vault.rpc.access_servicer import AccessServicer
@@ -106,6 +107,7 @@ async def open_vault(settings: Settings, *, clock: Callable[[], datetime] = _now
     await provider.health()
     others = {name: open_provider(uri) for name, uri in settings.root_keys.items()}
     signing_key = _signing_key(settings.signing_key)
+    webhooks = Webhooks.of(settings.notification_hosts, settings.notification_ca)
     database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
     key_database = _key_database(settings)
     try:
@@ -123,6 +125,7 @@ async def open_vault(settings: Settings, *, clock: Callable[[], datetime] = _now
             region=settings.region,
             limits=Limits(),
             budgets=ReleaseBudgets(clock),
+            webhooks=webhooks,
         )
         try:
             await tenant.bootstrap(vault)

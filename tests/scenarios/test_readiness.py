@@ -10,8 +10,10 @@ from sqlalchemy import update
 from tests.builders import contact, create, outgoing, subject_of
 from tests.faults import quiet
 from tests.serving import Serving
+from tests.telling import acknowledge, listed, restrict
 from vault.catalogue.loader import load
-from vault.names import new_id
+from vault.names import ChildName, new_id
+from vault.operations import notify
 from vault.operations.keyring import WARN_USES
 from vault.store import rotations as rotation_store
 from vault.store import tables
@@ -126,6 +128,25 @@ async def test_what_is_a_day_overdue_is_counted_until_it_is_swept(fresh: Serving
     assert overdue.ready
     assert list(overdue.findings) == ["RETENTION_OVERDUE 1"]
     assert await findings(fresh) == {}
+
+
+async def test_who_was_not_told_in_time_is_counted_until_they_say_that_it_is_done(fresh: Serving) -> None:
+    """L32: what an order forbids to tell is not late."""
+    await fresh.create_tenants()
+    await quiet(fresh)
+    app, admin = fresh.service("acme-app"), fresh.service("acme-admin")
+    for phone in ("+972502345678", "+972502345679"):
+        await restrict(fresh, subject_of((await create(app, contact(phone))).name))
+    async with fresh.vault.database.write() as connection:
+        order = ChildName("acme", "orders", "a" * 26)
+        await notify.controller_notice(fresh.vault, connection, order, ["end-customer-contact"], gagged=True)
+
+    before = await findings(fresh)
+    fresh.clock.offset += timedelta(days=32)
+    late = await findings(fresh)
+    await acknowledge(admin, (await listed(admin))[0].name)
+
+    assert (before, late, await findings(fresh)) == ({}, {"NOTIFICATIONS_OVERDUE": 2}, {"NOTIFICATIONS_OVERDUE": 1})
 
 
 async def test_without_its_root_key_a_vault_is_not_ready(fresh: Serving, tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ TEXTS = frozenset(
     {
         *("name", "keys_uri", "signing_key", "tls.certificate", "tls.private_key", "tls.client_ca", "checkpoints.directory"),
         *("oidc.issuer", "oidc.audience", "oidc.jwks", "oidc.employee_claim", "oidc.roles_claim", "oidc.tenants_claim"),
-        "telemetry.otlp_ca",
+        *("telemetry.otlp_ca", "notification_ca"),
     }
 )
 WRONG: dict[str, object] = {"mapping": {"surprise": SECRET}, "list": [SECRET, [SECRET]], "text": SECRET}

@@ -1,4 +1,4 @@
-"""`pii-vault tenant …`: tenants, what they decide about themselves, requests of their customers, jobs, confidentiality agreements."""
+"""`pii-vault tenant …`: tenants, what they decide about themselves, requests of their customers, jobs, notifications, confidentiality agreements."""
 
 import hashlib
 import re
@@ -12,10 +12,12 @@ from vault.cli.session import reported, show, vault
 from vault.v1.access_service_pb2 import RegisterNdaRequest
 from vault.v1.resources_pb2 import ContentLevel, Tenant, TransportPolicy
 from vault.v1.tenant_service_pb2 import (
+    AcknowledgeNotificationRequest,
     CloseCustomerRequestRequest,
     CloseJobRequest,
     CreateTenantRequest,
     GetTenantRequest,
+    ListNotificationsRequest,
     ListTenantsRequest,
     OpenCustomerRequestRequest,
     OpenJobRequest,
@@ -23,8 +25,11 @@ from vault.v1.tenant_service_pb2 import (
 )
 
 app = typer.Typer(
-    no_args_is_help=True, help="Tenants: content levels, edge transport, customer requests, jobs; confidentiality agreements."
+    no_args_is_help=True,
+    help="Tenants: content levels, edge transport, customer requests, jobs, notifications; confidentiality agreements.",
 )
+notifications_app = typer.Typer(no_args_is_help=True, help="Who is to be told of erasures, corrections, restrictions and orders.")
+app.add_typer(notifications_app, name="notifications")
 TenantId = Annotated[str, typer.Argument(help="Tenant id.", show_default=False)]
 
 
@@ -60,11 +65,15 @@ def update(
     tenant: TenantId,
     display_name: Annotated[str | None, typer.Option("--display-name", help="Name for people.")] = None,
     reference_pattern: Annotated[str | None, typer.Option(help="Pattern that a ticket must match whole.")] = None,
+    notification_url: Annotated[
+        str | None, typer.Option(help="https address that is called with notifications; none if empty. The answer tells its secret once.")
+    ] = None,
     etag: Annotated[str, typer.Option(help="Version that was read.")] = "",
 ) -> None:
     """Change a tenant's settings."""
     request = UpdateTenantRequest(tenant=Tenant(name=f"tenants/{tenant}", etag=etag))
-    for name, value in (("display_name", display_name), ("reference_pattern", reference_pattern)):
+    settings = {"display_name": display_name, "reference_pattern": reference_pattern, "notification_url": notification_url}
+    for name, value in settings.items():
         if value is not None:
             setattr(request.tenant, name, value)
             request.update_mask.paths.append(name)
@@ -158,6 +167,25 @@ def close_request(name: Annotated[str, typer.Argument(help="tenants/…/customer
     """End such a permission; effective on the next call."""
     with reported(), vault() as client:
         show(client.call(client.tenants.CloseCustomerRequest, CloseCustomerRequestRequest(name=name)))
+
+
+@notifications_app.command("list")
+def list_notifications(
+    tenant: TenantId,
+    acknowledged: Annotated[bool, typer.Option("--acknowledged", help="Also those that are done.")] = False,
+    page_token: Annotated[str, typer.Option(help="Continue a listing.")] = "",
+) -> None:
+    """List what the caller is to be told, what is due first."""
+    request = ListNotificationsRequest(parent=f"tenants/{tenant}", show_acknowledged=acknowledged, page_token=page_token)
+    with reported(), vault() as client:
+        show(client.call(client.tenants.ListNotifications, request))
+
+
+@notifications_app.command("acknowledge")
+def acknowledge_notification(name: Annotated[str, typer.Argument(help="tenants/…/notifications/…", show_default=False)]) -> None:
+    """Say that one is done."""
+    with reported(), vault() as client:
+        show(client.call(client.tenants.AcknowledgeNotification, AcknowledgeNotificationRequest(name=name)))
 
 
 @app.command("register-nda")

@@ -10,7 +10,7 @@ from vault.crypto import DataKey, Place
 from vault.errors import AbortedError, FailedPreconditionError, InvalidArgumentError, NotFoundError
 from vault.identifiers import IdentifierKind
 from vault.names import RecordName
-from vault.operations import log
+from vault.operations import log, notify
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, active_tenant, open_subject_key, readable_parts, usable_keys
 from vault.operations.decision import gather, require
@@ -58,6 +58,7 @@ async def update_record(vault: Vault, attempt: Attempt, name: RecordName, update
         changed = replace(row, metadata=metadata, version=row.version + 1, due_time=vault.clock())
         await record_store.touch_records(connection, name.tenant, [changed])
         attempt.fields = tuple(sorted(update.mask))
+        await notify.rectified(vault, connection, attempt.caller, name, changed)
         [receipt] = await log.append(vault, connection, keys, [attempt])
         return await load_view(vault, connection, name), receipt
 

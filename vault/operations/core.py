@@ -15,6 +15,7 @@ from vault.errors import FailedPreconditionError, NotFoundError
 from vault.names import SYSTEM_LOG
 from vault.operations.budget import ReleaseBudgets
 from vault.operations.keyring import Keyring, TenantKeys
+from vault.operations.webhook import Webhooks
 from vault.policy.decide import Policy
 from vault.store import records as record_store
 from vault.store import subjects as subject_store
@@ -52,6 +53,7 @@ class Vault:
         signing: the key that signs checkpoints, certificates and packages.
         key_database: where subject keys are, if not beside the data.
         region: region for telephone numbers written without a country, e.g. `IL`.
+        webhooks: which hosts may be told of notifications.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Vault:
     region: str
     limits: Limits
     budgets: ReleaseBudgets
+    webhooks: Webhooks
 
     @property
     def signer(self) -> NoteSigner:

@@ -26,7 +26,7 @@ from vault.catalogue.model import Erasure, ErasureException
 from vault.crypto import DataKey, Place
 from vault.errors import AbortedError, DataLossError, VaultError
 from vault.names import ChildName, SubjectName
-from vault.operations import log, preference, rights
+from vault.operations import log, notify, preference, rights
 from vault.operations.attempt import Attempt, Caller, Justification, Receipt
 from vault.operations.core import Vault, active_tenant, add_subject_key, open_subject_key, reading_keys, writing_keys
 from vault.operations.erase_certificate import certificate
@@ -64,6 +64,7 @@ async def begin(connection: Connection, tenant: str, row: ErasureRow) -> Erasure
 async def forward(vault: Vault, connection: Connection, tenant: str, row: ErasureRow, receipt: Receipt) -> ErasureRow:
     """End an erasure that only the tenant may decide about: it is told, and nothing is changed (E2)."""
     row = replace(row, state="FORWARDED", outcomes=row.preview, finish_time=vault.clock())
+    await _tell(vault, connection, ChildName(tenant, "erasures", row.erasure_id), row)
     await erasure_store.update_erasure(connection, tenant, row)
     await _issue(vault, connection, tenant, row, receipt, next_time=None)
     return row
@@ -84,14 +85,14 @@ async def run(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
 
 
 async def resume(vault: Vault, caller: Caller) -> int:
-    """Go on with every erasure that was interrupted, and complete those whose exceptions ended. How many were finished or supplemented.
+    """Go on with what was interrupted, and complete what exceptions or recipients kept open. How many erasures were looked at.
 
     One that cannot go on now, say for want of its tenant's root key, keeps no other waiting and no vault from starting: its subject is blocked.
     """
     now = vault.clock()
     async with vault.database.read() as connection:
         unfinished = [item for state in UNDER_WAY for item in await erasure_store.erasures_in_state(connection, state)]
-        due = await erasure_store.erasures_due(connection, now)
+        due = await erasure_store.erasures_due(connection, now) + await erasure_store.erasures_told(connection)
     done = 0
     for step, found in ((run, unfinished), (complete, due)):
         for tenant, erasure in found:
@@ -352,8 +353,9 @@ async def _finish(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
         if left:
             raise DataLossError("ERASURE_INCOMPLETE", "the sweep after the erasure still finds rows of the subject")
         row = replace(row, outcomes=await _outcomes(connection, tenant, row), finish_time=vault.clock())
+        await _tell(vault, connection, name, row)
         next_time = await erasure_store.next_due(connection, tenant, row.erasure_id)
-        row = replace(row, state="PARTIAL" if next_time else "COMPLETE")
+        row = replace(row, state=await _state_at(connection, name, next_time))
         [receipt] = await log.append(vault, connection, keys, [_entry(caller, name, row, "erase")])
         await _issue(vault, connection, tenant, row, receipt, next_time=next_time)
         await erasure_store.update_erasure(connection, tenant, row)
@@ -416,6 +418,22 @@ async def _outcomes(connection: Connection, tenant: str, row: ErasureRow) -> lis
     return sorted(lines, key=lambda line: (line.category, line.outcome, line.basis))
 
 
+async def _tell(vault: Vault, connection: Connection, name: ChildName, row: ErasureRow) -> None:
+    """Tell whoever received something; the tenant is told what is its to decide about, and not what it asked for itself (L32, E2)."""
+    done, forwarded = Counter[str](), Counter[str]()
+    for count in row.outcomes:
+        (forwarded if count.outcome == Erasure.FORWARDED else done)[count.category] += count.count
+    if done:
+        await notify.erased(vault, connection, name, row.subject_id, done, by_tenant=not _is_persons(row))
+    if forwarded:
+        await notify.forwarded(vault, connection, name, row.subject_id, forwarded)
+
+
+async def _state_at(connection: Connection, name: ChildName, next_time: datetime | None) -> str:
+    """Whether anything is still kept, or anybody who was told has not acknowledged it."""
+    return "PARTIAL" if next_time or await notify.pending_for(connection, name.tenant, str(name)) else "COMPLETE"
+
+
 async def _end_exceptions(vault: Vault, connection: Connection, tenant: str, row: ErasureRow, due: Sequence[ExceptionRow]) -> None:
     """Erase or tokenise what nothing keeps any more; note the exception that keeps the rest."""
     requester, now = Requester(row.requester_kind), vault.clock()
@@ -445,14 +463,14 @@ async def _supplement(
 ) -> ErasureRow:
     """Say what became of what had been kept, if anything did; with the last of it the restricted key dies as well."""
     next_time = await erasure_store.next_due(connection, name.tenant, name.id)
-    outcomes = await _outcomes(connection, name.tenant, row)
-    if next_time is not None and outcomes == list(row.outcomes):
+    outcomes, state = await _outcomes(connection, name.tenant, row), await _state_at(connection, name, next_time)
+    if state == row.state and outcomes == list(row.outcomes):
         return row
     if next_time is None:
         async with writing_keys(vault, connection) as keys_on:
             await subject_store.destroy_subject_keys(keys_on, name.tenant, row.subject_id, but={row.kept_version})
         row = replace(row, restricted_version=0)
-    row = replace(row, outcomes=outcomes, state="PARTIAL" if next_time else "COMPLETE")
+    row = replace(row, outcomes=outcomes, state=state)
     [receipt] = await log.append(vault, connection, keys, [_entry(caller, name, row, "complete-erasure")])
     await _issue(vault, connection, name.tenant, row, receipt, next_time=next_time)
     await erasure_store.update_erasure(connection, name.tenant, row)

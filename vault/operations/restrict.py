@@ -5,12 +5,13 @@ Rules:
 - A restriction counts from its commit on. Several may be in force; all are lifted together.
 - The person is told before: without the id of that notice nothing is lifted. What a guardian's withdrawal restricted stays so until there is a
   guardian's consent again.
+- Whoever received the data is told of both (L32). The notice to the person is another thing: the vault writes to nobody, and keeps its id.
 """
 
 from vault import names
 from vault.errors import FailedPreconditionError, PermissionDeniedError
 from vault.names import SubjectName
-from vault.operations import log
+from vault.operations import log, notify
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, active_tenant
 from vault.operations.decision import gather
@@ -68,6 +69,9 @@ async def lift_restriction(vault: Vault, attempt: Attempt, name: SubjectName, *,
             connection, name.tenant, name.subject, by=attempt.caller.principal, notice_id=notice_id, now=vault.clock()
         )
         await subject_store.set_subject_state(connection, name.tenant, name.subject, "ACTIVE")
+        # All were lifted together, and the newest speaks for them.
+        newest = (await restriction_store.restrictions_of(connection, name.tenant, name.subject))[-1]
+        await notify.restricted(vault, connection, name, newest.restriction_id, lifted=True)
         [receipt] = await log.append(vault, connection, keys, [attempt])
         return await _view(connection, name), receipt
 
@@ -86,6 +90,7 @@ async def restrict(vault: Vault, connection: Connection, name: SubjectName, *, b
     )
     await restriction_store.insert_restriction(connection, name.tenant, row)
     await subject_store.set_subject_state(connection, name.tenant, name.subject, "RESTRICTED")
+    await notify.restricted(vault, connection, name, row.restriction_id)
 
 
 async def _check_why(vault: Vault, connection: Connection, attempt: Attempt, tenant: TenantRow) -> None:

@@ -9,7 +9,7 @@ from vault import names, scan
 from vault.audit.merkle import Frontier
 from vault.errors import AbortedError, AlreadyExistsError, InvalidArgumentError, NotFoundError
 from vault.names import SYSTEM_LOG, ChildName
-from vault.operations import idempotency, log
+from vault.operations import idempotency, log, webhook
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, active_tenant, page_limit
 from vault.operations.idempotency import Answer, RequestKey
@@ -17,6 +17,7 @@ from vault.operations.levels import check_levels
 from vault.operations.preparing import check_list
 from vault.operations.transport import Wanted, check_policies
 from vault.store import audit as audit_store
+from vault.store import notifications as notification_store
 from vault.store import registers
 from vault.store import settings as settings_store
 from vault.store import tenants as tenant_store
@@ -32,7 +33,7 @@ DEFAULT_REFERENCE_PATTERN = r"[A-Z]{2,10}-\d{1,9}"
 _MAX_PATTERN = 200
 _MAX_DISPLAY_NAME = 100
 
-SETTINGS = ("display_name", "reference_pattern", "content_levels", "transport_policies")
+SETTINGS = ("display_name", "reference_pattern", "content_levels", "transport_policies", "notification_url")
 
 # What staff may be asked to do with a list (P3.2.1-rep): view, change, delete.
 REQUESTABLE = ("reveal", "find", "update", "delete")
@@ -41,13 +42,14 @@ _MAX_REQUEST_DAYS = 30
 
 @dataclass(frozen=True, slots=True)
 class TenantChange:
-    """New settings; None leaves one as it is."""
+    """New settings; None leaves one as it is, and no address means no webhook."""
 
     display_name: str | None
     reference_pattern: str | None
     etag: str
     content_levels: tuple[LevelRow, ...] | None = None
     transport_policies: tuple[Wanted, ...] | None = None
+    notification_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class TenantView:
     row: TenantRow
     content_levels: Sequence[LevelRow] = ()
     transport_policies: Sequence[TransportRow] = ()
+    notification_url: str = ""
 
 
 async def bootstrap(vault: Vault) -> None:
@@ -139,13 +142,15 @@ async def list_tenants(vault: Vault, attempt: Attempt, *, page_size: int, after:
     return views, rows[limit - 1].tenant_id if len(rows) > limit else ""
 
 
-async def update_tenant(vault: Vault, attempt: Attempt, tenant: str, change: TenantChange) -> tuple[TenantView, Receipt]:
+async def update_tenant(vault: Vault, attempt: Attempt, tenant: str, change: TenantChange) -> tuple[TenantView, Receipt, str]:
     """Change a tenant's settings; content levels and transport policies are replaced whole.
 
+    Returns:
+        the tenant, where it was recorded, and the secret of its webhook if an address was set: a fresh one, told this once.
     Raises:
         AbortedError: ETAG_MISMATCH.
         InvalidArgumentError: FIELD_INVALID, the pattern is not a usable regular expression; LEVEL_INVALID, RETENTION_ABOVE_CEILING.
-        FailedPreconditionError: RISK_ACK_REQUIRED.
+        FailedPreconditionError: RISK_ACK_REQUIRED, NOTIFICATION_HOST_NOT_ALLOWED.
     """
     attempt.operation, attempt.resource = "update-tenant", f"tenants/{tenant}"
     attempt.fields = tuple(name for name in SETTINGS if getattr(change, name) is not None)
@@ -155,6 +160,9 @@ async def update_tenant(vault: Vault, attempt: Attempt, tenant: str, change: Ten
         _check_pattern(change.reference_pattern)
     levels = None if change.content_levels is None else check_levels(vault.catalogue, change.content_levels)
     transport = None if change.transport_policies is None else check_policies(change.transport_policies)
+    if change.notification_url:
+        webhook.check_url(vault.webhooks, change.notification_url)
+    secret = ""
     async with vault.database.write() as connection:
         row, keys = await active_tenant(vault, connection, tenant)
         stored = await tenant_store.update_tenant(
@@ -171,10 +179,14 @@ async def update_tenant(vault: Vault, attempt: Attempt, tenant: str, change: Ten
             await settings_store.replace_levels(connection, tenant, levels, set_by=who, now=now)
         if transport is not None:
             await settings_store.replace_transport(connection, tenant, transport, set_by=who)
+        if change.notification_url is not None:
+            hook, secret = webhook.new_webhook(keys, change.notification_url) if change.notification_url else (None, "")
+            await notification_store.replace_webhook(connection, tenant, hook, set_by=who, now=now)
+            await notification_store.deliver_again(connection, tenant, now)
         [receipt] = await log.append(vault, connection, keys, [attempt])
         changed, _ = await active_tenant(vault, connection, tenant)
         [view] = await _views(connection, [changed])
-    return view, receipt
+    return view, receipt, secret
 
 
 async def open_customer_request(
@@ -224,7 +236,16 @@ async def _views(connection: Connection, rows: Sequence[TenantRow]) -> list[Tena
     ids = [row.tenant_id for row in rows]
     levels = await settings_store.levels_by_tenant(connection, ids)
     transport = await settings_store.transport_by_tenant(connection, ids)
-    return [TenantView(row, levels.get(row.tenant_id, ()), transport.get(row.tenant_id, ())) for row in rows]
+    hooks = await notification_store.webhooks_by_tenant(connection, ids)
+    return [
+        TenantView(
+            row,
+            levels.get(row.tenant_id, ()),
+            transport.get(row.tenant_id, ()),
+            hooks[row.tenant_id].url if row.tenant_id in hooks else "",
+        )
+        for row in rows
+    ]
 
 
 def _check_display_name(display_name: str) -> None:

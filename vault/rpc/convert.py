@@ -14,6 +14,7 @@ from vault.operations.attempt import Justification, Receipt
 from vault.operations.create import Created
 from vault.operations.idempotency import RequestKey
 from vault.operations.metadata import RecordView, SubjectView
+from vault.operations.notify import COLLECTION
 from vault.operations.order import OrderView
 from vault.operations.preparing import RecordInput
 from vault.operations.reveal import Released
@@ -23,6 +24,7 @@ from vault.policy.decide import View
 from vault.rpc.status import status_of
 from vault.store.erasures import Count, ErasureRow
 from vault.store.jobs import JobRow
+from vault.store.notifications import NotificationRow
 from vault.store.orders import ExportRow
 from vault.store.registers import CustomerRequestRow
 from vault.store.rotations import RotationRow
@@ -205,7 +207,9 @@ def tenant(row: TenantRow, levels: Sequence[LevelRow] = (), transport: Sequence[
 
 def tenant_view(view: TenantView) -> resources_pb2.Tenant:
     """A tenant as it was read."""
-    return tenant(view.row, view.content_levels, view.transport_policies)
+    message = tenant(view.row, view.content_levels, view.transport_policies)
+    message.notification_url = view.notification_url
+    return message
 
 
 def tenant_change(message: resources_pb2.Tenant, paths: Collection[str]) -> TenantChange:
@@ -223,6 +227,7 @@ def tenant_change(message: resources_pb2.Tenant, paths: Collection[str]) -> Tena
         etag=message.etag,
         content_levels=levels if "content_levels" in paths else None,
         transport_policies=transport if "transport_policies" in paths else None,
+        notification_url=message.notification_url if "notification_url" in paths else None,
     )
 
 
@@ -263,6 +268,26 @@ def job(tenant_id: str, row: JobRow) -> tenant_service_pb2.Job:
         expire_time=timestamp(row.expire_time),
         create_time=timestamp(row.create_time),
         close_time=timestamp(row.close_time),
+    )
+
+
+def notification(tenant_id: str, row: NotificationRow) -> tenant_service_pb2.Notification:
+    """A task to tell somebody something."""
+    return tenant_service_pb2.Notification(
+        name=str(ChildName(tenant_id, COLLECTION, row.notification_id)),
+        kind=tenant_service_pb2.NotificationKind.Value(f"NOTIFICATION_KIND_{row.kind}"),
+        recipient=row.recipient,
+        resource=row.resource,
+        subject=str(SubjectName(tenant_id, row.subject_id)) if row.subject_id else "",
+        categories=row.categories,
+        state=tenant_service_pb2.NotificationState.Value(f"NOTIFICATION_STATE_{row.state}"),
+        create_time=timestamp(row.create_time),
+        due_time=timestamp(row.due_time),
+        visible_time=timestamp(row.visible_time),
+        attempts=row.attempts,
+        last_error=row.last_error,
+        acknowledged_by=row.acknowledged_by,
+        acknowledge_time=timestamp(row.acknowledge_time),
     )
 
 

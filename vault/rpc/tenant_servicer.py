@@ -7,6 +7,7 @@ import grpc
 from vault import names
 from vault.errors import InvalidArgumentError
 from vault.operations import job as jobs
+from vault.operations import notify
 from vault.operations import tenant as tenants
 from vault.operations.core import Vault
 from vault.rpc import convert
@@ -14,6 +15,8 @@ from vault.rpc.edge import current_attempt
 from vault.rpc.pages import PageTokens
 from vault.rpc.unbuilt_servicers import UnbuiltTenantServicer
 from vault.v1.tenant_service_pb2 import (
+    AcknowledgeNotificationRequest,
+    AcknowledgeNotificationResponse,
     CloseCustomerRequestRequest,
     CloseCustomerRequestResponse,
     CloseJobRequest,
@@ -22,6 +25,8 @@ from vault.v1.tenant_service_pb2 import (
     CreateTenantResponse,
     GetTenantRequest,
     GetTenantResponse,
+    ListNotificationsRequest,
+    ListNotificationsResponse,
     ListTenantsRequest,
     ListTenantsResponse,
     OpenCustomerRequestRequest,
@@ -71,8 +76,8 @@ class TenantServicer(UnbuiltTenantServicer):
             message = f"the mask names some of {', '.join(sorted(tenants.SETTINGS))}"
             raise InvalidArgumentError("FIELD_MASK_REQUIRED", message, field="update_mask")
         change = convert.tenant_change(request.tenant, paths)
-        view, receipt = await tenants.update_tenant(self._vault, current_attempt(), name.tenant, change)
-        return UpdateTenantResponse(tenant=convert.tenant_view(view), receipt=convert.receipt(receipt))
+        view, receipt, secret = await tenants.update_tenant(self._vault, current_attempt(), name.tenant, change)
+        return UpdateTenantResponse(tenant=convert.tenant_view(view), receipt=convert.receipt(receipt), notification_secret=secret)
 
     async def OpenCustomerRequest(self, request: OpenCustomerRequestRequest, context: Context) -> OpenCustomerRequestResponse:
         """Open a customer request."""
@@ -110,3 +115,26 @@ class TenantServicer(UnbuiltTenantServicer):
         name = names.parse_child(request.name, "jobs")
         row, receipt = await jobs.close_job(self._vault, current_attempt(), name)
         return CloseJobResponse(job=convert.job(name.tenant, row), receipt=convert.receipt(receipt))
+
+    async def ListNotifications(self, request: ListNotificationsRequest, context: Context) -> ListNotificationsResponse:
+        """List the caller's notifications."""
+        tenant, attempt = names.parse_tenant(request.parent).tenant, current_attempt()
+        # A token of a caller who may see more opens for nobody else.
+        query = ("notifications", request.parent, str(request.show_acknowledged), attempt.caller.principal)
+        rows, following = await notify.list_notifications(
+            self._vault,
+            attempt,
+            tenant,
+            acknowledged=request.show_acknowledged,
+            page_size=request.page_size,
+            after=self._pages.open(request.page_token, *query),
+        )
+        return ListNotificationsResponse(
+            notifications=[convert.notification(tenant, row) for row in rows], next_page_token=self._pages.seal(following, *query)
+        )
+
+    async def AcknowledgeNotification(self, request: AcknowledgeNotificationRequest, context: Context) -> AcknowledgeNotificationResponse:
+        """Acknowledge a notification."""
+        name = names.parse_child(request.name, notify.COLLECTION)
+        row, receipt = await notify.acknowledge(self._vault, current_attempt(), name)
+        return AcknowledgeNotificationResponse(notification=convert.notification(name.tenant, row), receipt=convert.receipt(receipt))

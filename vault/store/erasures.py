@@ -142,6 +142,13 @@ async def erasures_due(connection: AsyncConnection, now: datetime) -> list[tuple
     return [(row.tenant_id, row.erasure_id) for row in await connection.execute(query)]
 
 
+async def erasures_told(connection: AsyncConnection) -> list[tuple[str, str]]:
+    """(tenant, erasure) of every erasure that keeps nothing and only waits for somebody to acknowledge it."""
+    kept = exists().where(erasure_exceptions.c.tenant_id == erasures.c.tenant_id, erasure_exceptions.c.erasure_id == erasures.c.erasure_id)
+    query = select(erasures.c.tenant_id, erasures.c.erasure_id).where(erasures.c.state == "PARTIAL", ~kept)
+    return [(row.tenant_id, row.erasure_id) for row in await connection.execute(query)]
+
+
 async def delete_exceptions(connection: AsyncConnection, tenant: str, rows: Sequence[ExceptionRow]) -> None:
     """Forget exceptions that are over."""
     for row in rows:

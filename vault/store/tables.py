@@ -566,6 +566,52 @@ jobs = Table(
     PrimaryKeyConstraint("tenant_id", "job_id"),
 )
 
+# Who has to be told what, as tasks (L32, L35); opaque ids only.
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("notification_id", Text, nullable=False),
+    # ERASURE | RECTIFICATION | RESTRICTION | RESTRICTION_LIFTED | FORWARDED | CONTROLLER_NOTICE
+    Column("kind", Text, nullable=False),
+    # tenant | affiliate | payment-provider
+    Column("recipient", Text, nullable=False),
+    # Name of the erasure, restriction, record version or order that it is about.
+    Column("resource", Text, nullable=False),
+    # Empty where it is about nobody in particular.
+    Column("subject_id", Text, nullable=False),
+    Column("categories", JSON, nullable=False),
+    # PENDING | SENT | ACKNOWLEDGED
+    Column("state", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    Column("due_time", UtcTime, nullable=False),
+    # From when on the recipient may know of it; none while an order forbids that without an end.
+    Column("visible_time", UtcTime, nullable=True),
+    Column("attempts", Integer, nullable=False),
+    # When the webhook is tried next; none once it is not tried any more.
+    Column("next_attempt_time", UtcTime, nullable=True),
+    Column("last_error", Text, nullable=False),
+    Column("acknowledged_by", Text, nullable=False),
+    Column("acknowledge_time", UtcTime, nullable=True),
+    PrimaryKeyConstraint("tenant_id", "notification_id"),
+    UniqueConstraint("tenant_id", "resource", "kind", "recipient"),
+    Index(None, "tenant_id", "state", "next_attempt_time"),
+    Index(None, "tenant_id", "due_time", "notification_id"),
+)
+
+# Where a tenant wants to be told, besides asking for it.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    # What deliveries are signed with, sealed under the tenant's text key for this address.
+    Column("secret", LargeBinary, nullable=False),
+    Column("set_by", Text, nullable=False),
+    Column("set_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id"),
+)
+
 erasures = Table(
     "erasures",
     metadata,

@@ -487,6 +487,7 @@ class Tenant(_message.Message):
     ROOT_KEY_FIELD_NUMBER: _builtins.int
     CONTENT_LEVELS_FIELD_NUMBER: _builtins.int
     TRANSPORT_POLICIES_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_URL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`tenants/{tenant}`; the id is chosen by the operator: `[a-z][a-z0-9-]{1,61}[a-z0-9]`."""
     display_name: _builtins.str
@@ -499,6 +500,8 @@ class Tenant(_message.Message):
     """Version for guarded updates."""
     root_key: _builtins.str
     """Name of the root key that wraps the tenant's keys; empty for the vault's own."""
+    notification_url: _builtins.str
+    """Address that is called with notifications: `https://host[:port][/path]` of a host that the vault's configuration allows; none if empty."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the tenant was created."""
@@ -523,10 +526,11 @@ class Tenant(_message.Message):
         root_key: _builtins.str = ...,
         content_levels: _abc.Iterable[Global___ContentLevel] | None = ...,
         transport_policies: _abc.Iterable[Global___TransportPolicy] | None = ...,
+        notification_url: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_levels", b"content_levels", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "name", b"name", "reference_pattern", b"reference_pattern", "root_key", b"root_key", "state", b"state", "transport_policies", b"transport_policies"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_levels", b"content_levels", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "name", b"name", "notification_url", b"notification_url", "reference_pattern", b"reference_pattern", "root_key", b"root_key", "state", b"state", "transport_policies", b"transport_policies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,6 +9,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from vault.v1 import resources_pb2 as _resources_pb2
 import builtins as _builtins
 import sys
@@ -20,6 +21,74 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _NotificationKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NotificationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NotificationKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NOTIFICATION_KIND_UNSPECIFIED: _NotificationKind.ValueType  # 0
+    """Never used."""
+    NOTIFICATION_KIND_ERASURE: _NotificationKind.ValueType  # 1
+    """A person was erased; whoever received copies erases them."""
+    NOTIFICATION_KIND_RECTIFICATION: _NotificationKind.ValueType  # 2
+    """A record says something else now."""
+    NOTIFICATION_KIND_RESTRICTION: _NotificationKind.ValueType  # 3
+    """A person's data may not be used for now."""
+    NOTIFICATION_KIND_RESTRICTION_LIFTED: _NotificationKind.ValueType  # 4
+    """It may be used again."""
+    NOTIFICATION_KIND_FORWARDED: _NotificationKind.ValueType  # 5
+    """A person's request is the tenant's to answer; nothing was changed."""
+    NOTIFICATION_KIND_CONTROLLER_NOTICE: _NotificationKind.ValueType  # 6
+    """Data of the tenant leaves by an order."""
+
+class NotificationKind(_NotificationKind, metaclass=_NotificationKindEnumTypeWrapper):
+    """What is told."""
+
+NOTIFICATION_KIND_UNSPECIFIED: NotificationKind.ValueType  # 0
+"""Never used."""
+NOTIFICATION_KIND_ERASURE: NotificationKind.ValueType  # 1
+"""A person was erased; whoever received copies erases them."""
+NOTIFICATION_KIND_RECTIFICATION: NotificationKind.ValueType  # 2
+"""A record says something else now."""
+NOTIFICATION_KIND_RESTRICTION: NotificationKind.ValueType  # 3
+"""A person's data may not be used for now."""
+NOTIFICATION_KIND_RESTRICTION_LIFTED: NotificationKind.ValueType  # 4
+"""It may be used again."""
+NOTIFICATION_KIND_FORWARDED: NotificationKind.ValueType  # 5
+"""A person's request is the tenant's to answer; nothing was changed."""
+NOTIFICATION_KIND_CONTROLLER_NOTICE: NotificationKind.ValueType  # 6
+"""Data of the tenant leaves by an order."""
+Global___NotificationKind: _TypeAlias = NotificationKind  # noqa: Y015
+
+class _NotificationState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NotificationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NotificationState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NOTIFICATION_STATE_UNSPECIFIED: _NotificationState.ValueType  # 0
+    """Never used."""
+    NOTIFICATION_STATE_PENDING: _NotificationState.ValueType  # 1
+    """To be asked for, or still to be delivered."""
+    NOTIFICATION_STATE_SENT: _NotificationState.ValueType  # 2
+    """The recipient's address took it."""
+    NOTIFICATION_STATE_ACKNOWLEDGED: _NotificationState.ValueType  # 3
+    """Somebody said that it is done."""
+
+class NotificationState(_NotificationState, metaclass=_NotificationStateEnumTypeWrapper):
+    """How far a notification is."""
+
+NOTIFICATION_STATE_UNSPECIFIED: NotificationState.ValueType  # 0
+"""Never used."""
+NOTIFICATION_STATE_PENDING: NotificationState.ValueType  # 1
+"""To be asked for, or still to be delivered."""
+NOTIFICATION_STATE_SENT: NotificationState.ValueType  # 2
+"""The recipient's address took it."""
+NOTIFICATION_STATE_ACKNOWLEDGED: NotificationState.ValueType  # 3
+"""Somebody said that it is done."""
+Global___NotificationState: _TypeAlias = NotificationState  # noqa: Y015
 
 @_typing.final
 class CustomerRequest(_message.Message):
@@ -407,7 +476,9 @@ class UpdateTenantRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Settings to change: `display_name`, `reference_pattern`, `content_levels`, `transport_policies`; the last two are replaced whole."""
+        """Settings to change: `display_name`, `reference_pattern`, `notification_url`, `content_levels`, `transport_policies`; the last two are
+        replaced whole.
+        """
 
     def __init__(
         self,
@@ -431,6 +502,11 @@ class UpdateTenantResponse(_message.Message):
 
     TENANT_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_SECRET_FIELD_NUMBER: _builtins.int
+    notification_secret: _builtins.str
+    """What calls to the address are signed with, after the Standard Webhooks scheme: `whsec_` and base64. Made anew whenever the address is set,
+    and told this once.
+    """
     @_builtins.property
     def tenant(self) -> _resources_pb2.Tenant:
         """The tenant."""
@@ -444,10 +520,11 @@ class UpdateTenantResponse(_message.Message):
         *,
         tenant: _resources_pb2.Tenant | None = ...,
         receipt: _resources_pb2.Receipt | None = ...,
+        notification_secret: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notification_secret", b"notification_secret", "receipt", b"receipt", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -572,6 +649,204 @@ class CloseCustomerRequestResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CloseCustomerRequestResponse: _TypeAlias = CloseCustomerRequestResponse  # noqa: Y015
+
+@_typing.final
+class Notification(_message.Message):
+    """Somebody to be told something, as a task. It holds opaque ids only."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RECIPIENT_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    CATEGORIES_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    DUE_TIME_FIELD_NUMBER: _builtins.int
+    VISIBLE_TIME_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    LAST_ERROR_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_BY_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`tenants/{tenant}/notifications/{notification}`; the id is also the `webhook-id` of its deliveries."""
+    kind: Global___NotificationKind.ValueType
+    """What is told."""
+    recipient: _builtins.str
+    """Who is told: `tenant`, `affiliate` or `payment-provider`."""
+    resource: _builtins.str
+    """Name of the erasure, restriction, order or record that it is about; a record with `@` and the etag that it has since."""
+    subject: _builtins.str
+    """`tenants/{tenant}/subjects/{subject}`; empty if it is about nobody in particular."""
+    state: Global___NotificationState.ValueType
+    """How far it is."""
+    attempts: _builtins.int
+    """How often its delivery was tried."""
+    last_error: _builtins.str
+    """Why the last delivery failed, e.g. `TIMEOUT`, `STATUS_500`."""
+    acknowledged_by: _builtins.str
+    """Who acknowledged it."""
+    @_builtins.property
+    def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Categories of data that the recipient is concerned by."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it came about."""
+
+    @_builtins.property
+    def due_time(self) -> _timestamp_pb2.Timestamp:
+        """By when it is to be acknowledged."""
+
+    @_builtins.property
+    def visible_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on the recipient may know of it; absent while an order forbids that without an end."""
+
+    @_builtins.property
+    def acknowledge_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was acknowledged."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        kind: Global___NotificationKind.ValueType = ...,
+        recipient: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        categories: _abc.Iterable[_builtins.str] | None = ...,
+        state: Global___NotificationState.ValueType = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        due_time: _timestamp_pb2.Timestamp | None = ...,
+        visible_time: _timestamp_pb2.Timestamp | None = ...,
+        attempts: _builtins.int = ...,
+        last_error: _builtins.str = ...,
+        acknowledged_by: _builtins.str = ...,
+        acknowledge_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_time", b"acknowledge_time", "create_time", b"create_time", "due_time", b"due_time", "visible_time", b"visible_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_time", b"acknowledge_time", "acknowledged_by", b"acknowledged_by", "attempts", b"attempts", "categories", b"categories", "create_time", b"create_time", "due_time", b"due_time", "kind", b"kind", "last_error", b"last_error", "name", b"name", "recipient", b"recipient", "resource", b"resource", "state", b"state", "subject", b"subject", "visible_time", b"visible_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Notification: _TypeAlias = Notification  # noqa: Y015
+
+@_typing.final
+class ListNotificationsRequest(_message.Message):
+    """Request of ListNotifications."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    SHOW_ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`tenants/{tenant}`."""
+    show_acknowledged: _builtins.bool
+    """Whether those that were acknowledged are listed too."""
+    page_size: _builtins.int
+    """At most this many; 100 unless told, 1,000 at most."""
+    page_token: _builtins.str
+    """Token of the page to continue with."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        show_acknowledged: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "show_acknowledged", b"show_acknowledged"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNotificationsRequest: _TypeAlias = ListNotificationsRequest  # noqa: Y015
+
+@_typing.final
+class ListNotificationsResponse(_message.Message):
+    """Response of ListNotifications."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTIFICATIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty at the end."""
+    @_builtins.property
+    def notifications(self) -> _containers.RepeatedCompositeFieldContainer[Global___Notification]:
+        """The notifications, what is due first."""
+
+    def __init__(
+        self,
+        *,
+        notifications: _abc.Iterable[Global___Notification] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "notifications", b"notifications"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNotificationsResponse: _TypeAlias = ListNotificationsResponse  # noqa: Y015
+
+@_typing.final
+class AcknowledgeNotificationRequest(_message.Message):
+    """Request of AcknowledgeNotification."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`tenants/{tenant}/notifications/{notification}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgeNotificationRequest: _TypeAlias = AcknowledgeNotificationRequest  # noqa: Y015
+
+@_typing.final
+class AcknowledgeNotificationResponse(_message.Message):
+    """Response of AcknowledgeNotification."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTIFICATION_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def notification(self) -> Global___Notification:
+        """The notification."""
+
+    @_builtins.property
+    def receipt(self) -> _resources_pb2.Receipt:
+        """Where it was recorded."""
+
+    def __init__(
+        self,
+        *,
+        notification: Global___Notification | None = ...,
+        receipt: _resources_pb2.Receipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["notification", b"notification", "receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notification", b"notification", "receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgeNotificationResponse: _TypeAlias = AcknowledgeNotificationResponse  # noqa: Y015
 
 @_typing.final
 class TerminateTenantRequest(_message.Message):

@@ -75,6 +75,16 @@ class TenantServiceStub:
                 request_serializer=vault_dot_v1_dot_tenant__service__pb2.CloseJobRequest.SerializeToString,
                 response_deserializer=vault_dot_v1_dot_tenant__service__pb2.CloseJobResponse.FromString,
                 _registered_method=True)
+        self.ListNotifications = channel.unary_unary(
+                '/vault.v1.TenantService/ListNotifications',
+                request_serializer=vault_dot_v1_dot_tenant__service__pb2.ListNotificationsRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_tenant__service__pb2.ListNotificationsResponse.FromString,
+                _registered_method=True)
+        self.AcknowledgeNotification = channel.unary_unary(
+                '/vault.v1.TenantService/AcknowledgeNotification',
+                request_serializer=vault_dot_v1_dot_tenant__service__pb2.AcknowledgeNotificationRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_tenant__service__pb2.AcknowledgeNotificationResponse.FromString,
+                _registered_method=True)
         self.TerminateTenant = channel.unary_unary(
                 '/vault.v1.TenantService/TerminateTenant',
                 request_serializer=vault_dot_v1_dot_tenant__service__pb2.TerminateTenantRequest.SerializeToString,
@@ -147,6 +157,20 @@ class TenantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListNotifications(self, request, context):
+        """Lists who is still to be told what: the tenant's own tasks, or those of the affiliate for its service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcknowledgeNotification(self, request, context):
+        """Says that a task is done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def TerminateTenant(self, request, context):
         """Ends the contract.
         """
@@ -203,6 +227,16 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.CloseJob,
                     request_deserializer=vault_dot_v1_dot_tenant__service__pb2.CloseJobRequest.FromString,
                     response_serializer=vault_dot_v1_dot_tenant__service__pb2.CloseJobResponse.SerializeToString,
+            ),
+            'ListNotifications': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNotifications,
+                    request_deserializer=vault_dot_v1_dot_tenant__service__pb2.ListNotificationsRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_tenant__service__pb2.ListNotificationsResponse.SerializeToString,
+            ),
+            'AcknowledgeNotification': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgeNotification,
+                    request_deserializer=vault_dot_v1_dot_tenant__service__pb2.AcknowledgeNotificationRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_tenant__service__pb2.AcknowledgeNotificationResponse.SerializeToString,
             ),
             'TerminateTenant': grpc.unary_unary_rpc_method_handler(
                     servicer.TerminateTenant,
@@ -432,6 +466,60 @@ class TenantService:
             '/vault.v1.TenantService/CloseJob',
             vault_dot_v1_dot_tenant__service__pb2.CloseJobRequest.SerializeToString,
             vault_dot_v1_dot_tenant__service__pb2.CloseJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNotifications(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.TenantService/ListNotifications',
+            vault_dot_v1_dot_tenant__service__pb2.ListNotificationsRequest.SerializeToString,
+            vault_dot_v1_dot_tenant__service__pb2.ListNotificationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgeNotification(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.TenantService/AcknowledgeNotification',
+            vault_dot_v1_dot_tenant__service__pb2.AcknowledgeNotificationRequest.SerializeToString,
+            vault_dot_v1_dot_tenant__service__pb2.AcknowledgeNotificationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,10 @@ class TenantServiceStub:
     """Opens a job: what the messaging engine may read of which list, for how long."""
     CloseJob: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.CloseJobRequest, _tenant_service_pb2.CloseJobResponse]
     """Closes a job."""
+    ListNotifications: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.ListNotificationsRequest, _tenant_service_pb2.ListNotificationsResponse]
+    """Lists who is still to be told what: the tenant's own tasks, or those of the affiliate for its service."""
+    AcknowledgeNotification: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.AcknowledgeNotificationRequest, _tenant_service_pb2.AcknowledgeNotificationResponse]
+    """Says that a task is done."""
     TerminateTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.TerminateTenantRequest, _tenant_service_pb2.TerminateTenantResponse]
     """Ends the contract."""
     GetTerminationReport: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTerminationReportRequest, _tenant_service_pb2.GetTerminationReportResponse]
@@ -75,6 +79,10 @@ class TenantServiceAsyncStub(TenantServiceStub):
     """Opens a job: what the messaging engine may read of which list, for how long."""
     CloseJob: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.CloseJobRequest, _tenant_service_pb2.CloseJobResponse]  # type: ignore[assignment]
     """Closes a job."""
+    ListNotifications: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.ListNotificationsRequest, _tenant_service_pb2.ListNotificationsResponse]  # type: ignore[assignment]
+    """Lists who is still to be told what: the tenant's own tasks, or those of the affiliate for its service."""
+    AcknowledgeNotification: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.AcknowledgeNotificationRequest, _tenant_service_pb2.AcknowledgeNotificationResponse]  # type: ignore[assignment]
+    """Says that a task is done."""
     TerminateTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.TerminateTenantRequest, _tenant_service_pb2.TerminateTenantResponse]  # type: ignore[assignment]
     """Ends the contract."""
     GetTerminationReport: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTerminationReportRequest, _tenant_service_pb2.GetTerminationReportResponse]  # type: ignore[assignment]
@@ -146,6 +154,22 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tenant_service_pb2.CloseJobResponse, _abc.Awaitable[_tenant_service_pb2.CloseJobResponse]]:
         """Closes a job."""
+
+    @_abc_1.abstractmethod
+    def ListNotifications(
+        self,
+        request: _tenant_service_pb2.ListNotificationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_service_pb2.ListNotificationsResponse, _abc.Awaitable[_tenant_service_pb2.ListNotificationsResponse]]:
+        """Lists who is still to be told what: the tenant's own tasks, or those of the affiliate for its service."""
+
+    @_abc_1.abstractmethod
+    def AcknowledgeNotification(
+        self,
+        request: _tenant_service_pb2.AcknowledgeNotificationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_service_pb2.AcknowledgeNotificationResponse, _abc.Awaitable[_tenant_service_pb2.AcknowledgeNotificationResponse]]:
+        """Says that a task is done."""
 
     @_abc_1.abstractmethod
     def TerminateTenant(
