@@ -246,9 +246,9 @@ def _instant(text: object) -> datetime | None:
     """The instant of an RFC 3339 text; None if it is none."""
     try:
         instant = datetime.fromisoformat(str(text))
-    except ValueError:
+        return instant.astimezone(UTC) if instant.tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    return instant.astimezone(UTC) if instant.tzinfo else None
 
 
 def _readable(text: str) -> str:

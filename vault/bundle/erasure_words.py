@@ -14,6 +14,10 @@ STATES = {
         "המחיקה חלקית: חלק מן הפעולות טרם הסתיימו, והן מפורטות להלן.",
         "The erasure is partial: some of what follows from it is not done yet, as listed below.",
     ),
+    "FORWARDED": Description(
+        "הבקשה הועברה אל בעל השליטה במאגר, וההחלטה בידיו. כאן לא נמחק דבר.",
+        "The request was passed on to the controller of the data, who decides about it. Nothing was erased here.",
+    ),
 }
 
 REQUESTERS = {

@@ -88,7 +88,7 @@ class Document:
     """What `render` sets.
 
     Attributes:
-        created: UTC; stands in the file as its time of creation.
+        created: stands in the file as its time of creation, to the second and not before 1970.
         footer: stands on every page.
     """
 
@@ -125,7 +125,7 @@ def render(document: Document) -> bytes:
             font_paths=_fonts(),
             sys_inputs=inputs,
             pdf_standards=["a-3a", "ua-1"],
-            timestamp=document.created,
+            timestamp=max(0, int(document.created.timestamp())),
         )
     except typst.TypstError:
         raise FailedPreconditionError("PAGE_NOT_SET", "the typesetter cannot set this document") from None
