@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +95,12 @@ def test_erasure_is_previewed_asked_for_approved_and_certified(cli: Commands, tm
     assert altered.error()["hint"]
 
 
+def without_typesetter(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command where `pii-vault[pdf]` is not installed."""
+    script = "import sys; sys.modules['typst'] = None; from vault.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", script, *arguments], check=False, capture_output=True, text=True)
+
+
 def test_erasure_certificate_is_had_as_pages_that_carry_their_proof(cli: Commands, tmp_path: Path) -> None:
     record, note = cli.put_contact("050-2345622"), tmp_path / "certificate.note"
     subject = record.rsplit("/records/", 1)[0]
@@ -112,6 +119,8 @@ def test_erasure_certificate_is_had_as_pages_that_carry_their_proof(cli: Command
     signed, *paged = (run("erase", "verify", file, *key, "--json").answer() for file in (note, hebrew, english, added))
     untrue = run("erase", "verify", forged, *key, "--json").error()
     for_people = run("erase", "verify", added, *key)
+    bare = without_typesetter("erase", "verify", hebrew, *key, "--json")
+    unset = without_typesetter("--client", cli.folder("acme-admin"), "erase", "certificate", erasure, "--pdf", forged, "--json")
 
     assert nowhere.code == 2
     assert (both["written"], one["written"]) == ([str(note), str(hebrew)], [str(english)])
@@ -119,6 +128,8 @@ def test_erasure_certificate_is_had_as_pages_that_carry_their_proof(cli: Command
     assert untrue["reason"] == "NOTE_INVALID"
     assert "the certificate holds" in for_people.out
     assert "NOT what this version makes of it" in for_people.out
+    assert json.loads(bare.stdout) == {**signed, "pages": "NOT_COMPARED"}
+    assert (unset.returncode, json.loads(unset.stderr)["error"]["reason"]) == (1, "EXTRA_MISSING")
     for file in (hebrew, english):
         assert erasure in poppler.text(file.read_bytes())
         assert "2345622" not in poppler.text(file.read_bytes())
