@@ -132,6 +132,12 @@ def test_rows_and_tables_run_in_the_direction_of_the_language(language: Language
     assert any(end in line and "72" in line for line in lines)
 
 
+def test_count_that_the_certificate_does_not_give_is_not_made_up() -> None:
+    lines = poppler.lines(rendered({**SAID, "outcomes": [{"category": "call-detail", "found": 7, "restricted": []}]}, Language.EN))
+
+    assert "Total 7 – – 0 –" in lines
+
+
 @pytest.mark.parametrize("language", Language)
 def test_every_page_can_be_drawn_and_nothing_lies_outside(language: Language, tmp_path: Path) -> None:
     many = [{**SAID["outcomes"][1], "category": category} for category in CATALOGUE.categories]
@@ -280,7 +286,9 @@ def test_pdf_is_created_when_the_erasure_finished(finish_time: str | None, creat
     assert f"/CreationDate({created})".encode() in rendered({**SAID, "finish_time": finish_time})
 
 
-@pytest.mark.parametrize("identifier", ["+972502345667", "dana@example.com", "0502345667", ["+972502345667"], 972502345667])
+@pytest.mark.parametrize(
+    "identifier", ["+972502345667", "dana@example.com", "0502345667", "+972502345667•", ["+972502345667"], 972502345667]
+)
 def test_identifier_in_clear_is_refused(identifier: object) -> None:
     with pytest.raises(DataLossError) as raised:
         rendered({**SAID, "identifier": identifier})

@@ -19,6 +19,7 @@ from vault.catalogue.fields import Description
 from vault.catalogue.model import Catalogue
 from vault.catalogue.words import Language
 from vault.errors import DataLossError
+from vault.scan import find_contact
 
 ATTACHMENT = "erasure-certificate.note"
 _MASK = "•"
@@ -66,8 +67,8 @@ def certificate_document(said: Mapping[str, object], note: str, language: Langua
     Raises:
         DataLossError: IDENTIFIER_NOT_MASKED.
     """
-    identifier = said.get("identifier")
-    if identifier and _MASK not in str(identifier):
+    identifier = str(said.get("identifier") or "")
+    if identifier and (_MASK not in identifier or find_contact(identifier) == "phone"):
         raise DataLossError("IDENTIFIER_NOT_MASKED", "the certificate names an identifier in clear")
     number = str(said.get("certificate_no") or said.get("erasure") or "")
     page = _Page(said, language, catalogue)
@@ -93,9 +94,9 @@ class _Members:
         value = self._left.get(name)
         return str(self._left.pop(name)) if isinstance(value, str) or _is_number(value) else ""
 
-    def count(self, name: str) -> int:
-        """A number; 0 if there is none."""
-        return int(self.text(name)) if _is_number(self._left.get(name)) else 0
+    def count(self, name: str) -> int | None:
+        """A number; None if there is none."""
+        return int(self.text(name)) if _is_number(self._left.get(name)) else None
 
     def texts(self, name: str) -> list[str]:
         """One text or several."""
@@ -179,21 +180,22 @@ class _Page:
     def _outcomes(self) -> Iterator[Block]:
         """Counts by category; then what is kept and why, and what was passed on to whom."""
         outcomes, kept, passed_on = [], [], []
-        total = dict.fromkeys(_COUNTS, 0)
+        total: dict[str, int | None] = dict.fromkeys(_COUNTS)
         for outcome in self._said.objects("outcomes"):
             category = self._category(outcome.text("category"))
             counts = {name: outcome.count(name) for name in _COUNTS}
+            counts["restricted"] = counts["restricted"] or 0  # no restriction listed is none
             for restriction in outcome.objects("restricted"):
                 count = restriction.count("count")
-                counts["restricted"] += count
-                kept.append([category, self._word(words.BASES, restriction.text("basis")), isolated(str(count)), self._end(restriction)])
+                counts["restricted"] = _sum(counts["restricted"], count)
+                kept.append([category, self._word(words.BASES, restriction.text("basis")), _shown(count), self._end(restriction)])
             if controller := outcome.text("controller"):
-                passed_on.append([category, isolated(str(counts["forwarded"])), isolated(controller)])
-            outcomes.append([category, *(isolated(str(counts[name])) for name in _COUNTS)])
-            total = {name: total[name] + counts[name] for name in total}
-        yield from self._table("outcomes", (8, 3, 3, 4, 3, 4), ("category", *_COUNTS), [
-            *outcomes, [self.label("total"), *(isolated(str(count)) for count in total.values())],
-        ])  # fmt: skip
+                passed_on.append([category, _shown(counts["forwarded"]), isolated(controller)])
+            outcomes.append([category, *(_shown(counts[name]) for name in _COUNTS)])
+            total = {name: _sum(total[name], counts[name]) for name in _COUNTS}
+        if outcomes:
+            outcomes.append([self.label("total"), *(_shown(count) for count in total.values())])
+        yield from self._table("outcomes", (8, 3, 3, 4, 3, 4), ("category", *_COUNTS), outcomes)
         yield from self._table("kept", (8, 9, 3, 7), ("category", "basis", "count", "end"), kept)
         yield from self._table("passed_on", (8, 3, 12), ("category", "count", "controller"), passed_on)
 
@@ -206,7 +208,7 @@ class _Page:
 
     def _notifications(self) -> Iterator[Block]:
         rows = [
-            [isolated(one.text("recipient")), self._word(words.NOTIFICATION_STATES, one.text("state")), isolated(str(one.count("count")))]
+            [isolated(one.text("recipient")), self._word(words.NOTIFICATION_STATES, one.text("state")), _shown(one.count("count"))]
             for one in self._said.objects("notifications")
         ]
         yield from self._table("notifications", (10, 6, 3), ("recipient", "state", "count"), rows)
@@ -240,6 +242,15 @@ class _Page:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    """The sum of the counts that are there."""
+    return other if one is None else one + (other or 0)
+
+
+def _shown(count: int | None) -> str:
+    return isolated("" if count is None else str(count))
 
 
 def _instant(text: object) -> datetime | None:
