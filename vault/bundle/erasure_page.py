@@ -106,13 +106,15 @@ class _Members:
         return [text] if (text := self.text(name)) else []
 
     def objects(self, name: str) -> "list[_Members]":
-        """An object, or each of a list."""
+        """Each object of a list."""
         value = self._left.get(name)
-        if isinstance(value, Mapping):
-            return [self._part(name, self._left.pop(name))]
         if isinstance(value, list) and all(isinstance(item, Mapping) for item in value):
             return [self._part(f"{name}[{place}]", item) for place, item in enumerate(self._pop(name))]
         return []
+
+    def inner(self, name: str) -> "_Members | None":
+        """The object of that name; None if there is none."""
+        return self._part(name, self._left.pop(name)) if isinstance(self._left.get(name), Mapping) else None
 
     def rest(self) -> Iterator[tuple[str, str]]:
         """Path and JSON of what nobody took."""
@@ -151,7 +153,7 @@ class _Page:
         yield from self._methods()
         yield from self._section("reach", list(self._rows(_ELSEWHERE)))
         yield from self._notifications()
-        for audit in self._said.objects("audit"):
+        if audit := self._said.inner("audit"):
             yield from self._section("audit", [(self.label(name), isolated(audit.text(name))) for name in ("log", "index", "size", "root")])
         yield from self._section("further", [(isolated(path), isolated(value)) for path, value in self._said.rest()])
 
@@ -161,7 +163,7 @@ class _Page:
         signers = [line.removeprefix("— ").split(" ")[0] for line in note.rpartition("\n\n")[2].splitlines()]
         yield Heading(self.label("proof"))
         yield Paragraph(f"{rendering} {isolated(ATTACHMENT)}.")
-        yield Paragraph(f"{command} {isolated('pii-vault erase verify FILE.pdf --key KEY')}.")
+        yield Paragraph(f"{command} {isolated('pii-vault erase verify FILE.pdf --key KEY')}")
         yield Paragraph(scope)
         yield Rows(
             [
