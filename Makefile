@@ -58,7 +58,7 @@ bench-keys: $(STAMP)  ## Measure key services, rotation, and reveals meanwhile
 
 lock: $(STAMP)  ## Resolve the newest allowed packages into requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip compile pyproject.toml --extra server --extra postgres --extra openbao --extra pkcs11 --extra aws --group dev --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --extra server --extra pdf --extra postgres --extra openbao --extra pkcs11 --extra aws --group dev --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-emit-index-url --no-annotate --no-emit-package pii-vault --upgrade --output-file requirements.lock
 
 clean:  ## Remove what the targets made

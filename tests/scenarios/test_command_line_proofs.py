@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,12 @@ import pyrage
 import pytest
 
 from deploy.demo.demo import SAMPLES
+from tests import poppler
 from tests.commands import WHY, Commands, commands
 from tests.processes import COMMAND, run, wait_until
+from vault.bundle.erasure_page import render_certificate
+from vault.catalogue import loader
+from vault.catalogue.words import Language
 from vault.client import VaultClient
 from vault.v1.resources_pb2 import Justification
 from vault.v1.vault_service_pb2 import FindSubjectsRequest
@@ -88,6 +93,46 @@ def test_erasure_is_previewed_asked_for_approved_and_certified(cli: Commands, tm
     assert unwritable["reason"] == "FILE_UNUSABLE"
     assert holds.answer()
     assert altered.error()["hint"]
+
+
+def without_typesetter(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command where `pii-vault[pdf]` is not installed."""
+    script = "import sys; sys.modules['typst'] = None; from vault.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", script, *arguments], check=False, capture_output=True, text=True)
+
+
+def test_erasure_certificate_is_had_as_pages_that_carry_their_proof(cli: Commands, tmp_path: Path) -> None:
+    record, note = cli.put_contact("050-2345622"), tmp_path / "certificate.note"
+    subject = record.rsplit("/records/", 1)[0]
+    cli.sign_in("ruth", "privacy-officer")
+    key = ("--key", cli.home / "verifier.txt")
+    hebrew, english, forged, added = (tmp_path / f"{name}.pdf" for name in ("he", "en", "forged", "added"))
+    digest = cli.answer("acme-admin", "erase", "preview", subject, *REASON)["preview_digest"]
+    erasure = cli.answer("acme-admin", "erase", "request", subject, "--preview-digest", digest, *REASON)["erasure"]["name"]
+    cli.answer("ruth", "erase", "approve", erasure, *REASON)
+
+    nowhere = cli.run("acme-admin", "erase", "certificate", erasure)
+    both = cli.answer("acme-admin", "erase", "certificate", erasure, "-o", note, "--pdf", hebrew)
+    one = cli.answer("acme-admin", "erase", "certificate", erasure, "--pdf", english, "--language", "en")
+    forged.write_bytes(render_certificate(note.read_text().replace('"erased": 1', '"erased": 0', 1), Language.HE, loader.load()))
+    added.write_bytes(hebrew.read_bytes() + b"\n% a page more\n")
+    signed, *paged = (run("erase", "verify", file, *key, "--json").answer() for file in (note, hebrew, english, added))
+    untrue = run("erase", "verify", forged, *key, "--json").error()
+    for_people = run("erase", "verify", added, *key)
+    bare = without_typesetter("erase", "verify", hebrew, *key, "--json")
+    unset = without_typesetter("--client", cli.folder("acme-admin"), "erase", "certificate", erasure, "--pdf", forged, "--json")
+
+    assert nowhere.code == 2
+    assert (both["written"], one["written"]) == ([str(note), str(hebrew)], [str(english)])
+    assert paged == [{**signed, "pages": pages} for pages in ("SAME", "SAME", "DIFFERENT")]
+    assert untrue["reason"] == "NOTE_INVALID"
+    assert "the certificate holds" in for_people.out
+    assert "NOT what this version makes of it" in for_people.out
+    assert json.loads(bare.stdout) == {**signed, "pages": "NOT_COMPARED"}
+    assert (unset.returncode, json.loads(unset.stderr)["error"]["reason"]) == (1, "EXTRA_MISSING")
+    for file in (hebrew, english):
+        assert erasure in poppler.text(file.read_bytes())
+        assert "2345622" not in poppler.text(file.read_bytes())
 
 
 def test_order_is_registered_approved_exported_fetched_and_verified(cli: Commands, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import base64
 import os
 import re
-import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pyrage import x25519
 
+from tests.programs import installed
 from tests.vectors.bundle_1.sample import (
     EXPORT_ID,
     IDENTITY,
@@ -34,15 +34,6 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "court-order-package.md"
 TAR = build(sample(), SIGNER)
 FILES = unpack(TAR)
 JSONL = "data/02_records/call-detail.jsonl"
-
-
-def installed(*names: str) -> None:
-    """These programs are wanted: missing on a developer's machine skips, missing where everything is installed fails."""
-    missing = [name for name in names if shutil.which(name) is None]
-    if missing and os.environ.get("CI") == "true":
-        pytest.fail(f"not installed: {missing}")
-    if missing:
-        pytest.skip(f"not installed: {missing}")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ _MEMBERS = frozenset(
         *("format", "issuer", "certificate_no", "supplements", "erasure", "subject", "state"),
         *("requester_kind", "reference", "requester", "approvers"),
         *("request_time", "finish_time", "issue_time", "next_time"),
-        *("methods", "outcomes", "not_reachable", "suppression", "policy_version", "audit"),
+        *("methods", "outcomes", "not_reachable", "suppression", "notifications", "policy_version", "audit"),
     }
 )
 # What the first version of the vault issued; those certificates hold for ever.

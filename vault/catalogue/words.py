@@ -6,6 +6,13 @@ A word that is not listed here is refused by the loader; what a deployment may a
 from enum import StrEnum
 
 
+class Language(StrEnum):
+    """Language, and with it direction, of a text for people."""
+
+    HE = "he"
+    EN = "en"
+
+
 class Operation(StrEnum):
     """What can be done with records of a category."""
 

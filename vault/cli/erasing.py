@@ -7,6 +7,8 @@ import typer
 
 from vault.audit.certificate import verify_certificate
 from vault.audit.checkpoint import NoteVerifier
+from vault.bundle.attachment import PDF_MAGIC, attached
+from vault.catalogue.words import Language
 from vault.cli.options import AsOf, Purpose, Reason, Reference, RequestId, Tenant, justification, moment, pairs
 from vault.cli.session import reported, say, show, vault
 from vault.v1.erasure_service_pb2 import (
@@ -20,6 +22,11 @@ from vault.v1.erasure_service_pb2 import (
 
 app = typer.Typer(no_args_is_help=True, help="Erase a person by destroying their key, and prove it.")
 _DSR = "data-subject-request"
+_PAGES = {
+    "SAME": "the pages are what this version makes of it",
+    "DIFFERENT": "the pages are NOT what this version makes of it: another version set them, or somebody altered them; go by what is printed here",
+    "NOT_COMPARED": "the pages were not compared, which takes pii-vault[pdf]; go by what is printed here",
+}
 SubjectName = Annotated[str, typer.Argument(help="tenants/…/subjects/…", show_default=False)]
 ErasureName = Annotated[str, typer.Argument(help="tenants/…/erasures/…", show_default=False)]
 
@@ -90,24 +97,58 @@ def list_(tenant: Tenant, page_token: Annotated[str, typer.Option(help="Continue
 
 @app.command()
 def certificate(
-    erasure: ErasureName, output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)]
+    erasure: ErasureName,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the signed certificate.", show_default=False)] = None,
+    pdf: Annotated[Path | None, typer.Option(help="File for its pages, with the signed certificate attached.", show_default=False)] = None,
+    language: Annotated[Language, typer.Option(help="Language of the pages.")] = Language.HE,
 ) -> None:
-    """Fetch the signed certificate of a finished erasure, and its supplements beside it."""
+    """Fetch the signed certificate of an erasure, for programs, for people or for both; each supplement beside it."""
+    if output is None and pdf is None:
+        raise typer.BadParameter("say where to write it: --output FILE, --pdf FILE, or both")
     with reported(), vault() as client:
         answer = client.call(client.erasures.GetErasureCertificate, GetErasureCertificateRequest(name=erasure))
-        files = [output, *(output.with_stem(f"{output.stem}-S{number + 1}") for number in range(len(answer.supplements)))]
-        for file, note in zip(files, (answer.certificate, *answer.supplements), strict=True):
-            file.write_text(note, encoding="utf-8")
-        show({"written": [str(file) for file in files]})
+        written = []
+        for number, note in enumerate((answer.certificate, *answer.supplements)):
+            for file, content in ((output, note.encode()), (pdf, _pages(note, language) if pdf else b"")):
+                if file is not None:
+                    path = file.with_stem(f"{file.stem}-S{number}") if number else file
+                    path.write_bytes(content)
+                    written.append(str(path))
+        show({"written": written})
 
 
 @app.command()
 def verify(
-    file: Annotated[Path, typer.Argument(help="The certificate.", exists=True, dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="The certificate: the signed text, or a PDF that holds it.", exists=True, dir_okay=False)],
     key: Annotated[Path, typer.Option(help="The operator's verifier key, name+id+key.", exists=True, dir_okay=False)],
 ) -> None:
     """Verify a certificate offline; exit code 1 if it does not hold."""
     with reported():
         verifier = NoteVerifier.parse(key.read_text(encoding="utf-8", errors="replace"))
-        show(verify_certificate(file.read_text(encoding="utf-8", errors="surrogateescape"), verifier))
+        content = file.read_bytes()
+        is_pdf = content.startswith(PDF_MAGIC)
+        note = (attached(content) if is_pdf else content).decode("utf-8", errors="surrogateescape")
+        said = verify_certificate(note, verifier)
+        verdict = _verdict_on_pages(content, note) if is_pdf else ""
+        show({**said, "pages": verdict} if is_pdf else said)
         say("the certificate holds")
+        if is_pdf:
+            say(_PAGES[verdict])
+
+
+def _pages(note: str, language: Language) -> bytes:
+    from vault.bundle.erasure_page import render_certificate  # noqa: PLC0415 - wants the extra `pdf`, as few commands do
+    from vault.catalogue import loader  # noqa: PLC0415
+
+    return render_certificate(note, language, loader.load())
+
+
+def _verdict_on_pages(pdf: bytes, note: str) -> str:
+    """Whether the pages, which nobody signed, are what this version makes of the certificate."""
+    try:
+        from vault.bundle.erasure_page import language_of  # noqa: PLC0415 - a verifier does without
+        from vault.catalogue import loader  # noqa: PLC0415
+
+        return "SAME" if language_of(pdf, note, loader.load()) else "DIFFERENT"
+    except ModuleNotFoundError:
+        return "NOT_COMPARED"

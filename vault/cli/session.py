@@ -83,7 +83,7 @@ def reported() -> Iterator[None]:
     except VaultError as error:
         _told(error)
     except ModuleNotFoundError as missing:
-        message = f"this needs pii-vault[server] and, for PostgreSQL, pii-vault[postgres]; '{missing.name}' is not installed"
+        message = f"this needs pii-vault[server], for PostgreSQL pii-vault[postgres], for PDF pages pii-vault[pdf]; '{missing.name}' is not installed"
         _told(FailedPreconditionError("EXTRA_MISSING", message))
     except BrokenPipeError:  # whoever read the answer has seen enough
         raise

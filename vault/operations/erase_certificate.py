@@ -6,6 +6,7 @@ certificate must not learn of an order (N16).
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 
 from vault.audit import certificate as form
@@ -16,12 +17,21 @@ from vault.operations.attempt import Receipt
 from vault.operations.core import Vault
 from vault.store.erasures import ErasureRow
 
-_NEUTRAL = "retained-under-law"
-# What is not searched, because no id leads there (§6.2).
-_NOT_REACHABLE = ("personal details that senders wrote into messages to other people",)
+_NEUTRAL = "RETAINED_UNDER_LAW"
+# What is not searched, because no id leads there: what senders wrote about the person into messages to others (§6.2).
+_NOT_REACHABLE = "MERGED_BODIES"
 
 
-def certificate(vault: Vault, tenant: str, row: ErasureRow, receipt: Receipt, *, number: int, next_time: datetime | None) -> str:
+def certificate(
+    vault: Vault,
+    tenant: str,
+    row: ErasureRow,
+    receipt: Receipt,
+    *,
+    number: int,
+    next_time: datetime | None,
+    notified: Sequence[tuple[str, str, int]],
+) -> str:
     """Sign what an erasure did.
 
     Args:
@@ -31,6 +41,7 @@ def certificate(vault: Vault, tenant: str, row: ErasureRow, receipt: Receipt, *,
         receipt: the log entry that records it.
         number: 0 for the certificate, 1 and up for supplements to it.
         next_time: when what is kept is looked at next; None if nothing is.
+        notified: recipient, state and number of the tasks that tell of it.
     """
     name = ChildName(tenant, "erasures", row.erasure_id)
     body = {
@@ -49,14 +60,27 @@ def certificate(vault: Vault, tenant: str, row: ErasureRow, receipt: Receipt, *,
         "finish_time": row.finish_time.isoformat() if row.finish_time else "",
         "issue_time": vault.clock().isoformat(),
         "next_time": next_time.isoformat() if next_time else "",
-        "methods": [] if row.state == "FORWARDED" else ["key-destruction", "row-deletion", "tokenisation"],
+        "methods": _methods(row),
         "outcomes": _lines(row),
-        "not_reachable": list(_NOT_REACHABLE),
-        "suppression": "kept" if row.keep_suppression else "erased",
+        "not_reachable": _NOT_REACHABLE,
+        "suppression": "KEPT" if row.keep_suppression else "ERASED",
+        "notifications": [{"recipient": recipient, "state": state, "count": count} for recipient, state, count in notified],
         "policy_version": vault.catalogue.policy_version,
         "audit": {"log": receipt.log, "index": receipt.index},
     }
     return sign_note(json.dumps(body, ensure_ascii=False, sort_keys=True, indent=1) + "\n", vault.signer)
+
+
+def _methods(row: ErasureRow) -> list[dict[str, object]]:
+    """How it was done, with the keys that were destroyed."""
+    if row.state == "FORWARDED":
+        return []
+    keys = [f"{row.subject_id}/{version}" for version in row.destroyed_keys]
+    return [
+        {"method": "KEY_DESTRUCTION", "key_ids": keys},
+        {"method": "ROW_DELETION", "key_ids": []},
+        *([{"method": "TOKENISATION", "key_ids": []}] if any(count.outcome == Erasure.TOKENISED for count in row.outcomes) else []),
+    ]
 
 
 def _lines(row: ErasureRow) -> list[dict[str, object]]:
@@ -69,7 +93,7 @@ def _lines(row: ErasureRow) -> list[dict[str, object]]:
         )
         line["found"] = _number(line["found"]) + count.count
         if count.outcome == Erasure.RESTRICTED:
-            basis = _NEUTRAL if count.basis == ErasureException.LEGAL_HOLD else count.basis
+            basis = _NEUTRAL if count.basis == ErasureException.LEGAL_HOLD else count.basis.upper().replace("-", "_")
             kept[count.category].append({"basis": basis, "count": count.count, "until": count.until})
             continue
         line[count.outcome] = _number(line[count.outcome]) + count.count

@@ -36,6 +36,7 @@ from vault.operations.outcomes import Outcome, Requester, at_last, depends_on_re
 from vault.operations.subjects import identifiers_in, indexed_fields, token_of
 from vault.store import erasures as erasure_store
 from vault.store import imports as import_store
+from vault.store import notifications as notification_store
 from vault.store import records as record_store
 from vault.store import restrictions as restriction_store
 from vault.store import subjects as subject_store
@@ -165,6 +166,9 @@ async def _keep_batch(vault: Vault, name: ChildName) -> bool:
                 await erasure_store.update_erasure(connection, name.tenant, replace(row, position=page[-1][0].record_id))
                 return True
             await _suppress(vault, connection, keys, row)
+        async with reading_keys(vault) as apart:
+            stored = await subject_store.subject_key_rows(apart or connection, name.tenant, [row.subject_id])
+        row = replace(row, destroyed_keys=[key.version for key in stored if key.version not in _kept(row)])
         if vault.key_database is None:
             await subject_store.destroy_subject_keys(connection, name.tenant, row.subject_id, but=_kept(row))
         # From here on nothing is looked for that might stay, whatever comes.
@@ -482,7 +486,8 @@ async def _issue(
 ) -> None:
     """Sign and store a certificate, or the next supplement."""
     number = len(await erasure_store.certificates_of(connection, tenant, row.erasure_id))
-    note = certificate(vault, tenant, row, receipt, number=number, next_time=next_time)
+    notified = await notification_store.notified(connection, tenant, str(ChildName(tenant, "erasures", row.erasure_id)))
+    note = certificate(vault, tenant, row, receipt, number=number, next_time=next_time, notified=notified)
     await erasure_store.insert_certificate(connection, tenant, row.erasure_id, number=number, state=row.state, note=note, now=vault.clock())
 
 

@@ -52,6 +52,7 @@ class ErasureRow:
     position: str = ""
     kept_version: int = 0
     restricted_version: int = 0
+    destroyed_keys: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,15 @@ def _is(tenant: str, row: ExceptionRow) -> tuple[ColumnElement[bool], ...]:
 def _row(row: Row[Any]) -> ErasureRow:
     values = dict(zip(ErasureRow.__dataclass_fields__, row, strict=True))
     counts = {name: tuple(Count(**count) for count in values[name]) for name in ("preview", "outcomes")}
-    return ErasureRow(**{**values, **counts, "approvers": tuple(values["approvers"]), "keep_suppression": bool(values["keep_suppression"])})
+    return ErasureRow(
+        **{
+            **values,
+            **counts,
+            "approvers": tuple(values["approvers"]),
+            "destroyed_keys": tuple(values["destroyed_keys"]),
+            "keep_suppression": bool(values["keep_suppression"]),
+        }
+    )
 
 
 def _values(row: ErasureRow) -> Mapping[str, object]:
@@ -232,6 +241,7 @@ def _values(row: ErasureRow) -> Mapping[str, object]:
     return {
         **values,
         "approvers": list(row.approvers),
+        "destroyed_keys": list(row.destroyed_keys),
         "keep_suppression": int(row.keep_suppression),
         "preview": [asdict(count) for count in row.preview],
         "outcomes": [asdict(count) for count in row.outcomes],

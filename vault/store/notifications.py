@@ -74,6 +74,17 @@ async def get_notification(connection: AsyncConnection, tenant: str, notificatio
     return NotificationRow(*row) if row else None
 
 
+async def notified(connection: AsyncConnection, tenant: str, resource: str) -> list[tuple[str, str, int]]:
+    """Recipient, state and number of the tasks about a resource that their recipients may know of."""
+    query = (
+        select(_C.recipient, _C.state, func.count())
+        .where(_C.tenant_id == tenant, _C.resource == resource, _C.visible_time.is_not(None))
+        .group_by(_C.recipient, _C.state)
+        .order_by(_C.recipient, _C.state)
+    )
+    return [(row[0], row[1], row[2]) for row in await connection.execute(query)]
+
+
 async def update_notification(connection: AsyncConnection, tenant: str, row: NotificationRow) -> None:
     """Store a changed task; the caller holds the row's lock."""
     await connection.execute(

@@ -637,6 +637,8 @@ erasures = Table(
     Column("position", Text, nullable=False),
     Column("kept_version", Integer, nullable=False),
     Column("restricted_version", Integer, nullable=False),
+    # Versions of the person's key that were destroyed.
+    Column("destroyed_keys", JSON, nullable=False),
     Column("request_time", UtcTime, nullable=False),
     Column("finish_time", UtcTime, nullable=True),
     PrimaryKeyConstraint("tenant_id", "erasure_id"),

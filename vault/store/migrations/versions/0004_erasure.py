@@ -19,6 +19,7 @@ _LATER = (
     ("position", sa.Text(), ""),
     ("kept_version", sa.Integer(), "0"),
     ("restricted_version", sa.Integer(), "0"),
+    ("destroyed_keys", sa.JSON(), "[]"),
 )
 
 
