@@ -1,7 +1,7 @@
 """Subjects, their wrapped keys and the tokens that identify them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -121,6 +121,19 @@ async def get_subject(connection: AsyncConnection, tenant: str, subject: str, *,
     )
     row = (await connection.execute(query.with_for_update() if lock else query)).first()
     return SubjectRow(*row) if row else None
+
+
+async def lock_subjects(connection: AsyncConnection, tenant: str, ids: Collection[str]) -> dict[str, str]:
+    """State of each of the people who are known, their rows locked until the transaction ends, as an erasure locks them."""
+    if not ids:
+        return {}
+    query = (
+        select(subjects.c.subject_id, subjects.c.state)
+        .where(subjects.c.tenant_id == tenant, subjects.c.subject_id.in_(sorted(ids)))
+        .order_by(subjects.c.subject_id)
+        .with_for_update()
+    )
+    return {row.subject_id: row.state for row in await connection.execute(query)}
 
 
 async def lock_living(connection: AsyncConnection, tenant: str, ids: Sequence[str]) -> frozenset[str]:
