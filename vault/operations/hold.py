@@ -203,16 +203,17 @@ async def hold_for_order(
     people = sorted(subject for subject, state in states.items() if state not in _GONE)
     if not people:
         return []
+    now = vault.clock()
     hold = HoldRow(
         hold_id=names.new_id(),
         kind=ORDER,
         reference=str(order),
         start_time=start,
         end_time=end,
-        expire_time=vault.clock() + timedelta(days=vault.limits.preservation_days),
+        expire_time=now + timedelta(days=vault.limits.preservation_days),
         review_time=None,
         placed_by=caller.principal,
-        create_time=vault.clock(),
+        create_time=now,
     )
     await hold_store.insert_hold(connection, keys.tenant, hold, _product(people, categories))
     return [_of_order(caller, order, "place-hold", hold.hold_id, count=len(people))]
