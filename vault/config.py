@@ -147,6 +147,7 @@ class Settings(BaseSettings):
     region: str = Field(default="IL", pattern=r"^[A-Z]{2}$")
     batch_size: int = Field(default=256, ge=1, le=1000)
     grace_seconds: Seconds = 10
+    preservation_days: int = Field(default=30, ge=1, le=365)
 
     @field_validator("name")
     @classmethod

@@ -123,7 +123,7 @@ async def open_vault(settings: Settings, *, clock: Callable[[], datetime] = _now
             signing=SigningKey(signing_key, lambda: _signing_key(settings.signing_key)),
             clock=clock,
             region=settings.region,
-            limits=Limits(),
+            limits=Limits(preservation_days=settings.preservation_days),
             budgets=ReleaseBudgets(clock),
             webhooks=webhooks,
         )

@@ -101,12 +101,13 @@ async def test_the_log_names_every_record_that_left_and_who_had_a_hand_in_it(ser
     logged = (await entries(served))[1:]
     assert [(entry.operation, entry.actor) for entry in logged] == [
         ("register-order", "people/e-registrant"),
+        ("place-hold", "people/e-registrant"),
         ("approve-order", "people/e-officer"),
         ("approve-order", "people/e-approver"),
         ("export", "people/e-registrant"),
         ("download-export", "people/e-courier"),
     ]
-    assert list(logged[3].records) == [id_of(stored.name)]
+    assert list(logged[4].records) == [id_of(stored.name)]
     assert not any(b"2345678" in entry.content for entry in logged)
 
 

@@ -14,6 +14,7 @@ from vault.operations import log, notify
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, active_tenant, open_subject_key, readable_parts, usable_keys
 from vault.operations.decision import gather, require
+from vault.operations.hold import check_not_held
 from vault.operations.keyring import TenantKeys
 from vault.operations.metadata import RecordView, load_view
 from vault.operations.preparing import EXTRA, Identifier, encoded, prepare_values
@@ -21,6 +22,7 @@ from vault.operations.reveal import open_part
 from vault.operations.subjects import token_of
 from vault.policy.decide import Operation
 from vault.store import guardians as guardian_store
+from vault.store import holds as hold_store
 from vault.store import records as record_store
 from vault.store.database import Connection
 from vault.store.records import IndexRow, PartRow, ReadableRow, RecordRow
@@ -43,6 +45,7 @@ async def update_record(vault: Vault, attempt: Attempt, name: RecordName, update
         NotFoundError: RECORD_NOT_FOUND.
         AbortedError: ETAG_MISMATCH.
         InvalidArgumentError: UNKNOWN_FIELD, FIELD_REQUIRED, FIELD_INVALID, FIELD_MASK_REQUIRED and what storing refuses.
+        FailedPreconditionError: LEGAL_HOLD.
     """
     async with vault.database.write() as connection:
         row, keys, parts = await _changeable(vault, connection, attempt, name, Operation.UPDATE, update.etag)
@@ -69,6 +72,7 @@ async def delete_record(vault: Vault, attempt: Attempt, name: RecordName, *, eta
     Raises:
         NotFoundError: RECORD_NOT_FOUND.
         AbortedError: ETAG_MISMATCH.
+        FailedPreconditionError: LEGAL_HOLD.
     """
     async with vault.database.write() as connection:
         _, keys, _ = await _changeable(vault, connection, attempt, name, Operation.DELETE, etag)
@@ -78,7 +82,7 @@ async def delete_record(vault: Vault, attempt: Attempt, name: RecordName, *, eta
 
 
 async def confirm_delivery(vault: Vault, attempt: Attempt, name: RecordName) -> Receipt:
-    """Destroy a transient record that was delivered (P3.4-rec).
+    """Destroy a transient record that was delivered (P3.4-rec). No hold keeps it: what is never kept cannot be preserved either.
 
     Raises:
         NotFoundError: RECORD_NOT_FOUND.
@@ -104,6 +108,7 @@ async def _changeable(
     attempt.operation, attempt.records, attempt.subjects, attempt.count = operation.value, (name.record,), (name.subject,), 1
     tenant, keys = await active_tenant(vault, connection, name.tenant, hold=True)
     facts = await gather(vault, connection, attempt, tenant)
+    await hold_store.delay_holds(connection, name.tenant)
     row = await record_store.get_record(connection, name.tenant, name.record, lock=True)
     parts = await readable_parts(vault, connection, name.tenant, [name.record])
     if row is None or name.subject not in {part.subject_id for part in parts}:
@@ -120,6 +125,7 @@ async def _changeable(
         restricted=restricted,
         subject=name.subject,
     )
+    await check_not_held(vault, connection, name)
     if etag and etag != str(row.version):
         raise AbortedError("ETAG_MISMATCH", "the record was changed since it was read")
     return row, keys, parts

@@ -34,6 +34,8 @@ class Limits:
     record_bytes: int = 1 << 20
     extra_fields: int = 50
     page_size: int = 1000
+    # A18: what a letter that asks to preserve freezes at most.
+    preservation_days: int = 30
 
 
 @dataclass(slots=True)

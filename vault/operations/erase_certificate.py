@@ -76,11 +76,10 @@ def _methods(row: ErasureRow) -> list[dict[str, object]]:
     if row.state == "FORWARDED":
         return []
     keys = [f"{row.subject_id}/{version}" for version in row.destroyed_keys]
-    return [
-        {"method": "KEY_DESTRUCTION", "key_ids": keys},
-        {"method": "ROW_DELETION", "key_ids": []},
-        *([{"method": "TOKENISATION", "key_ids": []}] if any(count.outcome == Erasure.TOKENISED for count in row.outcomes) else []),
-    ]
+    methods: list[dict[str, object]] = [{"method": "KEY_DESTRUCTION", "key_ids": keys}, {"method": "ROW_DELETION", "key_ids": []}]
+    if any(count.outcome == Erasure.TOKENISED for count in row.outcomes):
+        methods.append({"method": "TOKENISATION", "key_ids": []})
+    return methods
 
 
 def _lines(row: ErasureRow) -> list[dict[str, object]]:

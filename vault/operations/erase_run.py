@@ -32,9 +32,10 @@ from vault.operations.core import Vault, active_tenant, add_subject_key, open_su
 from vault.operations.erase_certificate import certificate
 from vault.operations.ingest import FILE_DIGEST
 from vault.operations.keyring import TenantKeys
-from vault.operations.outcomes import Outcome, Requester, at_last, depends_on_record, in_scope, is_tenants, outcome_of
+from vault.operations.outcomes import REVIEW, Outcome, Requester, at_last, depends_on_record, in_scope, is_tenants, outcome_of
 from vault.operations.subjects import identifiers_in, indexed_fields, token_of
 from vault.store import erasures as erasure_store
+from vault.store import holds as hold_store
 from vault.store import imports as import_store
 from vault.store import notifications as notification_store
 from vault.store import records as record_store
@@ -110,6 +111,7 @@ async def complete(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
     """Step (7): erase or tokenise what no exception keeps any more; a supplement says so. What another exception keeps stays under that one."""
     while True:
         async with vault.database.write() as connection:
+            await hold_store.delay_holds(connection, name.tenant)
             _, keys = await active_tenant(vault, connection, name.tenant, hold=True)
             row = await _locked(connection, name)
             await subject_store.get_subject(connection, name.tenant, row.subject_id, lock=True)
@@ -153,6 +155,7 @@ async def _ensure_restricted_key(vault: Vault, name: ChildName) -> None:
 async def _keep_batch(vault: Vault, name: ChildName) -> bool:
     """One batch of step (2), or step (3) if nothing more stays. Whether there may be more to keep."""
     async with vault.database.write() as connection:
+        await hold_store.delay_holds(connection, name.tenant)
         row = await _locked(connection, name)
         if row.state != "RUNNING":
             return False
@@ -164,6 +167,12 @@ async def _keep_batch(vault: Vault, name: ChildName) -> bool:
             if page := await _page(connection, name.tenant, row, categories):
                 row = await _keep(vault, connection, keys, row, page)
                 await erasure_store.update_erasure(connection, name.tenant, replace(row, position=page[-1][0].record_id))
+                return True
+            if await hold_store.holds_parts(
+                connection, name.tenant, row.subject_id, vault.clock(), but=_kept(row), transient=_transient(vault)
+            ):
+                # A hold came after its records were passed: once more from the beginning (E5).
+                await erasure_store.update_erasure(connection, name.tenant, replace(row, position=""))
                 return True
             await _suppress(vault, connection, keys, row)
         async with reading_keys(vault) as apart:
@@ -194,11 +203,34 @@ async def _may_stay(vault: Vault, connection: Connection, tenant: str, row: Eras
     """Categories of the person of which some part may stay. Empty for most people, and then nothing is read."""
     requester = Requester(row.requester_kind)
     found = [vault.catalogue.category(name) for name in await subject_store.record_counts(connection, tenant, row.subject_id)]
+    if await hold_store.has_live_holds(connection, tenant, vault.clock()):
+        return [category.name for category in found]
     return [
         category.name
         for category in found
         if not in_scope(category, requester) or depends_on_record(category) or (requester is not Requester.TENANT and is_tenants(category))
     ]
+
+
+def _transient(vault: Vault) -> list[str]:
+    """Categories that are gone once delivered, and that no hold keeps (P3.4-rec)."""
+    return [category.name for category in vault.catalogue.categories.values() if category.is_transient]
+
+
+async def _held(vault: Vault, connection: Connection, tenant: str, ids: Sequence[str]) -> dict[str, Outcome]:
+    """The exception of each record that a hold or claim covers. It ends when that does, or is looked at when that is."""
+    now = vault.clock()
+    held = await hold_store.held_records(connection, tenant, ids, now, transient=_transient(vault))
+    basis = {"CLAIM": ErasureException.LEGAL_CLAIM}
+    return {
+        record: Outcome(
+            Erasure.RESTRICTED,
+            basis.get(hold.kind, ErasureException.LEGAL_HOLD),
+            until=hold.expire_time,
+            review=None if hold.expire_time else hold.review_time or now + REVIEW,
+        )
+        for record, hold in held.items()
+    }
 
 
 @dataclass(slots=True)
@@ -219,9 +251,10 @@ async def _keep(
     requester, now = Requester(row.requester_kind), vault.clock()
     kept = _Kept([], [], [], [], [])
     own = await _own_keys(vault, connection, keys, row.subject_id)
+    held = await _held(vault, connection, keys.tenant, [part.record_id for part, _ in page])
     for part, record in page:
-        category = vault.catalogue.category(record.category)
-        outcome = outcome_of(category, record, requester, now) if in_scope(category, requester) else None
+        category, hold = vault.catalogue.category(record.category), held.get(part.record_id)
+        outcome = outcome_of(category, record, requester, now, held=hold) if in_scope(category, requester) else None
         if outcome is not None and outcome.kind is Erasure.TOKENISED:
             kept.tokens.append((part.record_id, part.role))
             kept.moved.append((part.record_id, part.role))
@@ -231,8 +264,6 @@ async def _keep(
         elif outcome.kind is Erasure.RESTRICTED:
             row, key = await _key(vault, connection, keys, row, own, restricted=True)
             fields = _reseal(keys, part, own, key, kept)
-            if fields is None:
-                continue
             kept.moved.append((part.record_id, part.role))
             kept.exceptions.append(_exception(row, part, record, outcome, now))
             indexed = {name: fields[name] for name in indexed_fields(category, part.role) & fields.keys()}
@@ -291,16 +322,17 @@ async def _key(
     return (replace(row, restricted_version=key.version) if restricted else replace(row, kept_version=key.version)), key
 
 
-def _reseal(keys: TenantKeys, part: PartRow, own: Mapping[int, DataKey], key: DataKey, kept: _Kept) -> Mapping[str, bytes] | None:
-    """Seal a part under another of the person's keys; what does not open goes with the old key, for nobody could ever read it."""
+def _reseal(keys: TenantKeys, part: PartRow, own: Mapping[int, DataKey], key: DataKey, kept: _Kept) -> Mapping[str, bytes]:
+    """Seal a part under another of the person's keys. What does not open is kept as it is: it opens with no key, and may be the only proof."""
     at = Place(keys.tenant, part.subject_id, part.record_id)
     try:
         if part.key_version not in own:
             raise DataLossError("KEY_UNKNOWN", "the key of the part is gone")  # noqa: TRY301 - handled as a part that is damaged
         fields = crypto.open_fields(part.sealed, None, under=own[part.key_version], at=at)
     except DataLossError as error:
-        _log.warning("part not kept", record=part.record_id, reason=error.reason)
-        return None
+        _log.warning("part not opened", record=part.record_id, reason=error.reason)
+        kept.parts.append(replace(part, key_version=key.version))
+        return {}
     kept.parts.append(replace(part, key_version=key.version, sealed=crypto.seal_fields(fields, under=key, at=at)))
     return fields
 
@@ -441,12 +473,14 @@ async def _state_at(connection: Connection, name: ChildName, next_time: datetime
 async def _end_exceptions(vault: Vault, connection: Connection, tenant: str, row: ErasureRow, due: Sequence[ExceptionRow]) -> None:
     """Erase or tokenise what nothing keeps any more; note the exception that keeps the rest."""
     requester, now = Requester(row.requester_kind), vault.clock()
-    records = {record.record_id: record for record in await record_store.get_records(connection, tenant, [item.record_id for item in due])}
+    ids = [item.record_id for item in due]
+    records = {record.record_id: record for record in await record_store.get_records(connection, tenant, ids)}
+    held = await _held(vault, connection, tenant, ids)
     over, staying = [], []
     for item in due:
         record = records.get(item.record_id)
         category = vault.catalogue.category(item.category)
-        outcome = outcome_of(category, record, requester, now) if record is not None else None
+        outcome = outcome_of(category, record, requester, now, held=held.get(item.record_id)) if record is not None else None
         if outcome is not None and outcome.kind is Erasure.RESTRICTED:
             staying.append(replace(item, basis=outcome.basis or item.basis, end_time=outcome.until, due_time=outcome.look_again or now))
             continue

@@ -71,7 +71,10 @@ class Levels:
         stored = [category for category in catalogue.categories.values() if category.held_as is HeldAs.RECORD]
         off = [found for category in stored for level in category.levels for found in self._off(category, level)]
         return Swept(
-            [category.name for category in stored], ["", *sorted({level for category in stored for level in category.levels})], off
+            [category.name for category in stored],
+            ["", *sorted({level for category in stored for level in category.levels})],
+            off,
+            transient=[category.name for category in stored if category.is_transient],
         )
 
     def _off(self, category: Category, level: str) -> Sequence[Off]:

@@ -6,6 +6,7 @@ Rules:
   used to test a guessed telephone number (I2). The recipient's key is part of it (N14).
 - Two different people approve, neither of them the registrant, at least one a legal approver, each with a second factor proved in the last
   fifteen minutes (§5.4 step 6, N4, N5).
+- What an order covers is held from its registration on, and let go when it is rejected (§5.4 step 2).
 - Nothing is ever exported from the future (L23), and communications data never includes content (L19, A19).
 """
 
@@ -29,7 +30,7 @@ from vault.errors import (
 )
 from vault.identifiers import IdentifierKind, normalise
 from vault.names import ChildName
-from vault.operations import idempotency, log
+from vault.operations import hold, idempotency, log
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, active_tenant, page_limit
 from vault.operations.idempotency import Answer, RequestKey
@@ -104,7 +105,7 @@ class OrderView:
 async def register_order(
     vault: Vault, attempt: Attempt, tenant: str, content: OrderContent, request: RequestKey
 ) -> tuple[OrderView, Receipt]:
-    """Register an order; it waits for two approvals.
+    """Register an order; it waits for two approvals, and what it covers is held meanwhile.
 
     Raises:
         InvalidArgumentError: FIELD_INVALID, SCOPE_TOO_WIDE, FUTURE_SCOPE, UNKNOWN_CATEGORY, IDENTIFIER_INVALID, RECIPIENT_KEY_INVALID.
@@ -142,7 +143,18 @@ async def register_order(
             create_time=now,
         )
         await order_store.insert_order(connection, tenant, row)
-        [receipt] = await log.append(vault, connection, keys, [attempt])
+        held = await hold.hold_for_order(
+            vault,
+            connection,
+            keys,
+            attempt.caller,
+            ChildName(tenant, "orders", order_id),
+            targets=scope.targets,
+            categories=scope.categories,
+            start=scope.start_time,
+            end=scope.end_time,
+        )
+        receipt, *_ = await log.append(vault, connection, keys, [attempt, *held])
         await idempotency.keep(vault, connection, keys, request, Answer((order_id,), receipt))
     return OrderView(row, ()), receipt
 
@@ -180,7 +192,7 @@ async def approve_order(vault: Vault, attempt: Attempt, name: ChildName, *, scop
 
 
 async def reject_order(vault: Vault, attempt: Attempt, name: ChildName, *, reason: str) -> tuple[OrderView, Receipt]:
-    """Reject an order; it stays on the register.
+    """Reject an order; it stays on the register, and what it held is let go.
 
     Raises:
         FailedPreconditionError: ORDER_NOT_PENDING, a package was built already or the order was rejected before.
@@ -195,7 +207,8 @@ async def reject_order(vault: Vault, attempt: Attempt, name: ChildName, *, reaso
         if row.state not in {"SCOPED", "APPROVED"}:
             raise FailedPreconditionError("ORDER_NOT_PENDING", "the order can no longer be rejected")
         await order_store.set_order_state(connection, name.tenant, name.id, "REJECTED")
-        [receipt] = await log.append(vault, connection, keys, [attempt])
+        released = await hold.release_for_order(vault, connection, attempt.caller, name)
+        receipt, *_ = await log.append(vault, connection, keys, [attempt, *released])
         return await _view(connection, name), receipt
 
 

@@ -11,6 +11,7 @@ from vault.names import SYSTEM_LOG
 from vault.operations import definition, retain
 from vault.operations.core import Vault
 from vault.operations.keyring import WARN_USES
+from vault.store import holds as hold_store
 from vault.store import notifications as notification_store
 from vault.store import rotations as rotation_store
 from vault.store import schema
@@ -57,6 +58,7 @@ async def readiness(vault: Vault) -> Readiness:
                 "KEYS_WORN": await tenant_store.worn_keys(connection, limit=WARN_USES),
                 "ROTATIONS_INCOMPLETE": await rotation_store.count_incomplete(connection),
                 "NOTIFICATIONS_OVERDUE": await notification_store.count_overdue(connection, vault.clock()),
+                "HOLD_REVIEWS_OVERDUE": await hold_store.count_overdue_reviews(connection, vault.clock()),
                 "RETENTION_OVERDUE": sum([await _overdue(vault, connection, tenant) async for tenant in _tenants(connection)]),
             }
         findings += [f"{word} {count}" for word, count in counts.items() if count]

@@ -6,6 +6,8 @@ Rules:
 - A batch is one commit with its entries: one per category for what was erased, and one for what was taken out.
 - A batch that is done twice changes nothing, and a crash costs the batch that was under way (I10).
 - A part that cannot be opened now keeps its field, and is tried again after a while; it keeps nothing else waiting.
+- What is held stays whole: neither the record goes nor a field of it, also where its level was switched off (P3.2-lvl-files-off). No hold is placed
+  amid a batch.
 """
 
 import time
@@ -28,11 +30,13 @@ from vault.operations.core import Vault, active_tenant, keys_of_parts, open_subj
 from vault.operations.keyring import TenantKeys
 from vault.operations.levels import Levels, levels_of
 from vault.operations.reveal import open_part, wrapped_under
+from vault.store import holds as hold_store
 from vault.store import records as record_store
 from vault.store import retention as retention_store
 from vault.store import tenants as tenant_store
 from vault.store.database import Connection, Database
 from vault.store.records import PartRow, ReadableRow, RecordRow
+from vault.store.retention import Swept
 
 OPERATION = "retain"
 # One batch holds its locks for some milliseconds.
@@ -90,7 +94,8 @@ async def sweep(vault: Vault, caller: Caller) -> None:
 
 async def count_overdue(vault: Vault, connection: Connection, tenant: str, *, since: timedelta) -> int:
     """How many of a tenant's records were due that long ago and are there still."""
-    return await retention_store.count_due(connection, tenant, vault.clock() - since, Levels().swept(vault.catalogue))
+    where = await _swept(vault, connection, tenant, Levels())
+    return await retention_store.count_due(connection, tenant, vault.clock() - since, where)
 
 
 async def _sweep_all(vault: Vault, caller: Caller, done: Done, *, most: int | None) -> None:
@@ -124,8 +129,14 @@ async def _has_due(vault: Vault, tenant: str) -> bool:
     """Look before a writing transaction is opened: mostly there is nothing."""
     async with vault.database.read() as connection:
         row, _ = await active_tenant(vault, connection, tenant)
-        where = (await levels_of(vault, connection, row)).swept(vault.catalogue)
+        where = await _swept(vault, connection, tenant, await levels_of(vault, connection, row))
         return await retention_store.has_due(connection, tenant, vault.clock(), where)
+
+
+async def _swept(vault: Vault, connection: Connection, tenant: str, levels: Levels) -> Swept:
+    """Where the sweep looks. Whether there are holds is asked once, not of every record."""
+    has_holds = await hold_store.has_live_holds(connection, tenant, vault.clock())
+    return replace(levels.swept(vault.catalogue), has_holds=has_holds)
 
 
 async def _sweep_batch(vault: Vault, caller: Caller, tenant: str, done: Done) -> None:
@@ -134,8 +145,9 @@ async def _sweep_batch(vault: Vault, caller: Caller, tenant: str, done: Done) ->
     async with vault.database.write() as connection:
         row, keys = await active_tenant(vault, connection, tenant, hold=True)
         levels = await levels_of(vault, connection, row)
+        await hold_store.delay_holds(connection, tenant)
         now = vault.clock()
-        rows = await retention_store.due_records(connection, tenant, now, levels.swept(vault.catalogue), limit=_BATCH)
+        rows = await retention_store.due_records(connection, tenant, now, await _swept(vault, connection, tenant, levels), limit=_BATCH)
         over = {item.record_id for item in rows if is_over(vault.catalogue.category(item.category), item, levels, now)}
         gone, left = [item for item in rows if item.record_id in over], [item for item in rows if item.record_id not in over]
         await retention_store.delete_records(connection, tenant, [item.record_id for item in gone])

@@ -1,4 +1,4 @@
-"""What is done in the background, in whichever worker holds the lease: erasures and rotations under way, retention, notifications, key uses.
+"""What is done in the background, in whichever worker holds the lease: erasures, rotations, the end of holds, retention, notifications, key uses.
 
 Every step is idempotent and takes up where the last commit was (I10). A dependency that is away is tried again at the next turn.
 """
@@ -12,7 +12,7 @@ import structlog
 
 from vault.errors import VaultError
 from vault.names import new_id
-from vault.operations import deliver, erase_run, retain, rotate
+from vault.operations import deliver, erase_run, hold, retain, rotate
 from vault.operations.attempt import Caller
 from vault.operations.core import Vault
 from vault.operations.keyring import WARN_USES
@@ -137,6 +137,7 @@ async def _turn(vault: Vault, lease: _Lease, turn: int) -> bool:
         return False
     if turn % _SELDOM == 0:
         await resume_erasures(vault)
+        await hold.expire_holds(vault, upkeep_caller())
         await retain.sweep(vault, upkeep_caller())
         await deliver.deliver(vault, upkeep_caller())
     return await rotate.advance(vault, upkeep_caller())

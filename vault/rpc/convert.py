@@ -12,6 +12,7 @@ from vault.errors import InvalidArgumentError, VaultError
 from vault.names import SYSTEM_LOG, ChildName, RecordName, SubjectName
 from vault.operations.attempt import Justification, Receipt
 from vault.operations.create import Created
+from vault.operations.hold import HoldView
 from vault.operations.idempotency import RequestKey
 from vault.operations.metadata import RecordView, SubjectView
 from vault.operations.notify import COLLECTION
@@ -356,6 +357,29 @@ def export(tenant_id: str, row: ExportRow) -> legal_service_pb2.Export:
         size_bytes=row.size_bytes,
         sha256=row.sha256,
         create_time=timestamp(row.create_time),
+    )
+
+
+def hold(tenant_id: str, item: HoldView) -> legal_service_pb2.Hold:
+    """A hold with what it covers; a record is named by its owner."""
+    row = item.row
+    named = [scope for scope in item.scopes if scope.record_id]
+    return legal_service_pb2.Hold(
+        name=str(ChildName(tenant_id, "holds", row.hold_id)),
+        order=row.reference if row.kind == "ORDER" else "",
+        expire_time=timestamp(row.expire_time),
+        kind=legal_service_pb2.HoldKind.Value(f"HOLD_KIND_{row.kind}"),
+        reference=row.reference,
+        subjects=[] if named else sorted({str(SubjectName(tenant_id, scope.subject_id)) for scope in item.scopes if scope.subject_id}),
+        categories=sorted({scope.category for scope in item.scopes} - {""}),
+        records=sorted({str(RecordName(tenant_id, scope.subject_id, scope.record_id)) for scope in named}),
+        start_time=timestamp(row.start_time),
+        end_time=timestamp(row.end_time),
+        review_time=timestamp(row.review_time),
+        placed_by=row.placed_by,
+        create_time=timestamp(row.create_time),
+        release_time=timestamp(row.release_time),
+        released_by=row.released_by,
     )
 
 

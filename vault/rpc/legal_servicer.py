@@ -6,8 +6,11 @@ from typing import Any
 import grpc
 
 from vault import names
-from vault.operations import export, order
+from vault.errors import InvalidArgumentError
+from vault.operations import export, hold, order
+from vault.operations.attempt import Attempt
 from vault.operations.core import Vault
+from vault.operations.hold import NewHold
 from vault.operations.order import Instrument, OrderContent, Recipient, Scope
 from vault.rpc import convert
 from vault.rpc.edge import current_attempt
@@ -25,20 +28,28 @@ from vault.v1.legal_service_pb2 import (
     GetExportResponse,
     GetOrderRequest,
     GetOrderResponse,
+    ListHoldsRequest,
+    ListHoldsResponse,
     ListOrdersRequest,
     ListOrdersResponse,
+    PlaceHoldRequest,
+    PlaceHoldResponse,
     RegisterOrderRequest,
     RegisterOrderResponse,
     RejectOrderRequest,
     RejectOrderResponse,
+    ReleaseHoldRequest,
+    ReleaseHoldResponse,
 )
+from vault.v1.resources_pb2 import Justification
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _COLLECTION = "orders"
+_HOLDS = "holds"
 
 
 class LegalServicer(UnbuiltLegalServicer):
-    """Court orders from the register to the sealed package."""
+    """Court orders from the register to the sealed package, and holds."""
 
     def __init__(self, vault: Vault, pages: PageTokens) -> None:
         self._vault = vault
@@ -94,6 +105,59 @@ class LegalServicer(UnbuiltLegalServicer):
         async for chunk in export.download_export(self._vault, current_attempt(), name, offset=request.offset):
             receipt = convert.receipt(chunk.receipt) if chunk.receipt else None
             yield DownloadExportResponse(offset=chunk.offset, data=chunk.data, receipt=receipt)
+
+    async def PlaceHold(self, request: PlaceHoldRequest, context: Context) -> PlaceHoldResponse:
+        """Place a hold."""
+        tenant = names.parse_tenant(request.parent).tenant
+        attempt = _justified(request.justification)
+        key = convert.request_key(request, request.request_id, "PlaceHold")
+        view, receipt = await hold.place_hold(self._vault, attempt, tenant, _new_hold(request), key)
+        return PlaceHoldResponse(hold=convert.hold(tenant, view), receipt=convert.receipt(receipt))
+
+    async def ReleaseHold(self, request: ReleaseHoldRequest, context: Context) -> ReleaseHoldResponse:
+        """Release a hold."""
+        name = names.parse_child(request.name, _HOLDS)
+        view, receipt = await hold.release_hold(self._vault, _justified(request.justification), name)
+        return ReleaseHoldResponse(receipt=convert.receipt(receipt), hold=convert.hold(name.tenant, view))
+
+    async def ListHolds(self, request: ListHoldsRequest, context: Context) -> ListHoldsResponse:
+        """List the holds of a tenant."""
+        tenant = names.parse_tenant(request.parent).tenant
+        after = self._pages.open(request.page_token, _HOLDS, tenant)
+        views, following = await hold.list_holds(self._vault, tenant, page_size=request.page_size, after=after)
+        return ListHoldsResponse(
+            holds=[convert.hold(tenant, view) for view in views], next_page_token=self._pages.seal(following, _HOLDS, tenant)
+        )
+
+
+def _justified(message: Justification) -> Attempt:
+    attempt = current_attempt()
+    attempt.justification = convert.justification(message)
+    return attempt
+
+
+def _new_hold(request: PlaceHoldRequest) -> NewHold:
+    """What to hold: by identifiers, which come with categories and a period of their own, or by names.
+
+    Raises:
+        InvalidArgumentError: FIELD_INVALID, FIELD_REQUIRED, NAME_INVALID.
+    """
+    by_identifiers, scope = request.HasField("scope"), request.scope
+    if by_identifiers and (request.categories or request.HasField("start_time") or request.HasField("end_time")):
+        raise InvalidArgumentError("FIELD_INVALID", "categories and period of identifiers stand in the scope", field="scope")
+    if scope.fields:
+        raise InvalidArgumentError("FIELD_INVALID", "records are held whole", field="scope.fields")
+    return NewHold(
+        kind=legal_service_pb2.HoldKind.Name(request.kind).removeprefix("HOLD_KIND_"),
+        identifiers=tuple((target.kind, target.value) for target in scope.targets),
+        subjects=tuple(names.parse_subject(name, field="subjects") for name in request.subjects),
+        records=tuple(names.parse_record(name, field="records") for name in request.records),
+        categories=tuple(scope.categories if by_identifiers else request.categories),
+        start_time=convert.required_moment(scope, "start_time") if by_identifiers else convert.moment(request, "start_time"),
+        end_time=convert.required_moment(scope, "end_time") if by_identifiers else convert.moment(request, "end_time"),
+        expire_time=convert.moment(request, "expire_time"),
+        review_time=convert.moment(request, "review_time"),
+    )
 
 
 def _content(request: RegisterOrderRequest) -> OrderContent:

@@ -41,7 +41,7 @@ def _unbuilt() -> NoReturn:
 
 
 class UnbuiltLegalServicer(legal_grpc.LegalServiceServicer):
-    """Authentication, changes of scope, holds, delivery."""
+    """Authentication, changes of scope, delivery."""
 
     async def AuthenticateOrder(self, request: legal.AuthenticateOrderRequest, context: Context) -> legal.AuthenticateOrderResponse:
         """Not built yet."""
@@ -66,18 +66,6 @@ class UnbuiltLegalServicer(legal_grpc.LegalServiceServicer):
     async def ConfirmExportDelivery(
         self, request: legal.ConfirmExportDeliveryRequest, context: Context
     ) -> legal.ConfirmExportDeliveryResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def PlaceHold(self, request: legal.PlaceHoldRequest, context: Context) -> legal.PlaceHoldResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def ReleaseHold(self, request: legal.ReleaseHoldRequest, context: Context) -> legal.ReleaseHoldResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def ListHolds(self, request: legal.ListHoldsRequest, context: Context) -> legal.ListHoldsResponse:
         """Not built yet."""
         _unbuilt()
 

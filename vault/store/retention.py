@@ -1,7 +1,8 @@
 """Which records retention has something to do about, and what it did.
 
 They are found by category, level and the time at which something falls due, which one index leads to; a batch at a time. Records of
-somebody who is being erased are left to the erasure, which counted them.
+somebody who is being erased are left to the erasure, which counted them, and records that are held stay whole until the hold ends; where a
+tenant has no hold, nobody looks for one.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,6 +12,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from vault.store.holds import is_held
 from vault.store.records import RecordRow
 from vault.store.tables import erasure_exceptions, records, subjects
 
@@ -39,6 +41,9 @@ class Swept:
     categories: Collection[str]
     levels: Collection[str]
     off: Sequence[Off] = ()
+    # Whether there are holds to look at, and the categories that none of them keeps.
+    has_holds: bool = False
+    transient: Collection[str] = ()
 
 
 async def due_records(connection: AsyncConnection, tenant: str, now: datetime, where: Swept, *, limit: int) -> list[RecordRow]:
@@ -58,7 +63,7 @@ async def has_due(connection: AsyncConnection, tenant: str, now: datetime, where
 
 async def count_due(connection: AsyncConnection, tenant: str, before: datetime, where: Swept) -> int:
     """How many records were due by a moment and are there still."""
-    query = select(func.count()).select_from(records).where(_by(tenant, before, where), _is_free(tenant))
+    query = select(func.count()).select_from(records).where(_by(tenant, before, where), *_is_free(tenant, before, where))
     return (await connection.execute(query)).scalar_one()
 
 
@@ -82,7 +87,7 @@ async def set_due(connection: AsyncConnection, tenant: str, times: Mapping[str, 
 
 def _due(tenant: str, now: datetime, where: Swept, limit: int) -> Select[tuple[str]]:
     found = or_(_by(tenant, now, where), *(_is_off(tenant, item) for item in where.off))
-    return select(records.c.record_id).where(found, _is_free(tenant)).limit(limit)
+    return select(records.c.record_id).where(found, *_is_free(tenant, now, where)).limit(limit)
 
 
 def _by(tenant: str, moment: datetime, where: Swept) -> ColumnElement[bool]:
@@ -99,8 +104,8 @@ def _is_off(tenant: str, off: Off) -> ColumnElement[bool]:
     return and_(same, records.c.metadata[off.field].as_string().in_(sorted(off.channels))) if off.field else same
 
 
-def _is_free(tenant: str) -> ColumnElement[bool]:
-    """Whether the owner of a record is not being erased, and no erasure keeps it under an exception; two looks by primary key."""
+def _is_free(tenant: str, now: datetime, where: Swept) -> list[ColumnElement[bool]]:
+    """Whether a record's owner is not being erased, no erasure keeps it, both a look by primary key, and no hold, a look by the people in it."""
     owner = subjects.c
     being_erased = select(owner.subject_id).where(
         owner.tenant_id == tenant, owner.subject_id == records.c.subject_id, owner.state == "ERASING"
@@ -108,4 +113,5 @@ def _is_free(tenant: str) -> ColumnElement[bool]:
     kept = select(erasure_exceptions.c.record_id).where(
         erasure_exceptions.c.tenant_id == tenant, erasure_exceptions.c.record_id == records.c.record_id
     )
-    return ~being_erased.exists() & ~kept.exists()
+    held = [~is_held(tenant, now, transient=where.transient)] if where.has_holds else []
+    return [~being_erased.exists(), ~kept.exists(), *held]

@@ -131,6 +131,19 @@ async def get_subject(connection: AsyncConnection, tenant: str, subject: str, *,
     return SubjectRow(*row) if row else None
 
 
+async def lock_subjects(connection: AsyncConnection, tenant: str, ids: Collection[str]) -> dict[str, str]:
+    """State of each of the people who are known, their rows locked until the transaction ends, as an erasure locks them."""
+    if not ids:
+        return {}
+    query = (
+        select(subjects.c.subject_id, subjects.c.state)
+        .where(subjects.c.tenant_id == tenant, subjects.c.subject_id.in_(sorted(ids)))
+        .order_by(subjects.c.subject_id)
+        .with_for_update()
+    )
+    return {row.subject_id: row.state for row in await connection.execute(query)}
+
+
 async def lock_living(connection: AsyncConnection, tenant: str, ids: Sequence[str]) -> frozenset[str]:
     """Those of the subjects that are not erased, share-locked: no erasure begins before the transaction ends."""
     if not ids:

@@ -720,6 +720,43 @@ order_approvals = Table(
     ForeignKeyConstraint(["tenant_id", "order_id"], ["orders.tenant_id", "orders.order_id"]),
 )
 
+# What is kept although it is due or asked to be erased (§5.4, §6.3); a hold that ended stays on the register.
+holds = Table(
+    "holds",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("hold_id", Text, nullable=False),
+    # ORDER | PRESERVATION | CLAIM
+    Column("kind", Text, nullable=False),
+    # Name of the order, or a ticket.
+    Column("reference", Text, nullable=False),
+    # When what is held happened: numbers are recycled (A29).
+    Column("start_time", UtcTime, nullable=True),
+    Column("end_time", UtcTime, nullable=True),
+    Column("expire_time", UtcTime, nullable=True),
+    Column("review_time", UtcTime, nullable=True),
+    Column("placed_by", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    Column("release_time", UtcTime, nullable=True),
+    Column("released_by", Text, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "hold_id"),
+    Index(None, "tenant_id", "release_time"),
+)
+
+hold_scopes = Table(
+    "hold_scopes",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("hold_id", Text, nullable=False),
+    # Each of them empty for every one.
+    Column("subject_id", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("record_id", Text, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "hold_id", "subject_id", "category", "record_id"),
+    ForeignKeyConstraint(["tenant_id", "hold_id"], ["holds.tenant_id", "holds.hold_id"]),
+    Index(None, "tenant_id", "subject_id"),
+)
+
 exports = Table(
     "exports",
     metadata,

@@ -93,6 +93,34 @@ ORDER_STATE_REJECTED: OrderState.ValueType  # 4
 """Rejected."""
 Global___OrderState: _TypeAlias = OrderState  # noqa: Y015
 
+class _HoldKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HoldKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HoldKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HOLD_KIND_UNSPECIFIED: _HoldKind.ValueType  # 0
+    """Refused by the server."""
+    HOLD_KIND_ORDER: _HoldKind.ValueType  # 1
+    """For an order that is registered."""
+    HOLD_KIND_PRESERVATION: _HoldKind.ValueType  # 2
+    """For a letter that asks to preserve while an order is sought; ends by itself."""
+    HOLD_KIND_CLAIM: _HoldKind.ValueType  # 3
+    """For a claim or a complaint; looked at again within twelve months."""
+
+class HoldKind(_HoldKind, metaclass=_HoldKindEnumTypeWrapper):
+    """Why something is held."""
+
+HOLD_KIND_UNSPECIFIED: HoldKind.ValueType  # 0
+"""Refused by the server."""
+HOLD_KIND_ORDER: HoldKind.ValueType  # 1
+"""For an order that is registered."""
+HOLD_KIND_PRESERVATION: HoldKind.ValueType  # 2
+"""For a letter that asks to preserve while an order is sought; ends by itself."""
+HOLD_KIND_CLAIM: HoldKind.ValueType  # 3
+"""For a claim or a complaint; looked at again within twelve months."""
+Global___HoldKind: _TypeAlias = HoldKind  # noqa: Y015
+
 class _ExportState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -435,20 +463,72 @@ Global___Export: _TypeAlias = Export  # noqa: Y015
 
 @_typing.final
 class Hold(_message.Message):
-    """A legal hold."""
+    """A legal hold. It names people and records by opaque ids only."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    SUBJECTS_FIELD_NUMBER: _builtins.int
+    CATEGORIES_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    REVIEW_TIME_FIELD_NUMBER: _builtins.int
+    PLACED_BY_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    RELEASE_TIME_FIELD_NUMBER: _builtins.int
+    RELEASED_BY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`tenants/{tenant}/holds/{hold}`."""
     order: _builtins.str
-    """Order the hold belongs to."""
+    """Order the hold belongs to; empty for a hold of another kind."""
+    kind: Global___HoldKind.ValueType
+    """Why it was placed."""
+    reference: _builtins.str
+    """Name of the order, or the ticket, that it rests on."""
+    placed_by: _builtins.str
+    """Who placed it."""
+    released_by: _builtins.str
+    """Who released it."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it ends."""
+        """When it ends by itself; not set if it lasts until it is released."""
+
+    @_builtins.property
+    def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Whose records are held; everybody's if empty."""
+
+    @_builtins.property
+    def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Categories that are held; every one if empty."""
+
+    @_builtins.property
+    def records(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Records that are held; every one if empty."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Start of the period in which what is held happened, inclusive; without it, from the beginning."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """End of that period, exclusive; without it, for ever."""
+
+    @_builtins.property
+    def review_time(self) -> _timestamp_pb2.Timestamp:
+        """By when it is looked at again."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was placed."""
+
+    @_builtins.property
+    def release_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was released, or ended by itself; not set while it counts."""
 
     def __init__(
         self,
@@ -456,10 +536,22 @@ class Hold(_message.Message):
         name: _builtins.str = ...,
         order: _builtins.str = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        kind: Global___HoldKind.ValueType = ...,
+        reference: _builtins.str = ...,
+        subjects: _abc.Iterable[_builtins.str] | None = ...,
+        categories: _abc.Iterable[_builtins.str] | None = ...,
+        records: _abc.Iterable[_builtins.str] | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        review_time: _timestamp_pb2.Timestamp | None = ...,
+        placed_by: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        release_time: _timestamp_pb2.Timestamp | None = ...,
+        released_by: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time", "release_time", b"release_time", "review_time", b"review_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "name", b"name", "order", b"order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time", "kind", b"kind", "name", b"name", "order", b"order", "placed_by", b"placed_by", "records", b"records", "reference", b"reference", "release_time", b"release_time", "released_by", b"released_by", "review_time", b"review_time", "start_time", b"start_time", "subjects", b"subjects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1267,22 +1359,63 @@ Global___ConfirmExportDeliveryResponse: _TypeAlias = ConfirmExportDeliveryRespon
 
 @_typing.final
 class PlaceHoldRequest(_message.Message):
-    """Request of PlaceHold."""
+    """Request of PlaceHold. What to hold is said by identifiers, in `scope`, or by `subjects`, `records`, `categories` and a period."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PARENT_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    JUSTIFICATION_FIELD_NUMBER: _builtins.int
+    REVIEW_TIME_FIELD_NUMBER: _builtins.int
+    SUBJECTS_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    CATEGORIES_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`tenants/{tenant}`."""
+    kind: Global___HoldKind.ValueType
+    """Why it is placed."""
+    request_id: _builtins.str
+    """UUID4; the same id and body get the same answer."""
     @_builtins.property
     def scope(self) -> Global___OrderScope:
-        """What to freeze."""
+        """What to hold, by identifiers. They are resolved now: whoever comes by one of them later is not held."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it ends."""
+        """When it ends by itself; at the latest, and unless told, after 30 days for a preservation."""
+
+    @_builtins.property
+    def justification(self) -> _resources_pb2.Justification:
+        """Purpose `court-order`, or `claim-or-complaint` for a claim; the reference is the order or the case's ticket."""
+
+    @_builtins.property
+    def review_time(self) -> _timestamp_pb2.Timestamp:
+        """By when it is looked at again, within twelve months; a claim has one, an order this or an end."""
+
+    @_builtins.property
+    def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Whose records to hold, at most 1,000; everybody's if empty."""
+
+    @_builtins.property
+    def records(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Records to hold, at most 1,000; every one if empty."""
+
+    @_builtins.property
+    def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Categories to hold; every one if empty."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Start of the period in which what is held happened, inclusive; without it, from the beginning."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """End of that period, exclusive; without it, for ever."""
 
     def __init__(
         self,
@@ -1290,10 +1423,19 @@ class PlaceHoldRequest(_message.Message):
         parent: _builtins.str = ...,
         scope: Global___OrderScope | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        kind: Global___HoldKind.ValueType = ...,
+        justification: _resources_pb2.Justification | None = ...,
+        review_time: _timestamp_pb2.Timestamp | None = ...,
+        subjects: _abc.Iterable[_builtins.str] | None = ...,
+        records: _abc.Iterable[_builtins.str] | None = ...,
+        categories: _abc.Iterable[_builtins.str] | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "scope", b"scope"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "expire_time", b"expire_time", "justification", b"justification", "review_time", b"review_time", "scope", b"scope", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "parent", b"parent", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "end_time", b"end_time", "expire_time", b"expire_time", "justification", b"justification", "kind", b"kind", "parent", b"parent", "records", b"records", "request_id", b"request_id", "review_time", b"review_time", "scope", b"scope", "start_time", b"start_time", "subjects", b"subjects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1336,16 +1478,22 @@ class ReleaseHoldRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    JUSTIFICATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`tenants/{tenant}/holds/{hold}`."""
+    @_builtins.property
+    def justification(self) -> _resources_pb2.Justification:
+        """Purpose `court-order`, or `claim-or-complaint` for a claim."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        justification: _resources_pb2.Justification | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["justification", b"justification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["justification", b"justification", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1358,18 +1506,24 @@ class ReleaseHoldResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RECEIPT_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _resources_pb2.Receipt:
         """Where it was recorded."""
+
+    @_builtins.property
+    def hold(self) -> Global___Hold:
+        """The hold as it is now."""
 
     def __init__(
         self,
         *,
         receipt: _resources_pb2.Receipt | None = ...,
+        hold: Global___Hold | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1417,7 +1571,7 @@ class ListHoldsResponse(_message.Message):
     """Token of the next page; empty at the end."""
     @_builtins.property
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hold]:
-        """The holds."""
+        """The holds, those that were released among them."""
 
     def __init__(
         self,
