@@ -55,7 +55,6 @@ async def lift_restriction(vault: Vault, attempt: Attempt, name: SubjectName, *,
     if not notice_id:
         raise FailedPreconditionError("NOTICE_REQUIRED", "the person is told before a restriction is lifted", field="notice_id")
     check_label(notice_id, field="notice_id")
-    attempt.rule = f"notice:{notice_id}"
     async with vault.database.write() as connection:
         tenant, keys = await active_tenant(vault, connection, name.tenant)
         await _check_why(vault, connection, attempt, tenant)
@@ -65,6 +64,8 @@ async def lift_restriction(vault: Vault, attempt: Attempt, name: SubjectName, *,
         standing = await guardian_store.guardian_standing(connection, name.tenant, [name.subject])
         if standing.get(name.subject) == guardian_store.WITHDRAWN:
             raise FailedPreconditionError("GUARDIAN_CONSENT_REQUIRED", "the guardian withdrew the consent")
+        # Not before: a refusal repeats no word of the caller's.
+        attempt.rule = f"notice:{notice_id}"
         await restriction_store.lift_restrictions(
             connection, name.tenant, name.subject, by=attempt.caller.principal, notice_id=notice_id, now=vault.clock()
         )
