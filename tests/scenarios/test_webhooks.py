@@ -21,6 +21,7 @@ from tests.receiver import Receiver, certificate_for, status
 from tests.serving import Serving
 from tests.serving import serving as serving_here
 from tests.telling import ASKED, acknowledge, asked_url, delivered, listed, restrict, set_url, stored
+from vault.names import ChildName
 from vault.operations import deliver, notify, webhook
 from vault.store import tables
 from vault.store.database import Database
@@ -300,7 +301,7 @@ async def _let_time_pass(url: str) -> None:
 
 async def test_what_may_not_be_told_yet_is_not_delivered(told: Told) -> None:
     """L35: under a gag."""
-    order = notify.ChildName("acme", "orders", "a" * 26)
+    order = ChildName("acme", "orders", "a" * 26)
     vault = told.served.vault
     async with vault.database.write() as connection:
         await notify.controller_notice(vault, connection, order, ["end-customer-contact"], gagged=True)

@@ -65,6 +65,8 @@ async def lift_restriction(vault: Vault, attempt: Attempt, name: SubjectName, *,
         standing = await guardian_store.guardian_standing(connection, name.tenant, [name.subject])
         if standing.get(name.subject) == guardian_store.WITHDRAWN:
             raise FailedPreconditionError("GUARDIAN_CONSENT_REQUIRED", "the guardian withdrew the consent")
+        # Not before: a refusal repeats no word of the caller's.
+        attempt.rule = f"notice:{notice_id}"
         await restriction_store.lift_restrictions(
             connection, name.tenant, name.subject, by=attempt.caller.principal, notice_id=notice_id, now=vault.clock()
         )
