@@ -30,6 +30,7 @@ from tests.builders import (
     subject_of,
 )
 from tests.serving import Caller, Serving, why
+from vault import crypto
 from vault.audit.certificate import verify_certificate
 from vault.client.errors import CallError
 from vault.operations import erase_run, retain
@@ -199,6 +200,23 @@ async def test_e6_an_invoice_stays_restricted_until_its_date_and_goes_then_by_it
     assert supplement["certificate_no"] == f"{first['certificate_no']}-S1"
     assert (await not_revealed(await lawyer(served), asked(invoice, "amount", because=CLAIM))).reason == "RECORD_NOT_FOUND"
     assert await rows(served, tables.records, tables.record_parts, tables.subject_keys, tables.index_entries) == (0, 0, 0, 0)
+
+
+async def test_what_charging_does_not_need_goes_at_once(served: Serving) -> None:
+    """§2B, C12: the account is kept for the books, without the telephone and the address."""
+    await served.create_tenants()
+    billing = served.service("billing")
+    fields = {"full_name": "דנה לוי", "company_no": "512345678", "email": "dana@example.com", "phone": PHONE}
+    stored = (await create(billing, record("business-account", fields), purpose="billing")).name
+
+    erasure = await erase_for_person(served, subject_of(stored))
+
+    async with served.vault.database.read() as connection:
+        [part] = (await connection.execute(tables.record_parts.select())).all()
+        kinds = {row.kind for row in await connection.execute(tables.index_entries.select())}
+    assert erasure.state == ERASURE_STATE_PARTIAL
+    assert set(crypto.field_names(part.sealed)) == {"full_name", "company_no"}
+    assert not {"restricted:phone", "restricted:email", "phone", "email"} & kinds
 
 
 async def test_e7_the_other_party_of_a_call_becomes_a_token_and_the_customers_charges_stay(served: Serving) -> None:

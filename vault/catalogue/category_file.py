@@ -64,7 +64,7 @@ FIELD = (
     ("type", "storage", "sensitivity", "description"),
     (
         *("party", "index", "required", "missing_reason", "values", "refused", "pattern", "max_bytes", "max_keys"),
-        *("mask", "free", "scrub", "keep_days", "court_class"),
+        *("mask", "free", "scrub", "keep_days", "court_class", "goes_first"),
     ),
 )
 LEVEL = (("retained", "retention"), ())
@@ -302,6 +302,7 @@ def _field(name: str, node: Node, parties: list[str], court_class: CourtClass) -
         refused=_refused(record.get("refused"), values),
         keep_days=record["keep_days"].number(least=1) if "keep_days" in record else 0,
         court_class=record["court_class"].choice(CourtClass) if "court_class" in record else court_class,
+        goes_first=_flag(record, "goes_first"),
         scrub=_flag(record, "scrub"),
         description=read_description(record["description"]),
     )
@@ -316,6 +317,8 @@ def _check_refinements(record: Mapping[str, Node], kind: FieldType, storage: Sto
         record["refused"].fail("values", "only the values of an enum are refused one by one")
     if "scrub" in record and kind is not FieldType.TEXT:
         record["scrub"].fail("scrub", "only text is scrubbed")
+    if "goes_first" in record and (storage is Storage.CLEAR or required):
+        record["goes_first"].fail("erasure", "what goes before its record is personal and not required")
     if "keep_days" in record and (storage is Storage.CLEAR or required):
         record["keep_days"].fail("retention", "what goes before its record is personal and not required")
 

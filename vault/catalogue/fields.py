@@ -75,6 +75,7 @@ class Field:
         refused: values of an enum that are refused for a reason of their own, by value.
         keep_days: days after which the value goes, before the record does; 0 if it stays as long as the record.
         court_class: kind of order that can cover the field.
+        goes_first: whether an erasure takes it out of a record that is otherwise restricted (§2B, C12).
         scrub: whether telephone numbers and mail addresses in it are made unreadable before it is stored (P3.4-crash).
     """
 
@@ -95,6 +96,7 @@ class Field:
     refused: Mapping[str, str]
     keep_days: int
     court_class: CourtClass
+    goes_first: bool
     scrub: bool
     description: Description
 

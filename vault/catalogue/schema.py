@@ -119,6 +119,7 @@ _FIELD: Mapping[str, Json] = {
     "mask": _one_of(MaskStyle),
     "free": _FLAG,
     "scrub": _FLAG,
+    "goes_first": _FLAG,
     "keep_days": _number(1),
     "court_class": _one_of(CourtClass),
 }

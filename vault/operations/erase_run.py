@@ -263,7 +263,9 @@ async def _keep(
             _reseal(keys, part, own, key, kept)
         elif outcome.kind is Erasure.RESTRICTED:
             row, key = await _key(vault, connection, keys, row, own, restricted=True)
-            fields = _reseal(keys, part, own, key, kept)
+            # A hold is on the whole record; a duty to keep is on what it is about.
+            spared = () if hold is not None else [spec.name for spec in category.fields.values() if spec.goes_first]
+            fields = _reseal(keys, part, own, key, kept, without=spared)
             kept.moved.append((part.record_id, part.role))
             kept.exceptions.append(_exception(row, part, record, outcome, now))
             indexed = {name: fields[name] for name in indexed_fields(category, part.role) & fields.keys()}
@@ -322,17 +324,20 @@ async def _key(
     return (replace(row, restricted_version=key.version) if restricted else replace(row, kept_version=key.version)), key
 
 
-def _reseal(keys: TenantKeys, part: PartRow, own: Mapping[int, DataKey], key: DataKey, kept: _Kept) -> Mapping[str, bytes]:
+def _reseal(
+    keys: TenantKeys, part: PartRow, own: Mapping[int, DataKey], key: DataKey, kept: _Kept, *, without: Collection[str] = ()
+) -> Mapping[str, bytes]:
     """Seal a part under another of the person's keys. What does not open is kept as it is: it opens with no key, and may be the only proof."""
     at = Place(keys.tenant, part.subject_id, part.record_id)
     try:
         if part.key_version not in own:
             raise DataLossError("KEY_UNKNOWN", "the key of the part is gone")  # noqa: TRY301 - handled as a part that is damaged
-        fields = crypto.open_fields(part.sealed, None, under=own[part.key_version], at=at)
+        opened = crypto.open_fields(part.sealed, None, under=own[part.key_version], at=at)
     except DataLossError as error:
         _log.warning("part not opened", record=part.record_id, reason=error.reason)
         kept.parts.append(replace(part, key_version=key.version))
         return {}
+    fields = {name: value for name, value in opened.items() if name not in without}
     kept.parts.append(replace(part, key_version=key.version, sealed=crypto.seal_fields(fields, under=key, at=at)))
     return fields
 
