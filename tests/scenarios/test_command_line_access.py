@@ -24,6 +24,7 @@ def cli(database_kind: str, request: pytest.FixtureRequest, tmp_path_factory: py
             ("fred", "fraud-investigator"),
             ("olga", "privacy-officer"),
             ("abel", "auditor"),
+            ("lea", "legal-officer"),
         ):
             started.sign_in(employee, role)
         yield started
@@ -114,3 +115,18 @@ def test_an_agreement_is_registered_and_listed(cli: Commands, tmp_path: Path) ->
     assert unknown["reason"] == "UNKNOWN_PURPOSE"
     assert registered in listed
     assert cli.error("fred", "access", "agreements", "-t", "acme")["reason"] == "ROLE_NOT_ALLOWED"
+
+
+def test_a_hold_is_placed_by_name_or_number_listed_and_released(cli: Commands) -> None:
+    """§5.4 step 2, A29."""
+    subject = cli.put_contact("050-2345677").rpartition("/records/")[0]
+    agreement = ("tenant", "register-nda", "people/lea")
+    del agreement
+    why = ("--reason", "the police will ask a court")
+    letter = ("order", "hold", "-t", "acme", "--kind", "preservation", "-r", "CASE-17", *why)
+
+    refused = cli.error("lea", *letter, "--identifier", "phone=050-2345677", "--category", "call-detail")
+    nobody = cli.error("abel", *letter, "--subject", subject)
+
+    assert refused["reason"] == "FIELD_REQUIRED"
+    assert nobody["reason"] == "ROLE_NOT_ALLOWED"

@@ -128,10 +128,9 @@ async def test_a_call_is_held_by_either_of_its_parties_within_the_period_only(se
     after = await create(billing, call_detail(start="2026-03-08T00:00:00Z"))
     before = await create(billing, call_detail(start="2026-02-28T23:59:59Z"))
     parties = {party.role: party.subject for party in inside.parties}
-    period = {"start": "2026-03-01T00:00:00Z", "end": "2026-03-08T00:00:00Z"}
 
     for subject in parties.values():
-        placed = await place(officer, wanted(subject, **period))
+        placed = await place(officer, wanted(subject, start="2026-03-01T00:00:00Z", end="2026-03-08T00:00:00Z"))
         seen = await held(served, inside.name, after.name, before.name)
         await release(officer, placed)
 

@@ -153,9 +153,12 @@ async def held_records(
     """
     found: dict[str, HoldRow] = {}
     for start in range(0, len(record_ids), _AT_ONCE):
-        asked = (records.c.tenant_id == tenant, records.c.record_id.in_(record_ids[start : start + _AT_ONCE]), _is_kept(transient))
-        for covered in _covered(tenant, now):
-            for record_id, *values in await connection.execute(select(records.c.record_id, *_HOLD).where(*asked, covered)):
+        ids = record_ids[start : start + _AT_ONCE]
+        asked = (records.c.tenant_id == tenant, records.c.record_id.in_(ids), _is_kept(transient))
+        # Without statistics SQLite looks through the tenant's scopes for each record here; few are asked about, where `is_held` is for many.
+        for whose in (_of_owner(), and_(_part_of(tenant), _S.subject_id == record_parts.c.subject_id)):
+            query = select(records.c.record_id, *_HOLD).where(*asked, _covers(tenant, now), whose)
+            for record_id, *values in await connection.execute(query):
                 hold = HoldRow(*values)
                 found[record_id] = max(hold, found.get(record_id, hold), key=_end)
     return found
@@ -180,10 +183,14 @@ async def holds_parts(
 
 
 def is_held(tenant: str, now: datetime, *, transient: Collection[str] = ()) -> ColumnElement[bool]:
-    """Whether a row of `records` is held: a condition for a statement that reads that table."""
-    return and_(
-        _is_kept(transient), or_(*(select(_S.hold_id).where(covered).correlate(records).exists() for covered in _covered(tenant, now)))
-    )
+    """Whether a row of `records` is held: a condition for a statement that reads that table.
+
+    It goes from the record to the people in it, and on to their scopes; what is held of others costs nothing.
+    """
+    by_owner = select(_S.hold_id).where(_covers(tenant, now), _of_owner()).correlate(records).exists()
+    of_party = select(_S.hold_id).where(_covers(tenant, now), _S.subject_id == record_parts.c.subject_id).correlate(records, record_parts)
+    by_party = select(record_parts.c.role).where(_part_of(tenant), of_party.exists()).correlate(records).exists()
+    return and_(_is_kept(transient), or_(by_owner, by_party))
 
 
 async def people_of_identifier(
@@ -215,12 +222,9 @@ async def people_of_identifier(
     return frozenset((await connection.execute(query)).scalars())
 
 
-def _covered(tenant: str, now: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    """Whether a scope of a live hold covers a record: by its owner or as everybody's, and by another party.
-
-    Two conditions, because each leads to the scopes by the index on the person; the alternative of both would read every scope for every record.
-    """
-    same = and_(
+def _covers(tenant: str, now: datetime) -> ColumnElement[bool]:
+    """Whether a scope of a live hold covers a record, but for whose it is."""
+    return and_(
         _S.tenant_id == tenant,
         _H.tenant_id == tenant,
         _H.hold_id == _S.hold_id,
@@ -229,10 +233,17 @@ def _covered(tenant: str, now: datetime) -> tuple[ColumnElement[bool], ColumnEle
         _S.record_id.in_([literal(""), records.c.record_id]),
         _happened_in(_H.start_time, _H.end_time),
     )
+
+
+def _of_owner() -> ColumnElement[bool]:
+    """Whether a scope is everybody's or the owner's."""
+    return _S.subject_id.in_([literal(""), records.c.subject_id])
+
+
+def _part_of(tenant: str) -> ColumnElement[bool]:
+    """Whether a part is the record's. The version, which is never below one, keeps SQLite, which has no statistics, from an index of all parts."""
     party = record_parts.c
-    by_owner = and_(same, _S.subject_id.in_([literal(""), records.c.subject_id]))
-    by_party = and_(same, party.tenant_id == tenant, party.record_id == records.c.record_id, _S.subject_id == party.subject_id)
-    return by_owner, by_party
+    return and_(party.tenant_id == tenant, party.record_id == records.c.record_id, party.key_version > 0)
 
 
 def _is_live(now: datetime) -> ColumnElement[bool]:

@@ -747,14 +747,15 @@ hold_scopes = Table(
     "hold_scopes",
     metadata,
     Column("tenant_id", Text, nullable=False),
-    Column("hold_id", Text, nullable=False),
-    # Each of them empty for every one.
+    # Empty for every one, as the others are.
     Column("subject_id", Text, nullable=False),
+    Column("hold_id", Text, nullable=False),
     Column("category", Text, nullable=False),
     Column("record_id", Text, nullable=False),
-    PrimaryKeyConstraint("tenant_id", "hold_id", "subject_id", "category", "record_id"),
+    # The person stands in front: every look at a hold comes from the people of a record.
+    PrimaryKeyConstraint("tenant_id", "subject_id", "hold_id", "category", "record_id"),
     ForeignKeyConstraint(["tenant_id", "hold_id"], ["holds.tenant_id", "holds.hold_id"]),
-    Index(None, "tenant_id", "subject_id"),
+    Index(None, "tenant_id", "hold_id"),
 )
 
 exports = Table(

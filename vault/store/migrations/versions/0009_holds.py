@@ -30,18 +30,18 @@ def upgrade() -> None:
     op.create_table(
         "hold_scopes",
         sa.Column("tenant_id", sa.Text(), nullable=False),
-        sa.Column("hold_id", sa.Text(), nullable=False),
         sa.Column("subject_id", sa.Text(), nullable=False),
+        sa.Column("hold_id", sa.Text(), nullable=False),
         sa.Column("category", sa.Text(), nullable=False),
         sa.Column("record_id", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["tenant_id", "hold_id"], ["holds.tenant_id", "holds.hold_id"], name=op.f("fk_hold_scopes_holds")),
-        sa.PrimaryKeyConstraint("tenant_id", "hold_id", "subject_id", "category", "record_id", name=op.f("pk_hold_scopes")),
+        sa.PrimaryKeyConstraint("tenant_id", "subject_id", "hold_id", "category", "record_id", name=op.f("pk_hold_scopes")),
     )
-    op.create_index(op.f("ix_hold_scopes_tenant_id_subject_id"), "hold_scopes", ["tenant_id", "subject_id"])
+    op.create_index(op.f("ix_hold_scopes_tenant_id_hold_id"), "hold_scopes", ["tenant_id", "hold_id"])
 
 
 def downgrade() -> None:
-    op.drop_index(op.f("ix_hold_scopes_tenant_id_subject_id"), table_name="hold_scopes")
+    op.drop_index(op.f("ix_hold_scopes_tenant_id_hold_id"), table_name="hold_scopes")
     op.drop_table("hold_scopes")
     op.drop_index(op.f("ix_holds_tenant_id_release_time"), table_name="holds")
     op.drop_table("holds")
