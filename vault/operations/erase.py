@@ -1,14 +1,15 @@
 """Erasing a person: preview, request, approve, certificate.
 
     (1) block the subject: from the commit on, reads are refused and writes are told to come back (E11)
-    (2) destroy the key: every ciphertext of the subject, backups included, is unreadable from here on (I4, L43)
-    (3) delete rows, index entries and identities
-    (4) sweep: nothing of the subject may be left
-    (5) certify, signed
+    (2) note it in the erasure ledger, outside every backup: what cannot be noted is not destroyed
+    (3) destroy the key: every ciphertext of the subject, backups included, is unreadable from here on (I4, L43)
+    (4) delete rows, index entries and identities
+    (5) sweep: nothing of the subject may be left
+    (6) certify, signed
 
-(1) and (2) are one transaction where keys stand beside the data; where they have a database of their own (2) follows (1), so that a crash in between
-leaves a blocked subject and never an unreadable one. (3) to (5) are another transaction. A crash before the end leaves a RUNNING erasure that
-`resume` finishes; the order is safe because keys die before rows. A subject has one erasure: the same request by two channels is one (E12).
+(1) is one transaction, (2) a file, (3) to (6) another transaction; where keys have a database of their own, the key is destroyed before that one. A
+crash in between leaves a blocked subject and a RUNNING erasure that `resume` finishes; the order is safe because keys die before rows, and nothing
+dies that the ledger does not know. A subject has one erasure: the same request by two channels is one (E12).
 """
 
 import hashlib
@@ -31,7 +32,7 @@ from vault.errors import (
     VaultError,
 )
 from vault.names import ChildName, SubjectName
-from vault.operations import idempotency, log, rights
+from vault.operations import idempotency, ledger, log, rights
 from vault.operations.attempt import Attempt, Caller, Justification, Receipt
 from vault.operations.core import Vault, active_tenant, page_limit, reading_keys, writing_keys
 from vault.operations.decision import Facts, gather, require
@@ -142,12 +143,10 @@ async def approve_erasure(vault: Vault, attempt: Attempt, name: ChildName) -> tu
         if preview.digest != row.preview_digest:
             raise AbortedError("PREVIEW_STALE", "the subject's records changed since the preview")
         _require(vault, attempt, facts, preview)
-        # (1) and (2): from this commit on nothing of the subject can be read, whatever happens next.
+        # (1): from this commit on nothing of the subject can be read, whatever happens next.
         await subject_store.set_subject_state(connection, name.tenant, row.subject_id, "ERASING")
         async with reading_keys(vault) as apart:
             attempt.count = len(await subject_store.subject_key_rows(apart or connection, name.tenant, [row.subject_id]))
-        if vault.key_database is None:
-            await subject_store.destroy_subject_keys(connection, name.tenant, row.subject_id)
         await erasure_store.update_erasure(connection, name.tenant, replace(row, state="RUNNING", approver=attempt.caller.principal))
         [receipt] = await log.append(vault, connection, keys, [attempt])
     try:
@@ -158,12 +157,16 @@ async def approve_erasure(vault: Vault, attempt: Attempt, name: ChildName) -> tu
 
 
 async def finish_erasure(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
-    """Steps (3) to (5) of an approved erasure; done at once, and again by `resume` if a crash came between.
+    """Steps (2) to (6) of an approved erasure; done at once, and again by `resume` if a crash came between.
 
     Raises:
+        UnavailableError: LEDGER_UNAVAILABLE, RESTORE_PENDING; nothing was destroyed.
         DataLossError: ERASURE_INCOMPLETE, the sweep still finds something; the erasure stays RUNNING.
     """
-    await _destroy_apart(vault, name)
+    row = await get_erasure(vault, name)
+    if row.state == "RUNNING":
+        await ledger.record(vault, name.tenant, row)
+        await _destroy_apart(vault, name.tenant, row)
     async with vault.database.write() as connection:
         _, keys = await active_tenant(vault, connection, name.tenant)
         row = await _erasure(connection, name, lock=True)
@@ -197,21 +200,17 @@ async def finish_erasure(vault: Vault, caller: Caller, name: ChildName) -> Erasu
     return done
 
 
-async def _destroy_apart(vault: Vault, name: ChildName) -> None:
-    """Step (2) where keys have a database of their own; it waits for no key service."""
-    if vault.key_database is None:
-        return
-    row = await get_erasure(vault, name)
-    if row.state == "RUNNING":
+async def _destroy_apart(vault: Vault, tenant: str, row: ErasureRow) -> None:
+    """Step (3) where keys have a database of their own; it waits for no key service."""
+    if vault.key_database is not None:
         async with vault.key_database.write() as apart:
-            await subject_store.destroy_subject_keys(apart, name.tenant, row.subject_id)
+            await subject_store.destroy_subject_keys(apart, tenant, row.subject_id)
 
 
 async def resume(vault: Vault, caller: Caller) -> int:
     """Finish every erasure that a crash interrupted. How many were finished.
 
-    One that cannot be finished now, say for want of its tenant's root key, keeps no other waiting and no vault from starting: its subject is blocked
-    and its key destroyed already.
+    One that cannot be finished now, say for want of its tenant's root key, keeps no other waiting and no vault from starting: its subject is blocked.
     """
     async with vault.database.read() as connection:
         unfinished = await erasure_store.unfinished_erasures(connection)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from vault.audit import ledger
 from vault.audit.ledger import START, LedgerEntry, LedgerKey
-from vault.errors import DataLossError, FailedPreconditionError, UnavailableError
+from vault.errors import DataLossError, UnavailableError
 from vault.names import new_id
 from vault.store.tenants import TenantKeyRow
 
@@ -50,6 +50,14 @@ class LedgerDirectory:
     erasures: set[str] = field(default_factory=set)
     _digest: str = START
     _is_read: bool = False
+
+    def token_of(self, subject: str) -> str:
+        """What stands for a person, `tenants/{tenant}/subjects/{subject}`.
+
+        Raises:
+            UnavailableError: LEDGER_UNAVAILABLE, it was never read.
+        """
+        return self._usable_key.token_of(subject)
 
     def wrapped_key(self) -> TenantKeyRow | None:
         """The key as it is stored, or None where no ledger is.
@@ -197,7 +205,7 @@ class LedgerDirectory:
     @property
     def _usable_key(self) -> LedgerKey:
         if self.key is None:
-            raise FailedPreconditionError("LEDGER_BEHIND", "the erasure ledger is not open")
+            raise _unavailable()
         return self.key
 
     @property

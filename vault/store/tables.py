@@ -137,8 +137,8 @@ leases = Table(
     PrimaryKeyConstraint("tenant_id", "name"),
 )
 
-# How much of the erasure ledger this database has seen, in the system tenant; a database of subject keys has one of its own. What a backup holds of it
-# is what a restored database knows.
+# How much of the erasure ledger this database has seen, in the system tenant; a database of subject keys has one of its own. What a backup holds
+# of it is what a restored database knows.
 restore_markers = Table(
     "restore_markers",
     metadata,
