@@ -99,7 +99,7 @@ async def check(vault: Vault) -> Standing:
         try:
             found = await _compared(vault)
         except DataLossError as error:
-            found = (error.reason, 0)
+            found = (error.reason, int(error.metadata.get("count", "0")))
         except UnavailableError as error:
             if error.reason != "LEDGER_UNAVAILABLE":
                 raise
@@ -164,17 +164,23 @@ async def _append(vault: Vault, entry: LedgerEntry) -> None:
 
 
 async def _compared(vault: Vault) -> tuple[str, int]:
-    """Why nothing may be served, and of how many entries; nothing and 0 if everything is as it should be."""
+    """Why nothing may be served, and of how many entries; nothing and 0 if everything is as it should be.
+
+    Raises:
+        UnavailableError: LEDGER_UNAVAILABLE.
+        DataLossError: LEDGER_BEHIND, LEDGER_PRUNED, LEDGER_CORRUPT.
+    """
     if vault.ledger.key is None:
         await _open_key(vault)
     await asyncio.to_thread(vault.ledger.read_on)
-    last = vault.ledger.last
+    first, last = vault.ledger.first, vault.ledger.last
     found = await markers(vault)
-    if last < max(marker.sequence for marker in found):
-        return "LEDGER_BEHIND", max(marker.sequence for marker in found) - last
-    if min(marker.sequence for marker in found) < vault.ledger.first - 1:
-        return "LEDGER_PRUNED", vault.ledger.first - 1 - min(marker.sequence for marker in found)
-    unseen = last - min(marker.sequence for marker in found)
+    seen, most = min(marker.sequence for marker in found), max(marker.sequence for marker in found)
+    if last < most:
+        raise DataLossError("LEDGER_BEHIND", "the erasure ledger lacks entries that the database has seen", count=str(most - last))
+    if seen < first - 1:
+        raise DataLossError("LEDGER_PRUNED", "the database is older than the oldest entry of the ledger", count=str(first - 1 - seen))
+    unseen = last - seen
     if any(marker.is_pending for marker in found):
         return "RESTORE_PENDING", unseen
     if unseen and not await _catch_up(vault, found):
