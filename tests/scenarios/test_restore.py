@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -38,6 +39,7 @@ from vault.errors import FailedPreconditionError, UnavailableError
 from vault.operations import erase as erasing
 from vault.operations import ledger as ledger_flow
 from vault.operations import upkeep
+from vault.operations.move_keys import move_subject_keys
 from vault.store import schema, tables
 from vault.store.database import Database
 from vault.v1.erasure_service_pb2 import (
@@ -145,7 +147,7 @@ async def test_every_call_but_those_that_mend_it_is_refused(vault: Restorable) -
         names = [name for name in METHODS if name not in {"OperationsService/ReplayErasures", "OperationsService/GetReadiness"}]
         calls = {name: call(served.person(f"e-{role}", role), name) for name in names for role in roles_of("methods", name)[:1]}
         answers = await answers_of(calls)
-        health = health_pb2_grpc.HealthStub(served.service("operator").channel)
+        health: Any = health_pb2_grpc.HealthStub(served.service("operator").channel)
         status = (await health.Check(health_pb2.HealthCheckRequest())).status
         stranger = served.service("nobody")
         refused = await stranger.refused(stranger.operations.ReplayErasures, ReplayErasuresRequest())
@@ -220,7 +222,12 @@ async def test_retention_catches_up_before_anything_is_served(vault: Restorable)
     async with vault.serving() as served:
         await served.create_tenants()
         names = await people(served, PHONES[:2])
-        fields = {"message_id": "m-1", "channel": "SMS", "submitted_at": served.clock().isoformat(), "body": b"on its way"}
+        fields: dict[str, str | bytes] = {
+            "message_id": "m-1",
+            "channel": "SMS",
+            "submitted_at": served.clock().isoformat(),
+            "body": b"on its way",
+        }
         await create(served.service("engine"), record("outgoing-message", fields, subject=subject_of(names[1]), level="system-log"))
         file = await vault.back_up()
         await erase(served, subject_of(names[0]))
@@ -494,12 +501,10 @@ async def test_two_replays_at_once_are_one(vault: Restorable) -> None:
     """By lease: the other one is told to come back."""
     await restored(vault)
     async with vault.serving() as served:
-        operator = served.service("operator")
         results = await asyncio.gather(*(replay(served) for _ in range(3)), return_exceptions=True)
         told = await findings(served)
 
     refused = {getattr(result, "reason", "") for result in results if isinstance(result, Exception)}
-    assert operator
     assert refused <= {"REPLAY_RUNNING"}
     assert [result for result in results if not isinstance(result, Exception)]
     assert told == []
@@ -545,3 +550,49 @@ async def test_entries_go_when_no_backup_is_that_old(vault: Restorable) -> None:
     assert (pruned, told) == (1, [])
     assert not vault.entry(1).exists()
     assert after == ["LEDGER_PRUNED 1"]
+
+
+async def test_keys_that_move_after_a_pruning_have_seen_what_the_data_had(vault: Restorable, apart: Restorable) -> None:
+    """Harm: the new database of keys was taken for a backup from before the oldest entry, and nothing opened the vault."""
+    async with vault.serving() as served:
+        await served.create_tenants()
+        names = await people(served, PHONES[:2])
+        await erase(served, subject_of(names[0]))
+        served.clock.offset = 100 * DAY
+        await ledger_flow.prune(served.vault, before_days=65, backup_days=35)
+    data, keys = Database(vault.url), Database(apart.keys_url, of_keys=True)
+    moved = await move_subject_keys(data, keys)
+    await data.close()
+    await keys.close()
+
+    async with apart.serving() as served:
+        told, answer = await findings(served), await shown(served, names[1])
+
+    assert (moved, told, answer) == (1, [], PHONES[1])
+
+
+@pytest.mark.parametrize("database_kind", ["postgres"], indirect=True)
+async def test_workers_that_erase_at_once_never_take_each_other_for_restored(vault: Restorable) -> None:
+    """Two servers, one database, one ledger: an entry is there before the marker is, and that is no restore."""
+    other = Restorable(vault.template, vault.home.with_name("second"), vault.url)
+    async with vault.serving() as one, other.serving() as two:
+        await one.create_tenants()
+        names = await people(one, [f"+9725023457{n:02}" for n in range(12)])
+        told: set[str] = set()
+        done = asyncio.Event()
+
+        async def watch(served: Serving) -> None:
+            while not done.is_set():
+                told.update(await findings(served))
+
+        watching = [asyncio.create_task(watch(served)) for served in (one, two)]
+        erasures = await asyncio.gather(*(erase((one, two)[n % 2], subject_of(name)) for n, name in enumerate(names)))
+        done.set()
+        await asyncio.gather(*watching)
+        [marker] = await ledger_flow.markers(one.vault)
+
+    assert vault.ledger.resolve() == other.ledger.resolve()
+    assert {erasure.state for erasure in erasures} == {ERASURE_STATE_COMPLETE}
+    assert told == set()
+    assert marker.sequence == len(names)
+    assert sorted(path.name for path in (vault.ledger / "entries").iterdir()) == [f"{n:012d}" for n in range(1, len(names) + 1)]

@@ -35,9 +35,9 @@ async def get_marker(connection: AsyncConnection) -> MarkerRow | None:
     return MarkerRow(*row) if row else None
 
 
-async def insert_marker(connection: AsyncConnection, incarnation: str, now: datetime) -> None:
-    """Begin with nothing seen."""
-    values = {"sequence": 0, "incarnation": incarnation, "is_pending": 0, "change_time": now}
+async def insert_marker(connection: AsyncConnection, incarnation: str, now: datetime, *, sequence: int = 0) -> None:
+    """Begin, with nothing seen unless told."""
+    values = {"sequence": sequence, "incarnation": incarnation, "is_pending": 0, "change_time": now}
     await connection.execute(insert(restore_markers).values(tenant_id=SYSTEM_LOG, **values))
 
 
