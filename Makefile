@@ -8,7 +8,7 @@ TESTS ?= tests
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup protos fmt lint test policy-report demo run bench bench-quick bench-keys lock clean
+.PHONY: help setup protos fmt lint test policy-report demo restore-drill restore-crashes run bench bench-quick bench-keys lock clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,12 @@ policy-report: $(STAMP)  ## Run the tests of every rule of the policy and write 
 demo: $(STAMP)  ## The whole main job on sample data, step by step
 	$(BIN)/python -m deploy.demo.demo
 
+restore-drill: $(STAMP)  ## Restore backups from before an erasure, on SQLite and PostgreSQL: nobody comes back
+	$(BIN)/python -m deploy.restore_drill
+
+restore-crashes: $(STAMP)  ## Kill the replay after a restore at 200 moments and more, and see that it comes to its end
+	PII_VAULT_REPLAY_KILLS=200 $(BIN)/pytest -n $(JOBS) tests/scenarios/test_replay_killed.py
+
 run: $(STAMP)  ## A development vault in .run, serving until stopped, with commands to paste
 	@$(BIN)/python -m deploy.demo.run $(HOME_RUN)
 
@@ -62,4 +68,4 @@ lock: $(STAMP)  ## Resolve the newest allowed packages into requirements.lock
 	  --no-header --no-emit-index-url --no-annotate --no-emit-package pii-vault --upgrade --output-file requirements.lock
 
 clean:  ## Remove what the targets made
-	rm -rf $(VENV) .run .demo
+	rm -rf $(VENV) .run .demo .run-erasure-ledger .demo-erasure-ledger .drill

@@ -36,6 +36,7 @@ _PATHS = (
     ("tls", "client_ca"),
     ("signing_key",),
     ("checkpoints", "directory"),
+    ("erasure_ledger",),
     ("telemetry", "otlp_ca"),
     ("oidc", "jwks"),
     ("notification_ca",),
@@ -139,6 +140,8 @@ class Settings(BaseSettings):
     key_cache_seconds: Seconds = 60
     signing_key: Path
     checkpoints: Checkpoints
+    erasure_ledger: Path
+    backup_retention_days: int = Field(default=35, ge=0, le=3650)
     principals: Mapping[str, Principal]
     oidc: Oidc | None = None
     telemetry: Telemetry = Telemetry()

@@ -1,7 +1,7 @@
 """From a configuration to a running vault: build the parts, register the services, serve, stop.
 
-The order of the start is the order of what can go wrong: catalogue and policy, keys, database schema, system log, interrupted erasures, and only
-then the port. There is no insecure port: the one that is opened wants a client certificate.
+The order of the start is the order of what can go wrong: catalogue and policy, keys, database schema, system log, erasure ledger, interrupted
+erasures, and only then the port. There is no insecure port: the one that is opened wants a client certificate.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ from vault.hygiene import forbid_dumps
 from vault.keys.open import open_provider
 from vault.keys.provider import RootKeyProvider
 from vault.names import SYSTEM_LOG
-from vault.operations import checkpoint, log, signing, tenant, upkeep
+from vault.operations import checkpoint, ledger, log, signing, tenant, upkeep
 from vault.operations.budget import ReleaseBudgets
 from vault.operations.core import Limits, SigningKey, Vault
 from vault.operations.keyring import Keyring
@@ -61,6 +61,7 @@ from vault.rpc.tenant_servicer import TenantServicer
 from vault.rpc.vault_servicer import VaultServicer
 from vault.store import schema, subjects
 from vault.store.database import Database
+from vault.store.ledger import LedgerDirectory
 from vault.telemetry import configure_logging, tracer_provider
 from vault.v1 import (
     access_service_pb2_grpc,
@@ -126,6 +127,7 @@ async def open_vault(settings: Settings, *, clock: Callable[[], datetime] = _now
             limits=Limits(preservation_days=settings.preservation_days),
             budgets=ReleaseBudgets(clock),
             webhooks=webhooks,
+            ledger=LedgerDirectory(settings.erasure_ledger),
         )
         try:
             await tenant.bootstrap(vault)
@@ -134,6 +136,7 @@ async def open_vault(settings: Settings, *, clock: Callable[[], datetime] = _now
             await tenant.bootstrap(vault)
         # Before the transaction that needs them: a root key that is slow is waited for here.
         await vault.keyring.warm(database, SYSTEM_LOG)
+        await ledger.open_ledger(vault)
         await signing.introduce(vault, upkeep.upkeep_caller(), former=_former_signing_key(settings.signing_key))
     except BaseException:
         await database.close()
@@ -141,6 +144,19 @@ async def open_vault(settings: Settings, *, clock: Callable[[], datetime] = _now
             await key_database.close()
         raise
     return vault, provider
+
+
+async def prune_ledger(settings: Settings, *, before_days: int) -> int:
+    """Take entries off the erasure ledger that are older than so many days; how many.
+
+    Raises:
+        VaultError: LEDGER_TOO_YOUNG, a backup may still need them, or whatever stops the start.
+    """
+    vault, _ = await open_vault(settings)
+    try:
+        return await ledger.prune(vault, before_days=before_days, backup_days=settings.backup_retention_days)
+    finally:
+        await close_vault(vault)
 
 
 async def close_vault(vault: Vault) -> None:
@@ -200,7 +216,8 @@ async def start(settings: Settings, *, clock: Callable[[], datetime] = _now) -> 
         vault, provider = await open_vault(settings, clock=clock)
         undo.push_async_callback(close_vault, vault)
         credentials, authenticator = _credentials(settings.tls), _authenticator(settings, vault)
-        await upkeep.resume_erasures(vault)
+        if not vault.standing.reason:
+            await upkeep.resume_erasures(vault)
         tracer, interceptors = _tracing(settings)
         server = grpc.aio.server(
             interceptors=[*interceptors, Edge(vault, authenticator, access.load(sha256=vault.catalogue.access_sha256))],
@@ -430,13 +447,17 @@ async def _watch_health(vault: Vault, provider: RootKeyProvider, health: health_
 
 
 async def _healthy(vault: Vault, provider: RootKeyProvider) -> bool:
-    """Whether calls can be served: the databases answer and the vault's own root key unwraps. A tenant's own is that tenant's affair."""
+    """Whether calls can be served: the databases answer and are not older than what was erased, and the vault's own root key unwraps.
+
+    A tenant's own is that tenant's affair.
+    """
     try:
         async with asyncio.timeout(_HEALTH_WITHIN.total_seconds()):
             await schema.check(vault.database)
             if vault.key_database is not None:
                 await schema.check(vault.key_database)
             await provider.health()
+            (await ledger.check(vault)).require()
     except (VaultError, TimeoutError) as error:
         _log.warning("not healthy", reason=error.reason if isinstance(error, VaultError) else "TIMEOUT")
         return False

@@ -68,8 +68,8 @@ class Demo:
 def main() -> int:
     """0 if every step came out as it must."""
     home = Path(sys.argv[1] if len(sys.argv) > 1 else ".demo").resolve()
-    if home.exists():
-        shutil.rmtree(home)
+    for folder in (home, home.with_name(f"{home.name}-erasure-ledger")):
+        shutil.rmtree(folder, ignore_errors=True)
     vault = VaultProcess.create(home, tenants=("acme", "globex", CALLS_TENANT))
     demo = Demo(home)
     try:

@@ -27,9 +27,10 @@ class VaultProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def create(cls, home: Path, *, tenants: Sequence[str], listen: str = "localhost:0") -> Self:
-        """A vault in a new home, by `pii-vault init`."""
+    def create(cls, home: Path, *, tenants: Sequence[str], listen: str = "localhost:0", database_url: str = "") -> Self:
+        """A vault in a new home, by `pii-vault init`; on a SQLite file in it unless told."""
         options = [part for tenant in tenants for part in ("--tenant", tenant)]
+        options += ["--database-url", database_url] if database_url else []
         subprocess.run([*command(), "init", str(home), *options, "--listen", listen], check=True, capture_output=True)
         return cls(home)
 

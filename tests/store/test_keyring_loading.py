@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from vault.operations.keyring import PURPOSES, WARN_USES, Keyring, TenantKeys
 from vault.policy.decide import Policy
 from vault.store import tenants as tenant_store
 from vault.store.database import Database
+from vault.store.ledger import LedgerDirectory
 from vault.store.tables import tenant_keys
 from vault.store.tenants import insert_tenant
 
@@ -292,6 +294,7 @@ def vault(parts: Parts) -> Vault:
         region="IL",
         limits=Limits(),
         budgets=ReleaseBudgets(parts.clock),
+        ledger=LedgerDirectory(Path("nowhere")),
     )
 
 

@@ -25,6 +25,7 @@ BASE: dict[str, Any] = {
     "keys_uri": "local:root.key",
     "signing_key": "signing.key",
     "checkpoints": {"directory": "checkpoints"},
+    "erasure_ledger": "ledger",
     "principals": {PRINCIPAL: {"roles": ["tenant-app"], "tenants": ["acme"]}},
     "oidc": {"issuer": "https://issuer.example", "audience": "pii-vault", "jwks": "jwks.json"},
     "telemetry": {"otlp_endpoint": "https://collector.example:4317"},
@@ -174,6 +175,7 @@ def test_an_unknown_key_is_named(tmp_path: Path, key: str) -> None:
         "database_url",
         "keys_uri",
         "signing_key",
+        "erasure_ledger",
         "checkpoints",
         "checkpoints.directory",
         "principals",
@@ -195,7 +197,16 @@ def test_every_key_at_fault_is_named_at_once(tmp_path: Path) -> None:
 # What wants a text of any kind: another one cannot be of the wrong type.
 TEXTS = frozenset(
     {
-        *("name", "keys_uri", "signing_key", "tls.certificate", "tls.private_key", "tls.client_ca", "checkpoints.directory"),
+        *(
+            "name",
+            "keys_uri",
+            "signing_key",
+            "tls.certificate",
+            "tls.private_key",
+            "tls.client_ca",
+            "checkpoints.directory",
+            "erasure_ledger",
+        ),
         *("oidc.issuer", "oidc.audience", "oidc.jwks", "oidc.employee_claim", "oidc.roles_claim", "oidc.tenants_claim"),
         *("telemetry.otlp_ca", "notification_ca"),
     }
@@ -504,6 +515,7 @@ def test_paths_are_relative_to_the_file_wherever_the_process_started(tmp_path: P
     assert settings.tls.client_ca == tmp_path / "ca.pem"
     assert settings.signing_key == tmp_path / "signing.key"
     assert settings.checkpoints.directory == tmp_path / "checkpoints"
+    assert settings.erasure_ledger == tmp_path / "ledger"
     assert settings.telemetry.otlp_ca == tmp_path / "otlp.pem"
     assert settings.keys_uri == f"local:{tmp_path}/root.key"
     assert settings.database_url.get_secret_value() == f"sqlite+aiosqlite:///{tmp_path}/vault.db"

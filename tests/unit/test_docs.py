@@ -22,7 +22,6 @@ PARTS = {
     "Legal": ["order authentication and re-scoping", "export approval and delivery"],
     "Tenant": ["termination"],
     "Audit": ["inclusion proofs"],
-    "Operations": ["replay"],
 }
 
 

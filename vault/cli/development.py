@@ -77,7 +77,9 @@ def create(home: Path, *, tenants: Sequence[str], listen: str, database_url: str
     for tenant in tenants:
         check_tenant_id(tenant, field="tenant")
     principals = services(list(dict.fromkeys(tenants)))
-    configuration = _configuration(principals, listen=listen, database_url=database_url)
+    # Beside the home, so that whoever copies the home copies no ledger.
+    ledger = home.resolve().with_name(f"{home.resolve().name}-erasure-ledger")
+    configuration = _configuration(principals, listen=listen, database_url=database_url, ledger=f"../{ledger.name}")
     with TemporaryDirectory() as scratch:
         # Before anything is made, so that a mistake can be corrected and the command repeated.
         (Path(scratch) / "vault.yaml").write_text(configuration, encoding="utf-8")
@@ -85,6 +87,11 @@ def create(home: Path, *, tenants: Sequence[str], listen: str, database_url: str
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(home.iterdir()):
         raise FailedPreconditionError("HOME_EXISTS", "the folder is not empty; nothing in it was changed")
+    if ledger.exists():
+        # Under another root key: the new vault could not read it.
+        raise FailedPreconditionError(
+            "HOME_EXISTS", f"'{ledger.name}' beside it is the erasure ledger of an earlier vault; nothing was changed"
+        )
     home.chmod(0o700)
     local.create(home / "root.key")
     _create_signing_key(home)
@@ -159,7 +166,7 @@ def _create_client(home: Path, authority: "_Authority", service: DevelopmentServ
     (folder / "address").write_text(listen + "\n")
 
 
-def _configuration(principals: Sequence[DevelopmentService], *, listen: str, database_url: str) -> str:
+def _configuration(principals: Sequence[DevelopmentService], *, listen: str, database_url: str, ledger: str) -> str:
     rows = []
     for service in principals:
         tenants = '"*"' if service.tenants == ("*",) else json.dumps(list(service.tenants))
@@ -171,6 +178,7 @@ def _configuration(principals: Sequence[DevelopmentService], *, listen: str, dat
         # Quoted: whatever they hold, they are one value each.
         "LISTEN": json.dumps(listen),
         "DATABASE_URL": json.dumps(database_url),
+        "LEDGER": json.dumps(ledger),
         "ISSUER": ISSUER,
         "AUDIENCE": AUDIENCE,
         "PRINCIPALS": "\n".join(rows),

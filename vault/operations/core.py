@@ -1,9 +1,10 @@
 """What every flow works with, put together once at start-up."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -11,7 +12,7 @@ from vault import crypto
 from vault.audit.checkpoint import NoteSigner
 from vault.catalogue.model import Catalogue
 from vault.crypto import DataKey
-from vault.errors import FailedPreconditionError, NotFoundError
+from vault.errors import FailedPreconditionError, NotFoundError, UnavailableError
 from vault.names import SYSTEM_LOG
 from vault.operations.budget import ReleaseBudgets
 from vault.operations.keyring import Keyring, TenantKeys
@@ -21,9 +22,19 @@ from vault.store import records as record_store
 from vault.store import subjects as subject_store
 from vault.store import tenants as tenant_store
 from vault.store.database import Connection, Database
+from vault.store.ledger import LedgerDirectory
 from vault.store.records import ReadableRow
 from vault.store.subjects import SubjectKeyRow
 from vault.store.tenants import TenantRow
+
+_ASK_AGAIN = timedelta(seconds=5)
+_WHY_NOT = {
+    "RESTORE_PENDING": "the database is older than what was erased, run `pii-vault operations replay-erasures`",
+    "LEDGER_BEHIND": "the erasure ledger lacks entries that the database has seen",
+    "LEDGER_CORRUPT": "the erasure ledger was altered",
+    "LEDGER_PRUNED": "the database is older than the oldest entry of the erasure ledger, its backup was kept too long",
+    "LEDGER_UNAVAILABLE": "the erasure ledger cannot be read",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,34 @@ class SigningKey:
     load: Callable[[], Ed25519PrivateKey]
 
 
+@dataclass(slots=True)
+class Standing:
+    """Whether anything may be served, as the erasure ledger says; nothing is, until it was asked.
+
+    Attributes:
+        reason: why not; empty if everything may be.
+        count: of how many entries.
+        reachable: whether the ledger could be read the last time.
+        is_known: whether it ever could.
+        lock: one look at a time.
+    """
+
+    reason: str = "RESTORE_PENDING"
+    count: int = 0
+    reachable: bool = True
+    is_known: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+
+    def require(self) -> None:
+        """Refuse what would read, write or destroy in a database that may be older than what was erased.
+
+        Raises:
+            UnavailableError: RESTORE_PENDING, or what is wrong with the ledger.
+        """
+        if self.reason:
+            raise UnavailableError(self.reason, _WHY_NOT.get(self.reason, _WHY_NOT["RESTORE_PENDING"]), retry_after=_ASK_AGAIN)
+
+
 @dataclass(frozen=True, slots=True)
 class Vault:
     """The parts of a running vault.
@@ -56,6 +95,8 @@ class Vault:
         key_database: where subject keys are, if not beside the data.
         region: region for telephone numbers written without a country, e.g. `IL`.
         webhooks: which hosts may be told of notifications.
+        ledger: what was erased, outside every backup.
+        standing: whether anything may be served after what the ledger says.
     """
 
     name: str
@@ -70,6 +111,8 @@ class Vault:
     limits: Limits
     budgets: ReleaseBudgets
     webhooks: Webhooks
+    ledger: LedgerDirectory
+    standing: Standing = field(default_factory=Standing)
 
     @property
     def signer(self) -> NoteSigner:

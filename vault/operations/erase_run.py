@@ -1,16 +1,17 @@
 """Carrying out an approved erasure, and completing it when what had to stay may go.
 
     (1) block: from the commit of the approval on, reads are refused and writes are told to come back (E11)
-    (2) keep: what is forwarded or must stay is sealed anew, under a key of its own; what must stay, under the restricted keyring and index (§6.4)
-    (3) destroy the key: every other ciphertext of the person, backups included, is unreadable from here on (I4, L43)
-    (4) delete rows, index entries and identities; a party to records that others share becomes a token
-    (5) sweep: nothing of the person may be left but what stays
-    (6) certify, signed
-    (7) later, when an exception ends: erase or tokenise what it kept, and supplement the certificate (E6)
+    (2) note it in the erasure ledger, outside every backup: what cannot be noted is not destroyed (§6.6)
+    (3) keep: what is forwarded or must stay is sealed anew, under a key of its own; what must stay, under the restricted keyring and index (§6.4)
+    (4) destroy the key: every other ciphertext of the person, backups included, is unreadable from here on (I4, L43)
+    (5) delete rows, index entries and identities; a party to records that others share becomes a token
+    (6) sweep: nothing of the person may be left but what stays
+    (7) certify, signed
+    (8) later, when an exception ends: erase or tokenise what it kept, and supplement the certificate (E6)
 
-(2) and (7) go by batches. The last look for what stays and (3) are one transaction under the lock that a hold takes as well: a hold that is there
-before freezes what it covers, one that comes after finds nothing (E4, E5). Where keys have a database of their own, (3) follows that transaction, and
-until it is done the erasure is PENDING_KEY_DESTRUCTION (E16). Nothing stays: (2) is not there, and the cost of being unreadable does not depend on
+(3) and (8) go by batches. The last look for what stays and (4) are one transaction under the lock that a hold takes as well: a hold that is there
+before freezes what it covers, one that comes after finds nothing (E4, E5). Where keys have a database of their own, (4) follows that transaction, and
+until it is done the erasure is PENDING_KEY_DESTRUCTION (E16). Nothing stays: (3) is not there, and the cost of being unreadable does not depend on
 how much there is. A crash anywhere leaves an erasure that `resume` takes up where its last commit was (I10, E10).
 """
 
@@ -26,7 +27,7 @@ from vault.catalogue.model import Erasure, ErasureException
 from vault.crypto import DataKey, Place
 from vault.errors import AbortedError, DataLossError, VaultError
 from vault.names import ChildName, SubjectName
-from vault.operations import log, notify, preference, rights
+from vault.operations import ledger, log, notify, preference, rights
 from vault.operations.attempt import Attempt, Caller, Justification, Receipt
 from vault.operations.core import Vault, active_tenant, add_subject_key, open_subject_key, reading_keys, writing_keys
 from vault.operations.erase_certificate import certificate
@@ -51,8 +52,7 @@ _BATCH = 200
 _PAGE = 1000
 # The category of uploaded files (C04).
 _FILES = "list-file"
-# States of an erasure that was approved and is not certified.
-UNDER_WAY = ("RUNNING", "PENDING_KEY_DESTRUCTION")
+
 
 _log = structlog.get_logger()
 
@@ -73,12 +73,16 @@ async def forward(vault: Vault, connection: Connection, tenant: str, row: Erasur
 
 
 async def run(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
-    """Steps (2) to (6) of an approved erasure, from where it stands.
+    """Steps (2) to (7) of an approved erasure, from where it stands.
 
     Raises:
         DataLossError: ERASURE_INCOMPLETE, the sweep still finds something; the erasure stays under way.
         UnavailableError: a database or key service is away; the erasure stays under way.
     """
+    async with vault.database.read() as connection:
+        row = await erasure_store.get_erasure(connection, name.tenant, name.id)
+    if row is not None and row.state in erasure_store.UNDER_WAY:
+        await ledger.record(vault, name.tenant, row)
     await _ensure_restricted_key(vault, name)
     while await _keep_batch(vault, name):
         pass
@@ -93,7 +97,7 @@ async def resume(vault: Vault, caller: Caller) -> int:
     """
     now = vault.clock()
     async with vault.database.read() as connection:
-        unfinished = [item for state in UNDER_WAY for item in await erasure_store.erasures_in_state(connection, state)]
+        unfinished = await erasure_store.erasures_under_way(connection)
         due = await erasure_store.erasures_due(connection, now) + await erasure_store.erasures_told(connection)
     done = 0
     for step, found in ((run, unfinished), (complete, due)):
@@ -108,7 +112,7 @@ async def resume(vault: Vault, caller: Caller) -> int:
 
 
 async def complete(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
-    """Step (7): erase or tokenise what no exception keeps any more; a supplement says so. What another exception keeps stays under that one."""
+    """Step (8): erase or tokenise what no exception keeps any more; a supplement says so. What another exception keeps stays under that one."""
     while True:
         async with vault.database.write() as connection:
             await hold_store.delay_holds(connection, name.tenant)
@@ -153,7 +157,7 @@ async def _ensure_restricted_key(vault: Vault, name: ChildName) -> None:
 
 
 async def _keep_batch(vault: Vault, name: ChildName) -> bool:
-    """One batch of step (2), or step (3) if nothing more stays. Whether there may be more to keep."""
+    """One batch of step (3), or step (4) if nothing more stays. Whether there may be more to keep."""
     async with vault.database.write() as connection:
         await hold_store.delay_holds(connection, name.tenant)
         row = await _locked(connection, name)
@@ -247,7 +251,7 @@ class _Kept:
 async def _keep(
     vault: Vault, connection: Connection, keys: TenantKeys, row: ErasureRow, page: Sequence[tuple[PartRow, RecordRow]]
 ) -> ErasureRow:
-    """Seal anew what stays of a batch, and make tokens of what becomes one; the rest is left for step (4)."""
+    """Seal anew what stays of a batch, and make tokens of what becomes one; the rest is left for step (5)."""
     requester, now = Requester(row.requester_kind), vault.clock()
     kept = _Kept([], [], [], [], [])
     own = await _own_keys(vault, connection, keys, row.subject_id)
@@ -355,7 +359,7 @@ async def _suppress(vault: Vault, connection: Connection, keys: TenantKeys, row:
 
 
 async def _destroy_apart(vault: Vault, name: ChildName) -> None:
-    """Step (3) where keys have a database of their own; it waits for no key service."""
+    """Step (4) where keys have a database of their own; it waits for no key service."""
     if vault.key_database is None:
         return
     async with vault.database.read() as connection:
@@ -366,7 +370,7 @@ async def _destroy_apart(vault: Vault, name: ChildName) -> None:
 
 
 async def _finish(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
-    """Steps (4) to (6), in one transaction."""
+    """Steps (5) to (7), in one transaction."""
     async with vault.database.write() as connection:
         _, keys = await active_tenant(vault, connection, name.tenant, hold=True)
         row = await _locked(connection, name)
@@ -426,7 +430,7 @@ async def _destroy_files(connection: Connection, keys: TenantKeys, row: ErasureR
 
 
 def _tokenised(vault: Vault) -> list[str]:
-    """Categories of which every part becomes a token; where records differ, step (2) has looked at each."""
+    """Categories of which every part becomes a token; where records differ, step (3) has looked at each."""
     return [
         category.name
         for category in vault.catalogue.categories.values()

@@ -7,6 +7,8 @@ leaves every key in at least one place, and so does a vault that serves although
 from collections.abc import Sequence
 
 from vault.errors import DataLossError
+from vault.store import erasures as erasure_store
+from vault.store import restore_markers as marker_store
 from vault.store import schema
 from vault.store import subjects as subject_store
 from vault.store.database import Database
@@ -33,6 +35,7 @@ async def move_subject_keys(database: Database, key_database: Database) -> int:
         async with key_database.write() as target:
             await subject_store.copy_subject_keys(target, page)
         place = _end_of(page)
+    await _carry_marker(database, key_database)
     async with database.write() as source, key_database.read() as target:
         await subject_store.lock_subject_keys(source)
         moved, place = 0, _START
@@ -42,6 +45,16 @@ async def move_subject_keys(database: Database, key_database: Database) -> int:
             moved, place = moved + len(page), _end_of(page)
         await subject_store.remove_all_subject_keys(source)
     return moved
+
+
+async def _carry_marker(database: Database, key_database: Database) -> None:
+    """The keys have seen what the data have, unless some erasure has not destroyed its key yet: then the vault looks for itself."""
+    async with database.read() as source:
+        marker = await marker_store.get_marker(source)
+        unfinished = await erasure_store.erasures_under_way(source)
+    async with key_database.write() as target:
+        if marker is not None and not unfinished and await marker_store.get_marker(target) is None:
+            await marker_store.insert_marker(target, marker.incarnation, marker.change_time, sequence=marker.sequence)
 
 
 def _end_of(page: Sequence[tuple[str, SubjectKeyRow]]) -> tuple[str, str, int]:

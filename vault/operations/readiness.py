@@ -8,7 +8,7 @@ from datetime import timedelta
 from vault.errors import VaultError
 from vault.keys.provider import RootKeyProvider
 from vault.names import SYSTEM_LOG
-from vault.operations import definition, retain
+from vault.operations import definition, ledger, retain
 from vault.operations.core import Vault
 from vault.operations.keyring import WARN_USES
 from vault.store import holds as hold_store
@@ -53,6 +53,9 @@ async def readiness(vault: Vault) -> Readiness:
         # A tenant's own root key is that tenant's affair.
         findings.append(f"TENANT_ROOT_KEYS_UNAVAILABLE {others}")
     if serving:
+        serving, found = await _ledger(vault)
+        findings += found
+    if serving:
         async with vault.database.read() as connection:
             counts = {
                 "KEYS_WORN": await tenant_store.worn_keys(connection, limit=WARN_USES),
@@ -63,6 +66,15 @@ async def readiness(vault: Vault) -> Readiness:
             }
         findings += [f"{word} {count}" for word, count in counts.items() if count]
     return Readiness(serving, tuple(findings))
+
+
+async def _ledger(vault: Vault) -> tuple[bool, list[str]]:
+    """Whether the database is as new as what was erased, and what to look at."""
+    standing = await ledger.check(vault)
+    if standing.reason:
+        return False, [f"{standing.reason} {standing.count}".removesuffix(" 0")]
+    # Nothing can be erased meanwhile; everything else goes on.
+    return True, [] if standing.reachable else ["LEDGER_UNAVAILABLE"]
 
 
 async def _answers(provider: RootKeyProvider) -> bool:

@@ -36,7 +36,7 @@ from vault.errors import (
     VaultError,
 )
 from vault.names import SYSTEM_LOG, ChildName
-from vault.operations import log
+from vault.operations import ledger, log
 from vault.operations.attempt import Attempt, Caller, Receipt
 from vault.operations.core import (
     Vault,
@@ -313,6 +313,8 @@ async def _advance_root(vault: Vault, caller: Caller, row: RotationRow) -> None:
             await rewrap_tenant(vault, Attempt(caller, "rewrap-tenant-keys"), tenant, root_key=row.root_key)
         except DataLossError:
             failed += 1
+    if len(tenants) < _TENANTS and not row.root_key:
+        await ledger.rewrap_key(vault)
     reached = tenants[-1] if tenants else row.position
     async with vault.database.write() as connection:
         current = await _locked(connection, row)

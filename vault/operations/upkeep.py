@@ -128,7 +128,9 @@ async def _give_back(vault: Vault, holder: str) -> None:
 
 
 async def _turn(vault: Vault, lease: _Lease, turn: int) -> bool:
-    """One turn. Whether there is more to do at once."""
+    """One turn. Whether there is more to do at once. A database that may be older than what was erased is left alone."""
+    if vault.standing.reason:
+        return False
     if turn % _SELDOM == 0:
         await count_uses(vault)
     if not await rotate.is_pending(vault) and turn % _SELDOM:

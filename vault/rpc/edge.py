@@ -2,10 +2,11 @@
 
     (1) authenticate: client certificate, and an access token for people, with the roles that the register adds or takes
     (2) authorise: may this role call this method; unknown methods are refused
-    (3) tenant: is it one of the caller's; if not, it does not exist
-    (4) required fields
-    (5) the flow itself
-    (6) an error becomes a recorded refusal, then a status
+    (3) is the database as new as what was erased; if not, nothing is served but what mends that
+    (4) tenant: is it one of the caller's; if not, it does not exist
+    (5) required fields
+    (6) the flow itself
+    (7) an error becomes a recorded refusal, then a status
 
 Authorisation comes before validation (AIP-211): a caller who may not call a method learns nothing about its arguments. A refusal that cannot be
 recorded is answered with UNAVAILABLE instead (I1, I5). `except Exception` stands here and nowhere else.
@@ -49,6 +50,8 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 # Services of grpc itself; they answer anyone who presents a certificate of our authority.
 _STANDARD = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+# What tells and mends that the database is older than what was erased.
+_SERVED_ALWAYS = frozenset({"/vault.v1.OperationsService/ReplayErasures", "/vault.v1.OperationsService/GetReadiness"})
 
 
 def current_attempt() -> Attempt:
@@ -151,10 +154,13 @@ class Edge(grpc.aio.ServerInterceptor):
             raise PermissionDeniedError("ROLE_NOT_ALLOWED", "no role of the caller may call this method")
         if access.person and caller.kind != "person":
             raise PermissionDeniedError("PERSON_REQUIRED", "only a person may call this method")
+        # (3) restored
+        if method not in _SERVED_ALWAYS:
+            self._vault.standing.require()
         if isinstance(request, Message):
-            # (3) tenant
+            # (4) tenant
             self._admit_tenant_of(request, access, attempt)
-            # (4) required fields
+            # (5) required fields
             check_required(request)
             # Before any transaction: a root key that is slow to answer must not hold a connection.
             await self._vault.keyring.warm(self._vault.database, attempt.tenant or _tenant_in(request) or SYSTEM_LOG)

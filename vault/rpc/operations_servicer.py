@@ -7,14 +7,13 @@ import grpc
 from vault import names
 from vault.errors import InvalidArgumentError
 from vault.names import SYSTEM_LOG
-from vault.operations import definition, readiness, retain, rotate, signing
+from vault.operations import definition, readiness, replay, retain, rotate, signing
 from vault.operations.core import Vault
 from vault.operations.rotate import Asked, KeyKind
 from vault.rpc import convert
 from vault.rpc.edge import admit_tenant, current_attempt
 from vault.rpc.pages import PageTokens
-from vault.rpc.unbuilt_servicers import UnbuiltOperationsServicer
-from vault.v1 import operations_service_pb2
+from vault.v1 import operations_service_pb2, operations_service_pb2_grpc
 from vault.v1.operations_service_pb2 import (
     DropCachedKeysRequest,
     DropCachedKeysResponse,
@@ -28,6 +27,8 @@ from vault.v1.operations_service_pb2 import (
     ListKeyRotationsResponse,
     MoveTenantKeysRequest,
     MoveTenantKeysResponse,
+    ReplayErasuresRequest,
+    ReplayErasuresResponse,
     RotateKeysRequest,
     RotateKeysResponse,
     RunRetentionRequest,
@@ -37,7 +38,7 @@ from vault.v1.operations_service_pb2 import (
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class OperationsServicer(UnbuiltOperationsServicer):
+class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
     """Running the vault."""
 
     def __init__(self, vault: Vault, pages: PageTokens) -> None:
@@ -59,6 +60,11 @@ class OperationsServicer(UnbuiltOperationsServicer):
         tenant = admit_tenant(names.parse_tenant(request.tenant, field="tenant").tenant) if request.tenant else ""
         erased, receipt = await retain.run_retention(self._vault, current_attempt(), tenant)
         return RunRetentionResponse(erased_counts=erased, receipt=convert.receipt(receipt))
+
+    async def ReplayErasures(self, request: ReplayErasuresRequest, context: Context) -> ReplayErasuresResponse:
+        """Replay what was erased after a restore."""
+        replayed, receipt = await replay.replay_erasures(self._vault, current_attempt())
+        return ReplayErasuresResponse(replayed_count=replayed, receipt=convert.receipt(receipt))
 
     async def RotateKeys(self, request: RotateKeysRequest, context: Context) -> RotateKeysResponse:
         """Start rotating a key."""

@@ -21,12 +21,6 @@ from vault.v1 import (
     legal_service_pb2_grpc as legal_grpc,
 )
 from vault.v1 import (
-    operations_service_pb2 as operations,
-)
-from vault.v1 import (
-    operations_service_pb2_grpc as operations_grpc,
-)
-from vault.v1 import (
     tenant_service_pb2 as tenant,
 )
 from vault.v1 import (
@@ -96,13 +90,5 @@ class UnbuiltAuditServicer(audit_grpc.AuditServiceServicer):
         _unbuilt()
 
     async def GetConsistencyProof(self, request: audit.GetConsistencyProofRequest, context: Context) -> audit.GetConsistencyProofResponse:
-        """Not built yet."""
-        _unbuilt()
-
-
-class UnbuiltOperationsServicer(operations_grpc.OperationsServiceServicer):
-    """Replay of erasures."""
-
-    async def ReplayErasures(self, request: operations.ReplayErasuresRequest, context: Context) -> operations.ReplayErasuresResponse:
         """Not built yet."""
         _unbuilt()

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.store.tables import erasure_certificates, erasure_exceptions, erasures
 
-# Asked for and not over.
-OPEN = ("REQUESTED", "RUNNING", "PARTIAL")
+# Approved, and not certified.
+UNDER_WAY = ("RUNNING", "PENDING_KEY_DESTRUCTION")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +106,9 @@ async def list_erasures(connection: AsyncConnection, tenant: str, *, after: str,
     return [_row(row) for row in await connection.execute(query)]
 
 
-async def erasures_in_state(connection: AsyncConnection, state: str) -> list[tuple[str, str]]:
-    """(tenant, erasure) of every erasure in a state."""
-    query = select(erasures.c.tenant_id, erasures.c.erasure_id).where(erasures.c.state == state)
+async def erasures_under_way(connection: AsyncConnection) -> list[tuple[str, str]]:
+    """(tenant, erasure) of every erasure that was approved and is not certified."""
+    query = select(erasures.c.tenant_id, erasures.c.erasure_id).where(erasures.c.state.in_(UNDER_WAY))
     return [(row.tenant_id, row.erasure_id) for row in await connection.execute(query)]
 
 

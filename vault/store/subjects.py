@@ -144,6 +144,35 @@ async def lock_subjects(connection: AsyncConnection, tenant: str, ids: Collectio
     return {row.subject_id: row.state for row in await connection.execute(query)}
 
 
+async def subjects_after(connection: AsyncConnection, tenant: str, after: str, *, limit: int) -> list[SubjectRow]:
+    """Subjects of a tenant, by id from `after` on."""
+    query = (
+        select(subjects.c.subject_id, subjects.c.state, subjects.c.create_time)
+        .where(subjects.c.tenant_id == tenant, subjects.c.subject_id > after)
+        .order_by(subjects.c.subject_id)
+        .limit(limit)
+    )
+    return [SubjectRow(*row) for row in await connection.execute(query)]
+
+
+async def known_subjects(connection: AsyncConnection, tenant: str, ids: Sequence[str]) -> frozenset[str]:
+    """Those of the ids that are subjects, in whatever state."""
+    query = select(subjects.c.subject_id).where(subjects.c.tenant_id == tenant, subjects.c.subject_id.in_(ids))
+    return frozenset(row.subject_id for row in await connection.execute(query))
+
+
+async def key_owners_after(connection: AsyncConnection, tenant: str, after: str, *, limit: int) -> list[str]:
+    """Ids of those who have a key, from `after` on."""
+    query = (
+        select(subject_keys.c.subject_id)
+        .where(subject_keys.c.tenant_id == tenant, subject_keys.c.subject_id > after)
+        .group_by(subject_keys.c.subject_id)
+        .order_by(subject_keys.c.subject_id)
+        .limit(limit)
+    )
+    return [row.subject_id for row in await connection.execute(query)]
+
+
 async def lock_living(connection: AsyncConnection, tenant: str, ids: Sequence[str]) -> frozenset[str]:
     """Those of the subjects that are not erased, share-locked: no erasure begins before the transaction ends."""
     if not ids:

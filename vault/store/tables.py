@@ -137,6 +137,21 @@ leases = Table(
     PrimaryKeyConstraint("tenant_id", "name"),
 )
 
+# How much of the erasure ledger this database has seen, in the system tenant; a database of subject keys has one of its own. What a backup holds
+# of it is what a restored database knows.
+restore_markers = Table(
+    "restore_markers",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    # Another one after every replay: which life of the database it is.
+    Column("incarnation", Text, nullable=False),
+    # Whether a replay is due and has not come to its end.
+    Column("is_pending", Integer, nullable=False),
+    Column("change_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id"),
+)
+
 # Keys that signed checkpoints, certificates and packages, oldest first; each but the first was introduced by the one before it.
 signing_keys = Table(
     "signing_keys",

@@ -1,0 +1,257 @@
+"""The erasure ledger beside the database: what was ended for good is noted outside every backup, and a restored database is noticed by it.
+
+    approved (committed) -> `record` (on the disk) -> keys and rows destroyed
+
+A crash before `record` leaves an erasure that upkeep takes up; a crash after it leaves an entry of an erasure that was approved, which may be carried
+out twice. An entry that cannot be written stops the erasure before anything is destroyed.
+
+Every database has a marker: the newest entry up to which it knows all of them. A database that is older than an entry does not know it:
+- the data, if it has no approved erasure of the entry's id;
+- the subject keys, if they hold a key of somebody whose erasure is complete.
+Then nothing is served but the replay (`replay.py`), until it has come to its end. Entries of erasures under way are known: two workers add and look
+at the same time, and nothing is wrong.
+
+The ledger's key lies with the ledger, wrapped by the vault's root key, and never rotates: a key in the database would be as old as the backup.
+"""
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from vault.audit.ledger import Kind, LedgerEntry, LedgerKey
+from vault.errors import DataLossError, FailedPreconditionError, UnavailableError
+from vault.names import SYSTEM_LOG, SubjectName, new_id
+from vault.operations.core import Standing, Vault, reading_keys
+from vault.store import erasures as erasure_store
+from vault.store import restore_markers as marker_store
+from vault.store import subjects as subject_store
+from vault.store import tenants as tenant_store
+from vault.store.database import Connection, Database
+from vault.store.erasures import ErasureRow
+from vault.store.restore_markers import MarkerRow
+
+# As long as the ledger is kept beyond the oldest backup from which anybody may restore.
+KEPT_BEYOND_BACKUPS = timedelta(days=30)
+_PURPOSE = "ledger"
+BEFORE_APPROVAL = frozenset({"REQUESTED"})
+# Keys were destroyed; what is kept or told does not matter here.
+DONE = frozenset({"COMPLETE", "PARTIAL"})
+_COMPLETE = "COMPLETE"
+
+_log = structlog.get_logger()
+
+
+async def record(vault: Vault, tenant: str, erasure: ErasureRow) -> None:
+    """Note an approved erasure before anything is destroyed for it; one that is noted already is not noted again.
+
+    Raises:
+        UnavailableError: LEDGER_UNAVAILABLE, RESTORE_PENDING; nothing may be destroyed.
+        DataLossError: LEDGER_CORRUPT, LEDGER_BEHIND.
+    """
+    if erasure.erasure_id in vault.ledger.erasures:
+        return
+    async with vault.database.read() as connection, reading_keys(vault) as apart:
+        keys = await subject_store.subject_key_rows(apart or connection, tenant, [erasure.subject_id])
+    await _append(
+        vault,
+        LedgerEntry(
+            kind=Kind.ERASURE,
+            tenant=tenant,
+            subject_token=vault.ledger.token_of(str(SubjectName(tenant, erasure.subject_id))),
+            erasure=erasure.erasure_id,
+            cut_off=vault.clock(),
+            keys=tuple(key.version for key in keys),
+            categories=tuple(sorted({count.category for count in erasure.preview})),
+            requester=erasure.requester_kind,
+        ),
+    )
+
+
+async def record_termination(vault: Vault, tenant: str, termination: str) -> None:
+    """Note that a tenant's contract ended, before anything is destroyed for it.
+
+    Args:
+        vault: the vault.
+        tenant: id of the tenant.
+        termination: id under which it is noted once.
+    Raises:
+        UnavailableError: LEDGER_UNAVAILABLE, RESTORE_PENDING; nothing may be destroyed.
+    """
+    if termination not in vault.ledger.erasures:
+        await _append(vault, LedgerEntry(Kind.TERMINATION, tenant, "", termination, vault.clock()))
+
+
+async def open_ledger(vault: Vault) -> None:
+    """Unwrap the ledger's key, which the first start makes, and look where the database stands.
+
+    Raises:
+        KeyUnavailableError: the root key does not answer.
+        CiphertextInvalidError: the ledger is another vault's.
+    """
+    for database in _databases(vault):
+        await _require_marker(vault, database)
+    await check(vault)
+    if vault.standing.reason:
+        _log.error("not serving", reason=vault.standing.reason, count=vault.standing.count)
+
+
+async def check(vault: Vault) -> Standing:
+    """Compare the ledger with the markers: what the vault stands for from now on. A ledger that cannot be read now changes nothing."""
+    async with vault.standing.lock:
+        try:
+            found = await _compared(vault)
+        except DataLossError as error:
+            found = (error.reason, int(error.metadata.get("count", "0")))
+        except UnavailableError as error:
+            if error.reason != "LEDGER_UNAVAILABLE":
+                raise
+            # What was served is not older for that. At the start nobody knows, and nothing is served.
+            found = (vault.standing.reason, vault.standing.count) if vault.standing.is_known else (error.reason, 0)
+            vault.standing.reachable = False
+        else:
+            vault.standing.is_known = vault.standing.reachable = True
+        vault.standing.reason, vault.standing.count = found
+    return vault.standing
+
+
+async def rewrap_key(vault: Vault) -> None:
+    """Wrap the ledger's key under the newest version of the root key.
+
+    Raises:
+        UnavailableError: the root key or the ledger cannot be reached.
+    """
+    row = await asyncio.to_thread(vault.ledger.wrapped_key)
+    if row is not None:
+        wrapped = await vault.keyring.rewrap(SYSTEM_LOG, row, root_key="")
+        await asyncio.to_thread(lambda: vault.ledger.store_key(wrapped, replacing=True))
+
+
+async def prune(vault: Vault, *, before_days: int, backup_days: int) -> int:
+    """Take away entries that no backup is old enough to need; how many.
+
+    Args:
+        vault: the vault.
+        before_days: entries older than this go.
+        backup_days: for how long the oldest backup is kept.
+    Raises:
+        FailedPreconditionError: LEDGER_TOO_YOUNG, a backup may still need them.
+        UnavailableError: RESTORE_PENDING, LEDGER_UNAVAILABLE.
+    """
+    least = timedelta(days=backup_days) + KEPT_BEYOND_BACKUPS
+    if timedelta(days=before_days) < least:
+        raise FailedPreconditionError("LEDGER_TOO_YOUNG", f"entries are kept for {least.days} days", limit=str(least.days))
+    (await check(vault)).require()
+    seen = min(marker.sequence for marker in await markers(vault))
+    before = vault.clock() - timedelta(days=before_days)
+    async with vault.standing.lock:
+        return await asyncio.to_thread(lambda: vault.ledger.prune(before=before, seen=seen))
+
+
+async def markers(vault: Vault) -> list[MarkerRow]:
+    """The marker of every database of the vault; one that has none has seen nothing."""
+    found = []
+    for database in _databases(vault):
+        async with database.read() as connection:
+            found.append(await marker_store.get_marker(connection))
+    return [marker or MarkerRow(0, "", 0, vault.clock()) for marker in found]
+
+
+async def _append(vault: Vault, entry: LedgerEntry) -> None:
+    (await check(vault)).require()
+    async with vault.standing.lock:
+        number = await asyncio.to_thread(vault.ledger.append, entry)
+    async with vault.database.write() as connection:
+        await marker_store.advance_marker(connection, seen=number - 1, reached=number, now=vault.clock())
+    _log.info("erasure noted", resource=f"tenants/{entry.tenant}/erasures/{entry.erasure}", count=number)
+
+
+async def _compared(vault: Vault) -> tuple[str, int]:
+    """Why nothing may be served, and of how many entries; nothing and 0 if everything is as it should be.
+
+    Raises:
+        UnavailableError: LEDGER_UNAVAILABLE.
+        DataLossError: LEDGER_BEHIND, LEDGER_PRUNED, LEDGER_CORRUPT.
+    """
+    if vault.ledger.key is None:
+        await _open_key(vault)
+    await asyncio.to_thread(vault.ledger.read_on)
+    first, last = vault.ledger.first, vault.ledger.last
+    found = await markers(vault)
+    seen, most = min(marker.sequence for marker in found), max(marker.sequence for marker in found)
+    if last < most:
+        raise DataLossError("LEDGER_BEHIND", "the erasure ledger lacks entries that the database has seen", count=str(most - last))
+    if seen < first - 1:
+        raise DataLossError("LEDGER_PRUNED", "the database is older than the oldest entry of the ledger", count=str(first - 1 - seen))
+    unseen = last - seen
+    if any(marker.is_pending for marker in found):
+        return "RESTORE_PENDING", unseen
+    if unseen and not await _catch_up(vault, found):
+        async with vault.database.write() as connection:
+            await marker_store.set_pending(connection, vault.clock())
+        return "RESTORE_PENDING", unseen
+    return "", 0
+
+
+async def _open_key(vault: Vault) -> None:
+    row = await asyncio.to_thread(vault.ledger.wrapped_key)
+    if row is None:
+        if any(marker.sequence for marker in await markers(vault)):
+            raise DataLossError("LEDGER_BEHIND", "there is no erasure ledger, and there was one")
+        made = await vault.keyring.fresh(SYSTEM_LOG, _PURPOSE, 1, root_key="")
+        await asyncio.to_thread(vault.ledger.store_key, made)
+        row = await asyncio.to_thread(vault.ledger.wrapped_key) or made
+    vault.ledger.key = LedgerKey.derived(await vault.keyring.unwrap(SYSTEM_LOG, row))
+
+
+async def _catch_up(vault: Vault, found: list[MarkerRow]) -> bool:
+    """Move the markers over what the databases know. Whether they know everything."""
+    start = min(marker.sequence for marker in found)
+    reached = [marker.sequence for marker in found]
+    under_way = False
+    for entry in await asyncio.to_thread(lambda: list(vault.ledger.entries(after=start))):
+        async with vault.database.read() as connection, reading_keys(vault) as apart:
+            state = await _state(connection, apart, entry)
+        if state is None:
+            return False
+        reached[0] = max(reached[0], entry.sequence)
+        # Keys in a database of their own die after the approval: that one has seen an entry when the erasure is complete, and all before it are.
+        under_way = under_way or state not in DONE
+        if not under_way:
+            reached[1:] = [max(number, entry.sequence) for number in reached[1:]]
+    for database, marker, number in zip(_databases(vault), found, reached, strict=True):
+        if number > marker.sequence:
+            async with database.write() as connection:
+                await marker_store.advance_marker(connection, seen=marker.sequence, reached=number, now=vault.clock())
+    return True
+
+
+async def _state(connection: Connection, apart: Connection | None, entry: LedgerEntry) -> str | None:
+    """How far the databases are with what an entry says; None if one of them is older than that."""
+    if entry.kind is Kind.TERMINATION:
+        tenant = await tenant_store.get_tenant(connection, entry.tenant)
+        return None if tenant is not None and tenant.state == "ACTIVE" else _COMPLETE
+    erasure = await erasure_store.get_erasure(connection, entry.tenant, entry.erasure)
+    if erasure is None or erasure.state in BEFORE_APPROVAL:
+        return None
+    if erasure.state in DONE:
+        keys = await subject_store.subject_key_rows(apart or connection, entry.tenant, [erasure.subject_id])
+        if destroyed(entry, erasure) & {key.version for key in keys}:
+            return None
+    return erasure.state
+
+
+def destroyed(entry: LedgerEntry, erasure: ErasureRow) -> frozenset[int]:
+    """Versions of the person's key that an erasure destroyed, and that are nowhere but in a backup."""
+    return frozenset({*entry.keys, *erasure.destroyed_keys}) - {erasure.kept_version, erasure.restricted_version}
+
+
+async def _require_marker(vault: Vault, database: Database) -> None:
+    async with database.write() as connection:
+        if await marker_store.get_marker(connection) is None:
+            await marker_store.insert_marker(connection, new_id(), vault.clock())
+
+
+def _databases(vault: Vault) -> list[Database]:
+    """The data first."""
+    return [vault.database] if vault.key_database is None else [vault.database, vault.key_database]
