@@ -117,16 +117,26 @@ def test_an_agreement_is_registered_and_listed(cli: Commands, tmp_path: Path) ->
     assert cli.error("fred", "access", "agreements", "-t", "acme")["reason"] == "ROLE_NOT_ALLOWED"
 
 
-def test_a_hold_is_placed_by_name_or_number_listed_and_released(cli: Commands) -> None:
+def test_a_hold_is_placed_listed_and_released(cli: Commands, tmp_path: Path) -> None:
     """§5.4 step 2, A29."""
     subject = cli.put_contact("050-2345677").rpartition("/records/")[0]
-    agreement = ("tenant", "register-nda", "people/lea")
-    del agreement
-    why = ("--reason", "the police will ask a court")
-    letter = ("order", "hold", "-t", "acme", "--kind", "preservation", "-r", "CASE-17", *why)
+    document = tmp_path / "agreement.pdf"
+    document.write_bytes(b"signed")
+    cli.answer("olga", "tenant", "register-nda", "lea", document, "--signed", "2026-01-01", "--until", "2036-01-01")
+    why = ("-r", "CASE-17", "--reason", "the police will ask a court")
+    letter = ("order", "hold", "-t", "acme", "--kind", "preservation", *why)
+    number = ("--identifier", "phone=050-2345677", "--category", "end-customer-contact")
 
-    refused = cli.error("lea", *letter, "--identifier", "phone=050-2345677", "--category", "call-detail")
-    nobody = cli.error("abel", *letter, "--subject", subject)
+    by_name = cli.answer("lea", *letter, "--subject", subject)["hold"]
+    by_number = cli.answer("lea", *letter, *number, "--from", "2026-03-01", "--to", "2026-03-08")["hold"]
+    no_period = cli.error("lea", *letter, *number)
+    listed = cli.answer("abel", "order", "holds", "-t", "acme")["holds"]
+    released = cli.answer("lea", "order", "release-hold", by_name["name"], "--kind", "preservation", *why)["hold"]
+    unknown = cli.error("lea", "order", "release-hold", f"tenants/acme/holds/{'a' * 26}", "--kind", "preservation", *why)
 
-    assert refused["reason"] == "FIELD_REQUIRED"
-    assert nobody["reason"] == "ROLE_NOT_ALLOWED"
+    assert by_name["subjects"] == by_number["subjects"] == [subject]
+    assert no_period["reason"] == "FIELD_REQUIRED"
+    assert {hold["name"] for hold in listed} == {by_name["name"], by_number["name"]}
+    assert released["released_by"] == "people/lea"
+    assert unknown["reason"] == "HOLD_NOT_FOUND"
+    assert unknown["hint"]
