@@ -125,7 +125,7 @@ async def test_a_raw_scan_after_an_erasure_finds_nothing_of_the_person(served: S
     assert all(secret in left for secret in kept)
     assert not any(value in left for value in (PHONE.encode(), b"2345678", b"dana@", "דנה".encode(), b"suede"))
     # Whoever received copies is told by the id (L32).
-    assert await tables_that_name(served, id_of(person)) == {"subjects", "erasures", "notifications"}
+    assert await tables_that_name(served, id_of(person)) == {"subjects", "erasures"}
 
 
 async def test_a_certificate_says_what_was_destroyed_and_verifies_with_the_vaults_key_alone(served: Serving) -> None:
