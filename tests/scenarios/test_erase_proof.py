@@ -12,25 +12,30 @@ from tests.builders import (
     PHONE,
     SERVING,
     asked,
+    call_detail,
     contact,
     create,
     entries,
     erase,
+    erase_for_person,
     find,
     id_of,
     not_revealed,
     profile,
+    record,
     request_erasure,
     rows,
     sought,
     subject_of,
 )
+from tests.holds import officer_of, place, wanted
 from tests.serving import Caller, Serving, serving
 from vault.audit.certificate import verify_certificate
 from vault.client.errors import CallError
 from vault.errors import DataLossError
 from vault.operations import erase_run
 from vault.store import tables
+from vault.store.cascade import CASCADE, Reach
 from vault.v1.erasure_service_pb2 import (
     ERASURE_STATE_COMPLETE,
     ERASURE_STATE_PENDING_KEY_DESTRUCTION,
@@ -39,6 +44,7 @@ from vault.v1.erasure_service_pb2 import (
     GetErasureRequest,
 )
 from vault.v1.resources_pb2 import SUBJECT_STATE_ERASED
+from vault.v1.rights_service_pb2 import RecordConsentRequest, SetMarketingPreferenceRequest
 from vault.v1.vault_service_pb2 import CreateRecordRequest, GetSubjectRequest, ResolveIdentifierRequest
 
 OF_PERSON = (tables.subject_keys, tables.record_parts, tables.index_entries, tables.identities)
@@ -226,3 +232,40 @@ async def test_an_erasure_that_a_crash_interrupted_is_finished_at_the_next_start
     assert (gone.reason, list(found)) == ("RECORD_NOT_FOUND", [])
     assert subject_of(again) != person
     assert [entry.actor for entry in last] == ["upkeep"]
+
+
+async def test_an_erasure_reaches_exactly_as_far_as_the_cascade_says(served: Serving) -> None:
+    """§6.2, L43: of a person who is in every kind of table, what is to go is gone, and what stays is a token, evidence or an opaque id."""
+    await served.create_tenants()
+    app, desk = served.service("acme-app"), served.person("e-desk", "privacy-officer")
+    await served.sign_nda("e-desk")
+    fields = {"phone": PHONE, "is_subscriber": "no", "source": "VOLUNTARY", "terms_version": "2026-01"}
+    person = subject_of((await create(app, record("site-visitor", fields))).name)
+    await create(served.service("billing"), call_detail())
+    await place(await officer_of(served), wanted(person, categories=["fax"]))
+    await desk.call(
+        desk.rights.RecordConsent,
+        RecordConsentRequest(subject=person, scope="purpose:own-marketing", text_version="2026-01", evidence_sha256=b"\5" * 32),
+    )
+    await desk.call(
+        desk.rights.SetMarketingPreference, SetMarketingPreferenceRequest(subject=person, channel="SMS", allowed=False, source="WEB")
+    )
+    naming = await tables_that_name(served, id_of(person))
+
+    await erase_for_person(served, person)
+
+    left = await tables_that_name(served, id_of(person))
+    reach = {table.name: of for table, of in CASCADE.items()}
+    assert {"record_parts", "identities", "index_entries", "consents", "marketing_preferences", "hold_scopes"} <= naming
+    assert {name for name in left if reach[name] in {Reach.GONE, Reach.NOBODY}} == {"subject_keys", "index_entries"}
+    async with served.vault.database.read() as connection:
+        # Of a call that regulation keeps: the restricted key and the restricted index, and nothing else of either table.
+        keys = {
+            row.keyring
+            for row in await connection.execute(select(tables.subject_keys).where(tables.subject_keys.c.subject_id == id_of(person)))
+        }
+        kinds = {
+            row.kind
+            for row in await connection.execute(select(tables.index_entries).where(tables.index_entries.c.subject_id == id_of(person)))
+        }
+    assert (keys, kinds) == ({"restricted"}, {"restricted:phone"})
