@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 
 from deploy import backup
 from tests.builders import (
+    ERASING,
     asked,
     contact,
     create,
@@ -45,6 +46,7 @@ from vault.store.database import Database
 from vault.v1.erasure_service_pb2 import (
     ERASURE_STATE_COMPLETE,
     ERASURE_STATE_RUNNING,
+    ApproveErasureRequest,
     Erasure,
     GetErasureCertificateRequest,
     GetErasureRequest,
@@ -270,6 +272,13 @@ async def test_a_backup_from_between_approval_and_completion_is_finished_and_ask
 async def gone_away(*_: object) -> None:
     """A dependency that is away between the approval and the rest."""
     raise UnavailableError("KEYS_UNAVAILABLE", "away")
+
+
+async def approved(served: Serving, erasure: Erasure) -> Erasure:
+    """The erasure, approved by somebody who may."""
+    officer = served.person("e-approver", "privacy-officer")
+    request = ApproveErasureRequest(name=erasure.name, justification=ERASING)
+    return (await officer.call(officer.erasures.ApproveErasure, request)).erasure
 
 
 async def state_of(served: Serving, erasure: Erasure) -> int:
@@ -586,7 +595,9 @@ async def test_workers_that_erase_at_once_never_take_each_other_for_restored(vau
                 told.update(await findings(served))
 
         watching = [asyncio.create_task(watch(served)) for served in (one, two)]
-        erasures = await asyncio.gather(*(erase((one, two)[n % 2], subject_of(name)) for n, name in enumerate(names)))
+        requested = [await request_erasure(one.service("privacy-officer"), subject_of(name)) for name in names]
+        await one.sign_nda("e-approver")
+        erasures = await asyncio.gather(*(approved((one, two)[n % 2], erasure) for n, erasure in enumerate(requested)))
         done.set()
         await asyncio.gather(*watching)
         [marker] = await ledger_flow.markers(one.vault)
