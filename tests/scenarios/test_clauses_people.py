@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.builders import PHONE, account, asked, create, erase, find, record, reveal, sought, subject_of
+from tests.builders import PHONE, account, asked, create, erase_for_person, find, record, reveal, sought, subject_of
 from tests.serving import Serving, why
 from vault.catalogue.loader import load
 from vault.v1.resources_pb2 import SUBJECT_STATE_ACTIVE, SUBJECT_STATE_ERASED
@@ -21,7 +21,7 @@ async def test_whoever_was_named_by_somebody_else_is_erased_alone(served: Servin
     giver = await create(app, record("site-visitor", {**VISITOR, "phone": PHONE}))
     named = await create(app, record("site-visitor", {**VISITOR, "phone": "+972502345670", "supplied_by_other": "yes"}))
 
-    await erase(served, subject_of(named.name))
+    await erase_for_person(served, subject_of(named.name))
 
     states = [
         (await officer.call(officer.records.GetSubject, GetSubjectRequest(name=subject_of(one.name)))).subject.state
@@ -40,7 +40,7 @@ async def test_a_person_is_erased_alike_wherever_their_number_is_from(served: Se
     app, manager = served.service("acme-app"), served.service("account-manager")
     stored = await create(app, record("site-visitor", {**VISITOR, "phone": phone}))
 
-    erasure = await erase(served, subject_of(stored.name))
+    erasure = await erase_for_person(served, subject_of(stored.name))
 
     assert {outcome.category: outcome.found_count for outcome in erasure.outcomes} == {"site-visitor": 1}
     assert not await find(manager, sought("phone", phone, category="site-visitor", because=CONTACT))

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.builders import NEVER, PHONE, at, contact, create, entries, erase, id_of, subject_of
+from tests.builders import NEVER, PHONE, at, contact, create, entries, erase, id_of, rows, subject_of
 from tests.serving import Caller, Serving
 from vault.client.errors import CallError
+from vault.store import tables
 from vault.store.consents import has_consent
 from vault.v1.rights_service_pb2 import RecordConsentRequest, WithdrawConsentRequest
 
@@ -132,8 +133,8 @@ async def test_a_consent_to_a_purpose_is_recorded(served: Serving) -> None:
     assert await holds(served, "purpose:own-marketing", person)
 
 
-async def test_somebody_erased_consents_to_nothing_and_leaves_no_consent(served: Serving) -> None:
-    """P2.10a-erase: given an erased person, when a consent is recorded, then it is refused; and the earlier one is gone."""
+async def test_somebody_erased_consents_to_nothing_and_leaves_no_consent_that_holds(served: Serving) -> None:
+    """P2.10a-erase, §6.2: given an erased person, when a consent is recorded, then it is refused; the earlier one is evidence, and holds no more."""
     app, person = await given_person(served)
     await consent(app, person, served=served)
 
@@ -141,6 +142,7 @@ async def test_somebody_erased_consents_to_nothing_and_leaves_no_consent(served:
 
     assert (await refused(app, person)).reason == "SUBJECT_ERASED"
     assert not await holds(served, PARTNER, person)
+    assert await rows(served, tables.consents, tables.erasure_exceptions) == (1, 1)
 
 
 async def test_a_person_who_never_was_or_is_another_tenants_consents_to_nothing(served: Serving) -> None:

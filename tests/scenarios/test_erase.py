@@ -44,7 +44,7 @@ from vault.v1.erasure_service_pb2 import (
     PreviewErasureRequest,
     RequestErasureRequest,
 )
-from vault.v1.resources_pb2 import SUBJECT_STATE_ACTIVE, SUBJECT_STATE_ERASED, VIEW_FULL
+from vault.v1.resources_pb2 import SUBJECT_STATE_ACTIVE, SUBJECT_STATE_ERASED, VIEW_FULL, Justification
 from vault.v1.vault_service_pb2 import (
     BatchRevealRecordsRequest,
     CreateRecordRequest,
@@ -70,6 +70,11 @@ async def approver(served: Serving, employee: str = "e-approver") -> Caller:
     """A privacy officer whose agreement is in force."""
     await served.sign_nda(employee)
     return served.person(employee, "privacy-officer")
+
+
+def again(person: str, because: Justification) -> RequestErasureRequest:
+    """A request for somebody of whom there is nothing to preview any more."""
+    return RequestErasureRequest(subject=person, preview_digest="0" * 64, justification=because)
 
 
 async def visitor(served: Serving) -> str:
@@ -234,7 +239,6 @@ async def test_an_approval_of_what_changed_since_it_was_asked_for_is_refused(ser
 async def test_who_asked_may_not_approve(served: Serving) -> None:
     """Separation of duties: the same person, whatever roles."""
     await served.create_tenants()
-    person = subject_of((await create(served.service("acme-app"), contact())).name)
     officer = await approver(served)
     person = await visitor(served)
     erasure = await request_erasure(officer, person, await asked_by(served, person))
@@ -305,12 +309,17 @@ async def test_a_second_request_for_a_person_is_the_same_erasure(served: Serving
     first = await request_erasure(officer, person, by_letter)
     second = await request_erasure(officer, person, by_mail)
     await approve(served, first)
-    third = await officer.call(
-        officer.erasures.RequestErasure, RequestErasureRequest(subject=person, preview_digest="0" * 64, justification=by_mail)
-    )
+    admin = served.service("acme-admin")
+    afterwards = [
+        (await caller.call(caller.erasures.RequestErasure, again(person, because))).erasure
+        for caller, because in ((officer, by_letter), (admin, ERASING))
+    ]
+    unlinked = await officer.refused(officer.erasures.RequestErasure, again(person, by_mail))
 
     listed = (await officer.call(officer.erasures.ListErasures, ListErasuresRequest(parent="tenants/acme"))).erasures
-    assert (second.name, third.erasure.name) == (first.name, first.name)
+    assert {erasure.name for erasure in (second, *afterwards)} == {first.name}
+    # The other request names nobody any more, so nothing is learnt by it.
+    assert unlinked.reason == "CONSENT_BASIS_MISSING"
     assert [erasure.name for erasure in listed] == [first.name]
     assert await rows(served, tables.erasure_certificates) == (1,)
 

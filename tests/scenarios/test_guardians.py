@@ -1,6 +1,7 @@
 """Guardians of minors: whose consent is registered by a person, kept sealed, and whose withdrawal restricts."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from tests.builders import PHONE, asked, contact, create, entries, erase, id_of,
 from tests.serving import Caller, Serving, why
 from vault import crypto
 from vault.crypto import DataKey, Place
+from vault.operations import erase_run
 from vault.operations.guardian import open_guardian, reseal_guardian
+from vault.operations.upkeep import upkeep_caller
 from vault.store import tables
 from vault.store.guardians import get_guardian, guardian_standing, put_guardian
 from vault.store.subjects import subject_key_rows
@@ -148,15 +151,22 @@ async def test_nothing_is_withdrawn_twice(served: Serving) -> None:
 
 
 async def test_a_guardian_goes_with_the_minor(served: Serving) -> None:
-    """P2.10a-erase, I4."""
+    """P2.10a-erase, I4, §6.2: who the guardian is goes; that there was a consent stays as evidence until its date, and then goes as well."""
     officer, _, record = await given_minor(served)
     await register(officer, subject_of(record))
 
     await erase(served, subject_of(record))
 
-    assert await rows(served, tables.guardian_consents) == (0,)
+    async with served.vault.database.read() as connection:
+        proof = await get_guardian(connection, "acme", id_of(subject_of(record)))
+    assert proof is not None
+    assert (proof.sealed, proof.key_version, proof.evidence_sha256) == (b"", 0, b"\3" * 32)
+    assert await rows(served, tables.guardian_consents, tables.erasure_exceptions, tables.subject_keys) == (1, 1, 0)
     request = RegisterGuardianConsentRequest(subject=subject_of(record), evidence_sha256=b"\3" * 32)
     assert (await officer.refused(officer.rights.RegisterGuardianConsent, request)).reason == "SUBJECT_ERASED"
+    served.clock.offset += timedelta(days=26 * 366)
+    await erase_run.resume(served.vault, upkeep_caller())
+    assert await rows(served, tables.guardian_consents, tables.erasure_exceptions) == (0, 0)
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,11 @@ from tests.builders import (
     entries,
     entry_of,
     erase,
+    erase_for_person,
     id_of,
     incoming,
     mapping,
+    subject_of,
 )
 from tests.orders import (
     END,
@@ -192,24 +194,46 @@ async def test_a_person_who_was_erased_after_the_approval_is_not_in_the_package(
     """N18, L43: what has no key left cannot be released, and the totals of the package agree with what it holds."""
     await served.create_tenants()
     people = await team(served)
-    billing = served.service("billing")
-    gone = await create(billing, call_detail(called="+972502345670"))
-    kept = await create(billing, call_detail(calling=OTHER_PHONE, called=PHONE))
-    order = await approved(people, order_for(served, people, ("phone", PHONE), ("phone", OTHER_PHONE)))
-    party = {party.role: party.subject for party in gone.parties}["calling"]
+    engine = served.service("engine")
+    gone = await create(engine, incoming("system-file"))
+    kept = await create(engine, incoming("system-file", sender=OTHER_PHONE))
+    request = order_for(
+        served,
+        people,
+        ("phone", PHONE),
+        ("phone", OTHER_PHONE),
+        categories=["incoming-message"],
+        fields=["from", "received_at"],
+    )
+    order = await approved(people, request)
 
-    await erase(served, party)
+    await erase(served, subject_of(gone.name))
 
     built = await export(people, order)
     package = await download(people.courier, built.name)
     verdict, archive = judged(served, people, package), opened(people, package)
     assert verdict.ok
     assert verdict.manifest is not None
-    assert verdict.manifest.counts == dict(built.record_counts) == {"call-detail": 1}
+    assert verdict.manifest.counts == dict(built.record_counts) == {"incoming-message": 1}
     assert sum(verdict.manifest.withheld.values()) == sum(built.withheld_counts.values()) == 0
     assert id_of(kept.name).encode() in archive
     assert OTHER_PHONE.encode() in archive
-    assert b"+972502345670" not in archive
+    assert PHONE.encode() not in archive
+
+
+async def test_a_call_that_an_erasure_kept_for_the_law_is_in_the_package(served: Serving) -> None:
+    """§6.4, A23: what is restricted is what orders are for, and is found by the number as before."""
+    await served.create_tenants()
+    people = await team(served)
+    call = await create(served.service("billing"), call_detail())
+    order = await approved(people, order_for(served, people))
+    await erase_for_person(served, {party.role: party.subject for party in call.parties}["calling"])
+
+    built = await export(people, order)
+
+    archive = opened(people, await download(people.courier, built.name))
+    assert dict(built.record_counts) == {"call-detail": 1}
+    assert PHONE.encode() in archive
 
 
 async def test_a_recycled_number_with_several_users_needs_a_narrower_period(served: Serving) -> None:

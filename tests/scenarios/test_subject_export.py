@@ -18,7 +18,7 @@ from tests.builders import (
     create,
     create_all,
     entries,
-    erase,
+    erase_for_person,
     id_of,
     record,
     subject_of,
@@ -156,7 +156,7 @@ async def test_an_erased_party_is_not_in_it(served: Serving) -> None:
     officer = await given_officer(served)
     call = await create(served.service("billing"), call_detail())
     parties = {party.role: party.subject for party in call.parties}
-    await erase(served, parties["calling"])
+    await erase_for_person(served, parties["calling"])
 
     [listed] = categories(await exported(officer, parties["called"]))["call-detail"]["records"]
 
@@ -273,7 +273,7 @@ async def test_nobody_erased_is_exported(served: Serving) -> None:
     person = subject_of((await create(served.service("acme-app"), visitor())).name)
     name = await request_of(officer, person)
 
-    await erase(served, person)
+    await erase_for_person(served, person)
 
     assert (await refused(officer, person, on_request(name))).reason == "CONSENT_BASIS_MISSING"
 

@@ -54,7 +54,7 @@ async def _readable_parts(connection: Connection, filled: Filled) -> object:
 
 async def _find_by_token(connection: Connection, filled: Filled) -> object:
     category = filled.stored[0].row.category
-    return await find_by_token(connection, ACME, category=category, kind="phone", tokens=[token(0).token], after="", limit=101)
+    return await find_by_token(connection, ACME, category=category, tokens=[token(0)], after="", limit=101)
 
 
 async def _list_members(connection: Connection, filled: Filled) -> object:

@@ -55,7 +55,7 @@ async def read(database: Database, *ids: str, tenant: str = ACME) -> list[Readab
 
 async def found(database: Database, *, tenant: str = ACME, after: str = "", limit: int = 100, category: str = "call-detail") -> list[str]:
     async with database.read() as connection:
-        rows = await find_by_token(connection, tenant, category=category, kind=PHONE.kind, tokens=[PHONE.token], after=after, limit=limit)
+        rows = await find_by_token(connection, tenant, category=category, tokens=[PHONE], after=after, limit=limit)
     return [entry.record_id for entry, _ in rows]
 
 
@@ -196,6 +196,7 @@ async def test_a_readable_part_comes_with_everything_that_opening_it_depends_on(
         subject_state="ACTIVE",
         wrapped=subject_key("anna").wrapped,
         tenant_key_version=1,
+        keyring="data",
     )
     assert (callee.owner, callee.subject_id, callee.wrapped) == ("anna", "ben", subject_key("ben").wrapped)
 
@@ -272,7 +273,7 @@ async def test_a_token_finds_its_entries_with_their_records(database: Database) 
     await store(database, CALL, record({"caller": "anna"}, {"from": ("caller", MAIL)}))
 
     async with database.read() as connection:
-        rows = await find_by_token(connection, ACME, category="call-detail", kind="phone", tokens=[PHONE.token], after="", limit=10)
+        rows = await find_by_token(connection, ACME, category="call-detail", tokens=[PHONE], after="", limit=10)
 
     assert rows == [(index_of(CALL)[0], CALL.row)]
 
@@ -307,7 +308,7 @@ async def test_a_record_that_carries_a_token_twice_is_found_by_both_fields(datab
     await store(database, record({"caller": "anna", "callee": "ben"}, {"to": ("callee", PHONE), "from": ("caller", PHONE)}))
 
     async with database.read() as connection:
-        rows = await find_by_token(connection, ACME, category="call-detail", kind="phone", tokens=[PHONE.token], after="", limit=10)
+        rows = await find_by_token(connection, ACME, category="call-detail", tokens=[PHONE], after="", limit=10)
 
     assert [(entry.field, entry.role, entry.subject_id) for entry, _ in rows] == [("from", "caller", "anna"), ("to", "callee", "ben")]
 

@@ -120,10 +120,10 @@ async def test_a_forgotten_person_leaves_no_trace_and_requests_leave_no_name(dat
         await insert_restriction(connection, ACME, RESTRICTION)
         await put_objection(connection, ACME, "anna", "billing", by="people/e-1", now=NOW)
         await insert_subject_request(connection, ACME, replace(REQUEST, evidence_sha256=b"digest"))
-        assert await count_traces(connection, ACME, "anna") == 4
+        assert await count_traces(connection, ACME, "anna") == 3
 
-        await rights.forget(connection, ACME, "anna")
+        await rights.forget(connection, ACME, "anna", is_gone=True, by="people/e-2", now=NOW)
 
         assert await count_traces(connection, ACME, "anna") == 0
-        assert await get_guardian(connection, ACME, "anna") is None
+        assert await get_guardian(connection, ACME, "anna") == replace(GUARDIAN, key_version=0, sealed=b"")
         assert await requests_of(connection, ACME, "") == [replace(REQUEST, subject_id="")]

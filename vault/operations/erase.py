@@ -257,7 +257,12 @@ def _as_asked(facts: Facts) -> Facts:
 async def _selected(vault: Vault, connection: Connection, keys: TenantKeys, selector: Selector, ground: _Ground) -> SubjectName:
     """The one person who is meant, and whom the request is about."""
     subject = selector.subject or SubjectName(selector.tenant, await _resolved(vault, connection, keys, selector))
-    if ground.facts.people is not None and subject.subject not in ground.facts.people:
+    people = ground.facts.people
+    if people is None or subject.subject in people:
+        return subject
+    # A request names nobody any more when its erasure is done; the erasure still names the request, so asking again is answered (E12).
+    earlier = await erasure_store.erasures_of_subject(connection, subject.tenant, subject.subject)
+    if all(row.reference != ground.reference for row in earlier):
         raise _no_request()
     return subject
 

@@ -392,7 +392,7 @@ async def _finish(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
         await subject_store.set_subject_state(connection, tenant, subject, "ERASED" if is_gone else await _state_of(connection, name, row))
         if is_gone or _is_persons(row):
             await erasure_store.insert_exceptions(connection, tenant, await _proofs(vault, connection, tenant, row))
-            await rights.forget(connection, tenant, subject, is_gone=is_gone)
+            await rights.forget(connection, tenant, subject, is_gone=is_gone, by=caller.principal, now=vault.clock())
         async with reading_keys(vault) as apart:
             left = await record_store.count_traces(connection, tenant, subject, but=kept, keys_on=apart)
         if left:

@@ -44,6 +44,7 @@ from vault.store import subject_requests as request_store
 from vault.store import subjects as subject_store
 from vault.store.database import Connection
 from vault.store.records import ReadableRow, RecordRow
+from vault.store.subjects import RESTRICTED
 from vault.store.tenants import TenantRow
 
 # Requests that ask for a copy.
@@ -236,6 +237,9 @@ def _opened(
         if part.wrapped is None or part.is_erased:
             continue
         own = part.subject_id == subject
+        if part.keyring == RESTRICTED and not own:
+            # Somebody else was erased, and what the law keeps of them is no part of this person's copy (§6.4).
+            continue
         for key, plain in open_part(keys, part, None).items():
             values[key] = _own(category, key, plain) if own else _others(category, key, plain)
         shown_of.append(part.subject_id)

@@ -137,16 +137,21 @@ async def record_views(vault: Vault, tenant: str, ids: list[str]) -> dict[str, R
 
 
 async def views_of(vault: Vault, connection: Connection, tenant: str, rows: list[RecordRow]) -> list[RecordView]:
-    """Records with the names of their sealed fields; nothing is opened."""
+    """Records with the names of their sealed fields; nothing is opened. A party that is a token is an erased one (A23)."""
     parts: dict[str, list[PartView]] = {row.record_id: [] for row in rows}
+    tokens: dict[str, set[str]] = {row.record_id: set() for row in rows}
     for part in await record_store.get_parts(connection, tenant, list(parts)):
-        parts[part.record_id].append(PartView(part.role, part.subject_id, tuple(crypto.field_names(part.sealed))))
-    return [_view(vault, row, parts[row.record_id]) for row in rows]
+        if part.key_version == 0:
+            tokens[part.record_id].add(part.role)
+        else:
+            parts[part.record_id].append(PartView(part.role, part.subject_id, tuple(crypto.field_names(part.sealed))))
+    return [_view(vault, row, parts[row.record_id], tokens[row.record_id]) for row in rows]
 
 
-def _view(vault: Vault, row: RecordRow, parts: list[PartView]) -> RecordView:
-    present = {part.role for part in parts}
-    return RecordView(row, tuple(parts), vault.catalogue.category(row.category).missing_parties(present))
+def _view(vault: Vault, row: RecordRow, parts: list[PartView], tokens: set[str]) -> RecordView:
+    category = vault.catalogue.category(row.category)
+    missing = category.missing_parties({part.role for part in parts})
+    return RecordView(row, tuple(parts), tuple(party.name for party in category.parties if party.name in tokens or party.name in missing))
 
 
 async def _subject(connection: Connection, name: SubjectName) -> SubjectView:

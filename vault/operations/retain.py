@@ -37,6 +37,7 @@ from vault.store import tenants as tenant_store
 from vault.store.database import Connection, Database
 from vault.store.records import PartRow, ReadableRow, RecordRow
 from vault.store.retention import Swept
+from vault.store.subjects import RESTRICTED, SubjectKeyRow
 
 OPERATION = "retain"
 # One batch holds its locks for some milliseconds.
@@ -177,7 +178,9 @@ async def _take_fields(
     """Take the fields whose time is over out of records, and note when each is to be looked at next; what was taken, by record."""
     parts: dict[str, list[ReadableRow]] = defaultdict(list)
     for part in await readable_parts(vault, connection, keys.tenant, [row.record_id for row in rows]):
-        parts[part.record_id].append(part)
+        # A party that is a token has no fields (A23).
+        if part.key_version != 0:
+            parts[part.record_id].append(part)
     opened = [part for found in parts.values() for part in found if part.tenant_key_version is not None]
     keys = await keys_of_parts(vault, connection, keys, wrapped_under(opened))
     taken: dict[str, frozenset[str]] = {}
@@ -205,8 +208,14 @@ async def _take_fields(
 async def _reseal(vault: Vault, connection: Connection, keys: TenantKeys, part: ReadableRow, over: Collection[str]) -> frozenset[str]:
     """Seal a part without some fields, and forget their tokens; which of them it had. A person who is being erased has no key, and soon no part."""
     held = frozenset(over) & frozenset(crypto.field_names(part.sealed))
-    usable = (await usable_keys(vault, connection, keys.tenant, [part.subject_id])).get(part.subject_id) if held else None
-    if usable is None or part.wrapped is None:
+    if not held or part.wrapped is None or part.tenant_key_version is None:
+        return frozenset()
+    if part.keyring == RESTRICTED:
+        # What an erasure kept stays under the key that it was kept under (§6.4).
+        usable = SubjectKeyRow(part.subject_id, part.key_version, part.tenant_key_version, part.wrapped, RESTRICTED)
+    elif found := (await usable_keys(vault, connection, keys.tenant, [part.subject_id])).get(part.subject_id):
+        usable = found
+    else:
         return frozenset()
     fields = {name: value for name, value in open_part(keys, part, None).items() if name not in held}
     key = open_subject_key(keys, usable)

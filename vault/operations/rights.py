@@ -32,16 +32,26 @@ _MONTHS_A_YEAR = 12
 _CONSENTS, _GUARDIANS = "consent-and-instruction", "guardian-consent"
 
 
-async def forget(connection: Connection, tenant: str, subject: str, *, is_gone: bool) -> None:
+async def forget(connection: Connection, tenant: str, subject: str, *, is_gone: bool, by: str, now: datetime) -> None:
     """Delete what a person chose and objected to, and who a minor's guardian was; on finishing their erasure.
 
     Suppressions stay unless the person wants otherwise, so that whoever is stored again by mistake is not advertised to (A5). Consents stay as
-    evidence, and requests, both without the person. Restrictions hold on while something of the person is left with a tenant.
+    evidence on which nothing rests any more, and requests, both without the person. Restrictions hold on while something of the person is left
+    with a tenant, and so do consents.
+
+    Args:
+        connection: an open transaction.
+        tenant: id of the tenant.
+        subject: the person.
+        is_gone: whether nothing of the person is left with a tenant.
+        by: who carries the erasure out.
+        now: the time.
     """
     await guardians.unseal_guardian(connection, tenant, subject)
     await preferences.delete_preferences(connection, tenant, subject)
     await objections.delete_objections(connection, tenant, subject)
     if is_gone:
+        await consents.end_consents(connection, tenant, subject, by=by, now=now)
         await restrictions.delete_restrictions(connection, tenant, subject)
         await subject_requests.unlink_requests(connection, tenant, subject)
 

@@ -49,6 +49,13 @@ async def withdraw_consents(connection: AsyncConnection, tenant: str, subject: s
     return result.rowcount
 
 
+async def end_consents(connection: AsyncConnection, tenant: str, subject: str, *, by: str, now: datetime) -> None:
+    """Withdraw whatever somebody who is erased consented to: it stays as evidence, and nothing rests on it."""
+    await connection.execute(
+        update(consents).where(_C.tenant_id == tenant, _C.subject_id == subject, _in_force(now)).values(withdrawn_by=by, withdraw_time=now)
+    )
+
+
 async def has_consent(connection: AsyncConnection, tenant: str, scope: str, subjects: Collection[str], now: datetime) -> bool:
     """Whether every subject is covered by a consent in force: its own, or the tenant's. Nobody at all is covered by the tenant's only."""
     wanted = set(subjects)
