@@ -16,6 +16,7 @@ from vault.catalogue.words import (
     HeldAs,
     Minors,
     Operation,
+    Reason,
     Recipient,
     Responsibility,
     RetentionEvent,
@@ -130,6 +131,7 @@ _ROWS: Mapping[str, Json] = {
     "affiliate": _FLAG,
     "retention": _RETAINED,
     "on_erasure": _one_of(Erasure),
+    "on_contract_end": _one_of(ContractEnd),
 }
 _GRANT: Mapping[str, Json] = {
     "operations": _list(_one_of(Operation)),
@@ -172,6 +174,7 @@ _CATEGORY: Mapping[str, Json] = {
     "court_class": _one_of(CourtClass),
     "on_erasure": _one_of(Erasure),
     "on_contract_end": _one_of(ContractEnd),
+    "kept_for": _list(_one_of(Reason)),
     "occur_field": _NAME,
     "valid_from_field": _NAME,
     "valid_to_field": _NAME,

@@ -33,7 +33,7 @@ from vault.errors import (
 from vault.names import ChildName, SubjectName
 from vault.operations import idempotency, log, rights
 from vault.operations.attempt import Attempt, Caller, Justification, Receipt
-from vault.operations.core import Vault, active_tenant, page_limit, reading_keys, writing_keys
+from vault.operations.core import Vault, known_tenant, page_limit, reading_keys, writing_keys
 from vault.operations.decision import Facts, gather, require
 from vault.operations.idempotency import Answer, RequestKey
 from vault.policy.decide import Operation, Reference
@@ -66,7 +66,7 @@ async def preview_erasure(vault: Vault, attempt: Attempt, subject: SubjectName) 
     """
     attempt.operation, attempt.subjects = "preview-erasure", (subject.subject,)
     async with vault.database.write() as connection:
-        tenant, keys = await active_tenant(vault, connection, subject.tenant)
+        tenant, keys = await known_tenant(vault, connection, subject.tenant)
         facts = await _facts(vault, connection, attempt, tenant)
         await _live_subject(connection, subject)
         preview = await _preview(connection, subject)
@@ -87,7 +87,7 @@ async def request_erasure(
     """
     attempt.operation, attempt.subjects = "request-erasure", (subject.subject,)
     async with vault.database.write() as connection:
-        tenant, keys = await active_tenant(vault, connection, subject.tenant)
+        tenant, keys = await known_tenant(vault, connection, subject.tenant)
         facts = await _facts(vault, connection, attempt, tenant)
         existing = await erasure_store.erasure_of_subject(connection, subject.tenant, subject.subject)
         answer = await idempotency.earlier_answer(connection, keys, request)
@@ -128,7 +128,7 @@ async def approve_erasure(vault: Vault, attempt: Attempt, name: ChildName) -> tu
     """
     attempt.operation, attempt.resource = "approve-erasure", str(name)
     async with vault.database.write() as connection:
-        tenant, keys = await active_tenant(vault, connection, name.tenant)
+        tenant, keys = await known_tenant(vault, connection, name.tenant)
         facts = await _facts(vault, connection, attempt, tenant)
         row = await _erasure(connection, name, lock=True)
         attempt.subjects = (row.subject_id,)
@@ -165,7 +165,7 @@ async def finish_erasure(vault: Vault, caller: Caller, name: ChildName) -> Erasu
     """
     await _destroy_apart(vault, name)
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, name.tenant)
+        _, keys = await known_tenant(vault, connection, name.tenant)
         row = await _erasure(connection, name, lock=True)
         if row.state != "RUNNING":
             return row

@@ -24,12 +24,12 @@ from vault.masking import MaskStyle, mask
 from vault.names import RecordName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant, keys_of_parts, readable_parts
+from vault.operations.core import Vault, keys_of_parts, known_tenant, readable_parts, refuse_former_customer
 from vault.operations.decision import Facts, PersonFacts, decide, gather, gather_people
 from vault.operations.keyring import TenantKeys
 from vault.policy.decide import Operation, Refused, View
 from vault.store.database import Connection
-from vault.store.records import ReadableRow
+from vault.store.records import PartRow, ReadableRow
 from vault.store.tenants import TenantRow
 
 EXTRA = "extra"
@@ -92,7 +92,7 @@ async def reveal(vault: Vault, tenant: str, calls: Sequence[RevealCall]) -> list
         UnavailableError: AUDIT_UNAVAILABLE or KEYS_UNAVAILABLE; nothing was released.
     """
     async with vault.database.write() as connection:
-        row, keys = await active_tenant(vault, connection, tenant)
+        row, keys = await known_tenant(vault, connection, tenant)
         parts = await _load(vault, connection, tenant, calls)
         keys = await keys_of_parts(vault, connection, keys, wrapped_under(part for group in parts.values() for part in group))
         outcomes = [await _outcomes(vault, connection, call, tenant=row, keys=keys, parts=parts) for call in calls]
@@ -127,6 +127,7 @@ async def _outcomes(
     try:
         if call.view is View.FULL and not call.fields:
             raise InvalidArgumentError("FIELD_MASK_REQUIRED", "the full view needs a field mask", field="field_mask")
+        refuse_former_customer(tenant, call.attempt)
         facts = await gather(vault, connection, call.attempt, tenant)
         caller = call.attempt.caller
         vault.budgets.spend(caller.principal, len(call.names), budget=caller.hourly_releases)
@@ -187,7 +188,7 @@ def _release(
     opened: list[str] = []
     extra: dict[str, str] = {}
     for part in parts:
-        if _is_erased(part):
+        if _is_erased(part) or part.is_token:
             continue
         if part.wrapped is None:
             raise DataLossError("KEY_UNKNOWN", "the key of a person who was not erased is gone")
@@ -211,12 +212,12 @@ def _release(
 
 
 def _is_erased(part: ReadableRow) -> bool:
-    return part.subject_state in {"ERASING", "ERASED"}
+    return part.subject_state in {"ERASING", "ERASED"} and not part.is_token
 
 
 def _erased_parties(category: Category, parts: Sequence[ReadableRow]) -> tuple[str, ...]:
     """Parties whose part is destroyed: its key at first, soon its row too, and without that party's required fields no record was ever stored."""
-    dying = {part.role for part in parts if _is_erased(part)}
+    dying = {part.role for part in parts if _is_erased(part) or part.is_token}
     gone = category.missing_parties({part.role for part in parts})
     return tuple(party.name for party in category.parties if party.name in dying or party.name in gone)
 
@@ -228,12 +229,12 @@ def _check_fields(category: Category, fields: frozenset[str] | None) -> None:
 
 
 def open_part(keys: TenantKeys, part: ReadableRow, fields: frozenset[str] | None) -> dict[str, bytes]:
-    """Open the named fields of one party's part; nothing if its key is gone.
+    """Open the named fields of one party's part; nothing if its key is gone, or a token stands in its place.
 
     Raises:
         CiphertextInvalidError: the part was altered or moved (I3).
     """
-    if part.wrapped is None or part.tenant_key_version is None:
+    if part.is_token or part.wrapped is None or part.tenant_key_version is None:
         return {}
     key = crypto.unwrap_subject_key(
         part.wrapped,
@@ -243,6 +244,11 @@ def open_part(keys: TenantKeys, part: ReadableRow, fields: frozenset[str] | None
         subject=part.subject_id,
     )
     return crypto.open_fields(part.sealed, fields, under=key, at=Place(keys.tenant, part.subject_id, part.record_id))
+
+
+def sealed_names(part: ReadableRow | PartRow) -> frozenset[str]:
+    """Names of the fields of a part, without a key; none where a token stands in its place."""
+    return frozenset() if part.is_token else frozenset(crypto.field_names(part.sealed))
 
 
 def _shown(category: Category, name: str, plain: bytes, view: View) -> str | bytes:

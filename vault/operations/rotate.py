@@ -40,7 +40,7 @@ from vault.identifiers import IdentifierKind
 from vault.names import SYSTEM_LOG, ChildName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Caller, Receipt
-from vault.operations.core import Vault, active_tenant, page_limit, readable_parts, reading_keys, usable_keys, writing_keys
+from vault.operations.core import Vault, known_tenant, page_limit, readable_parts, reading_keys, usable_keys, writing_keys
 from vault.operations.guardian import reseal_guardian
 from vault.operations.keyring import TenantKeys
 from vault.operations.preparing import Identifier
@@ -104,7 +104,7 @@ async def start_rotation(vault: Vault, attempt: Attempt, asked: Asked) -> tuple[
     Raises:
         InvalidArgumentError: FIELD_INVALID, the fields do not fit the kind of key.
         NotFoundError: TENANT_NOT_FOUND, SUBJECT_NOT_FOUND.
-        FailedPreconditionError: ROOT_KEY_UNKNOWN, SUBJECT_ERASED, TENANT_TERMINATED.
+        FailedPreconditionError: ROOT_KEY_UNKNOWN, SUBJECT_ERASED.
         AlreadyExistsError: ROTATION_RUNNING.
         KeyUnavailableError: the root key does not answer; nothing was started.
     """
@@ -121,7 +121,7 @@ async def start_rotation(vault: Vault, attempt: Attempt, asked: Asked) -> tuple[
             tenant = await tenant_store.get_tenant(connection, SYSTEM_LOG) if asked.tenant else None
             keys = await log.system_keys(vault, connection)
         else:
-            tenant, keys = await active_tenant(vault, connection, asked.tenant)
+            tenant, keys = await known_tenant(vault, connection, asked.tenant)
         running = await rotation_store.running_rotation(connection, of, asked.kind.value, subject=asked.subject, root_key=asked.root_key)
         if running is not None:
             raise AlreadyExistsError("ROTATION_RUNNING", "the key is being rotated", rotation=running)
@@ -208,7 +208,7 @@ async def move_tenant(vault: Vault, attempt: Attempt, tenant: str, *, root_key: 
     vault.keyring.provider(root_key)
     async with vault.database.read() as connection:
         if tenant != SYSTEM_LOG:
-            await active_tenant(vault, connection, tenant)
+            await known_tenant(vault, connection, tenant)
     return await rewrap_tenant(vault, attempt, tenant, root_key=root_key)
 
 
@@ -253,7 +253,7 @@ async def _fresh(vault: Vault, asked: Asked) -> TenantKeyRow | None:
     async with vault.database.read() as connection:
         row = await tenant_store.get_tenant(connection, asked.tenant)
         stored = await tenant_store.tenant_key_rows(connection, asked.tenant)
-    if row is None or row.state != "ACTIVE":
+    if row is None:
         return None
     newest = max((key.version for key in stored if key.purpose == purpose), default=0)
     return await vault.keyring.fresh(asked.tenant, purpose, newest + 1, root_key=row.root_key)
@@ -359,7 +359,7 @@ async def _advance_data(vault: Vault, caller: Caller, row: RotationRow) -> None:
         current = await _locked(connection, row)
         if current is None:
             return
-        _, keys = await active_tenant(vault, connection, tenant)
+        _, keys = await known_tenant(vault, connection, tenant)
         async with writing_keys(vault, connection) as keys_on:
             page = _whole(await subject_store.subject_keys_after(keys_on, tenant, current.position, limit=_BATCH))
             renewed, failed = _rewrapped(
@@ -375,7 +375,7 @@ async def _advance_data(vault: Vault, caller: Caller, row: RotationRow) -> None:
         current = await _locked(connection, row)
         if current is None:
             return
-        _, keys = await active_tenant(vault, connection, tenant)
+        _, keys = await known_tenant(vault, connection, tenant)
         async with reading_keys(vault) as apart:
             left = await subject_store.count_keys_wrapped_before(apart or connection, tenant, row.version)
         if left and not done.failed_count:
@@ -421,7 +421,7 @@ async def _advance_index(vault: Vault, caller: Caller, row: RotationRow) -> None
         current = await _locked(connection, row)
         if current is None:
             return
-        _, keys = await active_tenant(vault, connection, tenant)
+        _, keys = await known_tenant(vault, connection, tenant)
         # Without the new version nothing is made anew under an old one.
         keys.version("index", row.version)
         ids = await record_store.records_after(connection, tenant, current.position, limit=_BATCH)
@@ -436,7 +436,7 @@ async def _advance_index(vault: Vault, caller: Caller, row: RotationRow) -> None
         current = await _locked(connection, row)
         if current is None:
             return
-        _, keys = await active_tenant(vault, connection, tenant)
+        _, keys = await known_tenant(vault, connection, tenant)
         # Nobody writes old tokens since the start, so what is left belongs to nothing that was met: it is kept with its key, like what did not open.
         left = await record_store.count_index_before(connection, tenant, row.version)
         if not left and not done.failed_count:
@@ -452,7 +452,7 @@ async def _reindex(vault: Vault, connection: Connection, keys: TenantKeys, parts
     identifiers: list[Identifier] = []
     failed: set[str] = set()
     for part in parts:
-        if part.subject_state in _DYING:
+        if part.subject_state in _DYING or part.is_token:
             # What leads to somebody who is being erased is gone early, not made anew.
             replaced.append((part.record_id, part.role))
             continue
@@ -515,7 +515,7 @@ async def _advance_subject(vault: Vault, caller: Caller, row: RotationRow) -> No
         current = await _locked(connection, row)
         if current is None:
             return
-        _, keys = await active_tenant(vault, connection, tenant, hold=True)
+        _, keys = await known_tenant(vault, connection, tenant, hold=True)
         person = await subject_store.get_subject(connection, tenant, subject, lock=True)
         if person is None or person.state in _DYING:
             # Whatever is left of them is the erasure's.
@@ -523,13 +523,13 @@ async def _advance_subject(vault: Vault, caller: Caller, row: RotationRow) -> No
             return
         if not current.position and not await _reseal_guardian(vault, connection, keys, current):
             return
-        page = _whole_records(
+        page = whole_records(
             await record_store.parts_sealed_before(connection, tenant, subject, row.version, after=current.position, limit=_BATCH)
         )
         if page:
             async with reading_keys(vault) as apart:
                 stored = await subject_store.subject_key_rows(apart or connection, tenant, [subject])
-            sealed, failed = _resealed(tenant, _opened_keys(keys, stored), row.version, page)
+            sealed, failed = resealed(tenant, opened_keys(keys, stored), row.version, page)
             await record_store.replace_parts(connection, tenant, sealed)
             done = replace(current, done_count=current.done_count + len(sealed), failed_count=current.failed_count + failed)
             await rotation_store.update_rotation(connection, replace(done, position=page[-1].record_id))
@@ -552,17 +552,17 @@ async def _reseal_guardian(vault: Vault, connection: Connection, keys: TenantKey
         return True
     async with reading_keys(vault) as apart:
         stored = await subject_store.subject_key_rows(apart or connection, keys.tenant, [current.subject_id])
-    sealed = await reseal_guardian(connection, keys.tenant, current.subject_id, own=_opened_keys(keys, stored), version=current.version)
+    sealed = await reseal_guardian(connection, keys.tenant, current.subject_id, own=opened_keys(keys, stored), version=current.version)
     await rotation_store.update_rotation(connection, replace(current, failed_count=current.failed_count + (not sealed)))
     return False
 
 
-def _whole_records(page: list[PartRow]) -> list[PartRow]:
+def whole_records(page: list[PartRow]) -> list[PartRow]:
     """The page without the last record's parts, if it is full: a person may be several parties of one record, and some of them may be on the next."""
     return [part for part in page if part.record_id != page[-1].record_id] if len(page) == _BATCH else page
 
 
-def _opened_keys(keys: TenantKeys, rows: Sequence[SubjectKeyRow]) -> dict[int, DataKey]:
+def opened_keys(keys: TenantKeys, rows: Sequence[SubjectKeyRow]) -> dict[int, DataKey]:
     """A person's keys by version; one that does not open is left out."""
     opened = {}
     for row in rows:
@@ -579,7 +579,7 @@ def _opened_keys(keys: TenantKeys, rows: Sequence[SubjectKeyRow]) -> dict[int, D
     return opened
 
 
-def _resealed(tenant: str, own: Mapping[int, DataKey], version: int, parts: Sequence[PartRow]) -> tuple[list[PartRow], int]:
+def resealed(tenant: str, own: Mapping[int, DataKey], version: int, parts: Sequence[PartRow]) -> tuple[list[PartRow], int]:
     """The parts sealed under the new key, and how many do not open."""
     sealed, failed = [], 0
     for part in parts:

@@ -55,7 +55,7 @@ async def verify_keys(vault: Vault) -> AsyncIterator[Verified]:
                     sound += 1
                 except VaultError as error:
                     problems[error.reason] = None
-            if row.state == "ACTIVE" and not _is_complete(stored):
+            if not _is_complete(stored):
                 problems["KEY_MISSING"] = None
             opened = 0
             if not problems:
@@ -64,7 +64,7 @@ async def verify_keys(vault: Vault) -> AsyncIterator[Verified]:
                 ids = await record_store.sample_records(connection, tenant, limit=_SAMPLE)
                 parts = await readable_parts(vault, connection, tenant, ids)
                 # A person who was erased has no key, and shall have none.
-                for part in (part for part in parts if part.subject_state not in {"ERASING", "ERASED"}):
+                for part in (part for part in parts if part.subject_state not in {"ERASING", "ERASED"} and not part.is_token):
                     problem = _problem(keys, part)
                     opened += problem is None
                     if problem:

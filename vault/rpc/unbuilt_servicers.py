@@ -26,12 +26,6 @@ from vault.v1 import (
 from vault.v1 import (
     operations_service_pb2_grpc as operations_grpc,
 )
-from vault.v1 import (
-    tenant_service_pb2 as tenant,
-)
-from vault.v1 import (
-    tenant_service_pb2_grpc as tenant_grpc,
-)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -78,20 +72,6 @@ class UnbuiltLegalServicer(legal_grpc.LegalServiceServicer):
         _unbuilt()
 
     async def ListHolds(self, request: legal.ListHoldsRequest, context: Context) -> legal.ListHoldsResponse:
-        """Not built yet."""
-        _unbuilt()
-
-
-class UnbuiltTenantServicer(tenant_grpc.TenantServiceServicer):
-    """The end of a contract."""
-
-    async def TerminateTenant(self, request: tenant.TerminateTenantRequest, context: Context) -> tenant.TerminateTenantResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def GetTerminationReport(
-        self, request: tenant.GetTerminationReportRequest, context: Context
-    ) -> tenant.GetTerminationReportResponse:
         """Not built yet."""
         _unbuilt()
 

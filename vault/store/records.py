@@ -55,6 +55,11 @@ class PartRow:
     key_version: int
     sealed: bytes
 
+    @property
+    def is_token(self) -> bool:
+        """Whether nothing but an id that leads nowhere stands in the place of the party (see `tokens.py`)."""
+        return not self.sealed
+
 
 @dataclass(frozen=True, slots=True)
 class IndexRow:
@@ -87,6 +92,11 @@ class ReadableRow:
     subject_state: str
     wrapped: bytes | None
     tenant_key_version: int | None
+
+    @property
+    def is_token(self) -> bool:
+        """Whether nothing but an id that leads nowhere stands in the place of the party (see `tokens.py`)."""
+        return not self.sealed
 
 
 # The dataclasses name their columns, in order.
@@ -160,7 +170,7 @@ async def readable_parts(
     rows: list[ReadableRow] = []
     for _ in range(_READS):
         rows = await _with_keys(connection, keys_on, tenant, padded)
-        if all(row.wrapped is not None or row.subject_state in {"ERASING", "ERASED"} for row in rows):
+        if all(row.wrapped is not None or row.is_token or row.subject_state in {"ERASING", "ERASED"} for row in rows):
             break
     return rows
 
@@ -417,6 +427,7 @@ async def parts_sealed_before(
             record_parts.c.subject_id == subject,
             record_parts.c.record_id > after,
             record_parts.c.key_version < version,
+            record_parts.c.sealed != b"",
         )
         .order_by(record_parts.c.record_id)
         .limit(limit)

@@ -1,0 +1,134 @@
+"""The end of a contract that dies at any moment is taken up by whoever serves next; and a person's erasure at the same time (I10, E18)."""
+
+import json
+from contextlib import suppress
+
+import pytest
+
+from tests.builders import ERASING, entries, id_of, request_erasure, subject_of
+from tests.faults import Crash, quiet
+from tests.rotating import all_rows
+from tests.serving import Serving
+from tests.terminating import GRACE, approved, customer, ended, ending, told, wound_up
+from vault.errors import VaultError
+from vault.operations import erase as erase_operation
+from vault.operations import wind_up, wind_up_keys
+from vault.operations.upkeep import upkeep_caller
+from vault.store import tables
+from vault.v1.erasure_service_pb2 import ApproveErasureRequest, GetErasureCertificateRequest
+from vault.v1.tenant_service_pb2 import TERMINATION_STATE_COMPLETE
+
+
+async def progress(served: Serving) -> tuple[object, ...]:
+    """How far the end of the contract is."""
+    return (*await all_rows(served, tables.terminations), *await all_rows(served, tables.termination_subjects))
+
+
+async def outcome(served: Serving) -> tuple[object, ...]:
+    """What is left, without anything that chance or time chose."""
+    report = await told(served)
+    records = sorted((row.category, row.level) for row in await all_rows(served, tables.records))
+    states = sorted(row.state for row in await all_rows(served, tables.subjects))
+    tokens = sum(row.sealed == b"" for row in await all_rows(served, tables.record_parts))
+    counts = {name: (item.found, item.erased, item.kept, item.converted, item.tokenised) for name, item in report.counts.items()}
+    keys = json.loads(report.report.partition("\n\n")[0])["keys"] if report.report else None
+    return records, states, tokens, counts, keys, len(await all_rows(served, tables.subject_keys))
+
+
+@pytest.mark.parametrize("part", ["closing", "erasing"])
+async def test_an_end_that_dies_at_any_statement_leaves_nothing_half_done(
+    served: Serving, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I10: at each statement and commit in turn, of one end of a contract; it comes out as one that nothing happened to."""
+    await served.create_tenants()
+    await quiet(served)
+    monkeypatch.setattr(wind_up, "_BATCH", 2)
+    monkeypatch.setattr(wind_up_keys, "_PEOPLE", 2)
+    await customer(served)
+    if part == "closing":
+        await approved(served, ending(served.clock()))
+    else:
+        await ended(served)
+        served.clock.offset += GRACE
+    crash = Crash(served.vault.database)
+    deaths = boundary = 0
+
+    while await wind_up.is_pending(served.vault):
+        before = await progress(served)
+        crash.at(boundary)
+        with suppress(VaultError):
+            while await wind_up.advance(served.vault, upkeep_caller()):
+                pass
+        deaths += crash.happened
+        crash.over()
+        # A batch that was committed is over; the next one dies at each of its statements in turn.
+        boundary = 0 if await progress(served) != before else boundary + 1
+
+    if part == "closing":
+        served.clock.offset += GRACE
+        await wound_up(served)
+    records, states, tokens, counts, keys, subject_keys = await outcome(served)
+    assert deaths > {"closing": 80, "erasing": 150}[part], f"died {deaths} times only"
+    assert (await told(served)).termination.state == TERMINATION_STATE_COMPLETE
+    assert counts == {
+        "access-credential": (1, 1, 0, 0, 0),
+        "billing-record": (1, 0, 1, 0, 0),
+        "business-account": (1, 0, 1, 1, 0),
+        "call-detail": (1, 0, 1, 0, 0),
+        "email-template": (1, 1, 0, 0, 0),
+        "end-customer-contact": (2, 2, 0, 0, 0),
+        "former-customer-contact": (1, 0, 1, 0, 0),
+        "incoming-message": (1, 1, 0, 0, 0),
+        "list-membership": (1, 1, 0, 0, 0),
+        "list-profile": (1, 1, 0, 0, 0),
+        "message-metadata": (2, 0, 2, 0, 1),
+        "number-mapping": (1, 0, 1, 0, 0),
+        "outgoing-message": (1, 0, 1, 0, 0),
+        "payment-card": (1, 0, 1, 0, 0),
+        "usage-report": (1, 0, 1, 0, 0),
+    }
+    assert keys == {"destroyed": 2, "renewed": 2, "left": 0}
+    assert tokens == 1
+    assert records == sorted((row.category, row.level) for row in await all_rows(served, tables.records))
+    assert states.count("ERASED") == 2
+    assert subject_keys == states.count("ACTIVE")
+
+
+async def test_e18_an_erasure_under_way_is_waited_for_and_both_add_up(served: Serving) -> None:
+    """E18: the erasure was approved and died before its rows went; the end of the contract leaves them to it, waits, and counts them apart."""
+    await served.create_tenants()
+    await quiet(served)
+    names = await customer(served)
+    person = subject_of(names["contact"])
+    await ended(served)
+    await served.sign_nda("e-approver")
+    approver = served.person("e-approver", "privacy-officer")
+    erasure = await request_erasure(served.service("privacy-officer"), person)
+
+    async def dies(*_: object) -> None:
+        raise erase_operation.UnavailableError("STORE_UNAVAILABLE", "the process is gone")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(erase_operation, "finish_erasure", dies)
+        await approver.call(approver.erasures.ApproveErasure, ApproveErasureRequest(name=erasure.name, justification=ERASING))
+    served.clock.offset += GRACE
+    await wound_up(served)
+    waiting = (await told(served)).termination.state
+    others = {row.category for row in await all_rows(served, tables.records) if row.subject_id != id_of(person)}
+
+    await erase_operation.resume(served.vault, upkeep_caller())
+    await wound_up(served)
+
+    report = await told(served)
+    request = GetErasureCertificateRequest(name=erasure.name)
+    approver = served.person("e-approver", "privacy-officer")
+    certificate = (await approver.call(approver.erasures.GetErasureCertificate, request)).certificate
+    outcomes = json.loads(certificate.partition("\n\n")[0])["outcomes"]
+    assert waiting != TERMINATION_STATE_COMPLETE
+    assert "end-customer-contact" not in others
+    assert report.termination.state == TERMINATION_STATE_COMPLETE
+    counts = report.counts["end-customer-contact"]
+    assert (counts.found, counts.erased, counts.otherwise) == (2, 1, outcomes["end-customer-contact"]["erased"])
+    assert all(item.found == item.erased + item.kept + item.otherwise for item in report.counts.values())
+    assert [row.state for row in await all_rows(served, tables.subjects) if row.subject_id == id_of(person)] == ["ERASED"]
+    assert [entry.operation for entry in await entries(served) if entry.operation == "erase"] == ["erase"]
