@@ -6,15 +6,33 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from tests.builders import OTHER_PHONE, PHONE, asked, at, contact, create, entries, find, id_of, not_revealed, reveal, sought, subject_of
+from tests.builders import (
+    OTHER_PHONE,
+    PHONE,
+    asked,
+    at,
+    contact,
+    create,
+    entries,
+    erase,
+    find,
+    id_of,
+    not_revealed,
+    reveal,
+    sought,
+    subject_of,
+)
 from tests.faults import quiet
 from tests.orders import deliver, fresh_team, order_for
-from tests.rotating import all_rows
+from tests.rotating import advanced, all_rows, asked_for, started, until
 from tests.serving import Serving, why
 from tests.terminating import ENDING, GRACE, LISTED, MAIL, Customer, approved, customer, ended, ending, finished, requested, told, wound_up
 from vault.audit.checkpoint import NoteVerifier
 from vault.audit.termination_report import verify_report
+from vault.operations.verify_keys import verify_keys
 from vault.store import tables
+from vault.v1.erasure_service_pb2 import ERASURE_STATE_COMPLETE
+from vault.v1.operations_service_pb2 import RunRetentionRequest
 from vault.v1.resources_pb2 import TENANT_STATE_ACTIVE, TENANT_STATE_TERMINATED, TENANT_STATE_TERMINATING
 from vault.v1.rights_service_pb2 import ObjectToProcessingRequest
 from vault.v1.tenant_service_pb2 import (
@@ -330,9 +348,39 @@ async def test_the_signed_report_adds_up_and_names_nobody(served: Serving) -> No
     assert (entry.operation, entry.rule) == ("wind-up", "termination:keys")
 
 
+async def test_what_is_kept_is_looked_after_as_before(served: Serving) -> None:
+    """P3.8: after the end keys are rotated and checked, people erased and restricted, and what is due goes; a token is in nobody's way."""
+    names = await begun(served)
+    await finished(served)
+    before = await categories(served)
+
+    for kind in ("INDEX", "DATA"):
+        await started(served, asked_for(kind))
+        await advanced(served)
+    await started(served, asked_for("SUBJECT", subject=subject_of(names["sms"])))
+    await advanced(served)
+    checked = {found.tenant: found.problems async for found in verify_keys(served.vault)}
+    legal = served.service("legal-officer")
+    token = await reveal(legal, asked(names["sms"], "status", because=CLAIM))
+    voice = await reveal(legal, asked(names["voice"], "recipient_phone", because=CLAIM))
+    erasure = await erase(served, subject_of(names["account"]))
+    served.clock.offset += timedelta(days=3000)
+    operator = served.service("operator")
+    swept = await operator.call(operator.operations.RunRetention, RunRetentionRequest(tenant="tenants/acme"))
+
+    rotations = [row for row in await all_rows(served, tables.key_rotations) if row.tenant_id == "acme"]
+    assert {(row.kind, row.state, row.failed_count) for row in rotations} == {
+        (kind, "COMPLETE", 0) for kind in ("INDEX", "DATA", "SUBJECT")
+    }
+    assert checked["acme"] == ()
+    assert (token.erased_parties, voice.fields["recipient_phone"].text) == (["subject"], PHONE)
+    assert erasure.state == ERASURE_STATE_COMPLETE
+    assert {"message-metadata", "number-mapping", "call-detail"} <= before.keys() & swept.erased_counts.keys()
+    assert await categories(served) == {}
+
+
 async def test_the_server_does_it_all_by_itself(served: Serving) -> None:
     """P3.8: by upkeep, under its lease, with nobody's help."""
-    from tests.rotating import until
 
     await served.create_tenants()
     await customer(served)

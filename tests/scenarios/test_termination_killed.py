@@ -1,22 +1,43 @@
 """The end of a contract that dies at any moment is taken up by whoever serves next; and a person's erasure at the same time (I10, E18)."""
 
+import asyncio
 import json
+import random
+import time
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from signal import SIGKILL
 
 import pytest
+from sqlalchemy import delete
 
-from tests.builders import ERASING, entries, id_of, request_erasure, subject_of
+from tests.builders import ERASING, contact, entries, id_of, request_erasure, subject_of
 from tests.faults import Crash, quiet
+from tests.processes import VaultProcess, copy_home, serving, wait_until
 from tests.rotating import all_rows
 from tests.serving import Serving
-from tests.terminating import GRACE, approved, customer, ended, ending, told, wound_up
+from tests.terminating import ENDING, GRACE, approved, customer, ended, ending, message, told, wound_up
+from vault.cli import development
 from vault.errors import VaultError
 from vault.operations import erase as erase_operation
 from vault.operations import wind_up, wind_up_keys
 from vault.operations.upkeep import upkeep_caller
 from vault.store import tables
+from vault.store.database import Database
+from vault.v1.access_service_pb2 import RegisterNdaRequest
 from vault.v1.erasure_service_pb2 import ApproveErasureRequest, GetErasureCertificateRequest
-from vault.v1.tenant_service_pb2 import TERMINATION_STATE_COMPLETE
+from vault.v1.tenant_service_pb2 import (
+    TERMINATION_STATE_COMPLETE,
+    ApproveTerminationRequest,
+    CreateTenantRequest,
+    GetTerminationReportRequest,
+    GetTerminationReportResponse,
+)
+from vault.v1.vault_service_pb2 import BatchCreateRecordsRequest
+
+KILLS = 10
+PEOPLE = 300
 
 
 async def progress(served: Serving) -> tuple[object, ...]:
@@ -132,3 +153,83 @@ async def test_e18_an_erasure_under_way_is_waited_for_and_both_add_up(served: Se
     assert all(item.found == item.erased + item.kept + item.otherwise for item in report.counts.values())
     assert [row.state for row in await all_rows(served, tables.subjects) if row.subject_id == id_of(person)] == ["ERASED"]
     assert [entry.operation for entry in await entries(served) if entry.operation == "erase"] == ["erase"]
+
+
+def end_now(vault: VaultProcess) -> None:
+    """End acme's contract a day ago, with a day of grace that is over now."""
+    request = ending(datetime.now(UTC) - timedelta(days=1, seconds=5), grace_days=1)
+    for employee, role in (("e-registrar", "privacy-officer"), ("e-operator", "operator"), ("e-second", "privacy-officer")):
+        development.sign_in(vault.home, employee, roles=[role], tenants=["*"])
+    with vault.client("e-registrar") as registrar:
+        for employee in ("e-operator", "e-second"):
+            nda = RegisterNdaRequest(person=f"people/{employee}", document_sha256=b"\1" * 32)
+            nda.sign_time.FromDatetime(datetime.now(UTC) - timedelta(days=1))
+            nda.expire_time.FromDatetime(datetime.now(UTC) + timedelta(days=365))
+            registrar.call(registrar.access.RegisterNda, nda)
+    with vault.client("e-operator") as operator:
+        operator.call(operator.tenants.TerminateTenant, request)
+    with vault.client("e-second") as second:
+        approval = ApproveTerminationRequest(name=request.name, effective_time=request.effective_time, justification=ENDING)
+        second.call(second.tenants.ApproveTermination, approval)
+
+
+def report_of(vault: VaultProcess) -> GetTerminationReportResponse:
+    with vault.client("auditor") as auditor:
+        return auditor.call(auditor.tenants.GetTerminationReport, GetTerminationReportRequest(name="tenants/acme"))
+
+
+def store(vault: VaultProcess) -> None:
+    """A tenant with people in a list, half of whom were sent a message that is kept as it is."""
+    with vault.client("operator") as operator:
+        operator.call(operator.tenants.CreateTenant, CreateTenantRequest(tenant_id="acme"))
+    phones = [f"+97250220{n:04}" for n in range(PEOPLE)]
+    with vault.client("acme-app") as app:
+        people = [contact(phone, list_id="spring") for phone in phones]
+        app.call(app.records.BatchCreateRecords, BatchCreateRecordsRequest(parent="tenants/acme", records=people))
+    with vault.client("engine") as engine:
+        sent = [message(phone, "VOICE") for phone in phones[::2]]
+        engine.call(engine.records.BatchCreateRecords, BatchCreateRecordsRequest(parent="tenants/acme", records=sent))
+
+
+def test_a_vault_that_is_killed_again_and_again_completes_the_end_of_a_contract(
+    home_template: Path, tmp_path: Path, migrated_url: str
+) -> None:
+    """A real process and SIGKILL, at moments that nobody chose."""
+    home = copy_home(home_template, tmp_path / "home", database_url=migrated_url)
+    moments = random.Random(8)  # noqa: S311 - moments to kill at, not a secret
+    amid = 0
+    with serving(home) as vault:
+        store(vault)
+        end_now(vault)
+        vault.process.kill()
+        vault.ended()
+
+    for _ in range(KILLS):
+        asyncio.run(let_next_one_go_on(migrated_url))
+        with serving(home) as vault:
+            time.sleep(moments.uniform(0, 0.4))
+            amid += report_of(vault).termination.state != TERMINATION_STATE_COMPLETE
+            vault.process.kill()
+            assert vault.ended() == -SIGKILL
+    asyncio.run(let_next_one_go_on(migrated_url))
+    with serving(home) as vault:
+        wait_until(lambda: report_of(vault).termination.state == TERMINATION_STATE_COMPLETE, "complete")
+        report = report_of(vault)
+        vault.process.terminate()
+        assert vault.ended() == 0
+
+    said = json.loads(report.report.partition("\n\n")[0])
+    assert amid > 0, f"none of {KILLS} kills came amid the end of the contract"
+    assert {name: (item.found, item.erased, item.kept) for name, item in report.counts.items()} == {
+        "end-customer-contact": (PEOPLE, PEOPLE, 0),
+        "message-metadata": (PEOPLE // 2, 0, PEOPLE // 2),
+    }
+    assert said["keys"] == {"destroyed": PEOPLE // 2, "renewed": PEOPLE // 2, "left": 0}
+
+
+async def let_next_one_go_on(url: str) -> None:
+    """As if the half minute had passed for which the killed one's work is kept for it."""
+    database = Database(url, pool_size=1)
+    async with database.write() as connection:
+        await connection.execute(delete(tables.leases))
+    await database.close()

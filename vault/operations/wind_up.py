@@ -143,18 +143,19 @@ async def _lists(vault: Vault, connection: Connection, keys: TenantKeys, caller:
 
 async def _tokens(vault: Vault, connection: Connection, keys: TenantKeys, caller: Caller, row: TerminationRow) -> bool:
     tenant, which = row.tenant_id, _tokenised(vault.catalogue)
-    rows = await termination_store.find_records(connection, tenant, which, limit=_BATCH, sealed=True) if which else []
+    rows = await termination_store.sealed_records(connection, tenant, which, after=row.position, limit=_BATCH) if which else []
+    reached = rows[-1].record_id if rows else ""
     rows = await _free(connection, tenant, rows)
     if not rows:
-        if which and await termination_store.count_left(connection, tenant, which, sealed=True):
-            return False
-        await termination_store.update_termination(connection, replace(row, state="KEYS"))
-        return True
+        is_left = bool(which) and bool(await termination_store.count_left(connection, tenant, which, sealed=True))
+        await termination_store.update_termination(connection, replace(row, state=row.state if is_left else "KEYS", position=reached))
+        return bool(reached) or not is_left
     parts = await record_store.get_parts(connection, tenant, [item.record_id for item in rows])
     await termination_store.queue_subjects(connection, tenant, sorted({part.subject_id for part in parts}))
     await token_store.tokenise_parts(connection, tenant, [(part.record_id, part.role) for part in parts])
     await log.append(vault, connection, keys, _entries(caller, row, rows))
-    await termination_store.update_termination(connection, replace(row, counts=added(row.counts, _counted(rows, "tokenised"))))
+    counts = added(row.counts, _counted(rows, "tokenised"))
+    await termination_store.update_termination(connection, replace(row, counts=counts, position=reached))
     return True
 
 

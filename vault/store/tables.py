@@ -591,7 +591,7 @@ terminations = Table(
     Column("tenant_id", Text, nullable=False),
     # REQUESTED | APPROVED | CREDENTIALS | KEEPING | GRACE | LISTS | TOKENS | KEYS | COMPLETE: see operations/wind_up.py.
     Column("state", Text, nullable=False),
-    # Record after which the next batch of KEEPING begins.
+    # Record after which the next batch of KEEPING or TOKENS begins.
     Column("position", Text, nullable=False),
     # CUSTOMER | OPERATOR
     Column("asked_by", Text, nullable=False),

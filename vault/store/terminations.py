@@ -128,16 +128,21 @@ async def forget_imports(connection: AsyncConnection, tenant: str) -> None:
         await connection.execute(delete(table).where(table.c.tenant_id == tenant))
 
 
-async def find_records(
-    connection: AsyncConnection, tenant: str, which: Sequence[Which], *, limit: int, sealed: bool = False
-) -> list[RecordRow]:
-    """Some of the records, but for those whose owner is being erased, which are the erasure's; `sealed` for those that are no tokens yet."""
-    owner = subjects.c
-    being_erased = select(owner.subject_id).where(
-        owner.tenant_id == tenant, owner.subject_id == records.c.subject_id, owner.state == "ERASING"
+async def find_records(connection: AsyncConnection, tenant: str, which: Sequence[Which], *, limit: int) -> list[RecordRow]:
+    """Some of the records, but for those whose owner is being erased, which are the erasure's."""
+    query = select(*_RECORD).where(_one_of(tenant, which), _is_free()).limit(limit)
+    return [RecordRow(*row) for row in await connection.execute(query)]
+
+
+async def sealed_records(connection: AsyncConnection, tenant: str, which: Sequence[Which], *, after: str, limit: int) -> list[RecordRow]:
+    """The same of records that are no tokens yet, by id from `after` on."""
+    query = (
+        select(*_RECORD)
+        .where(_one_of(tenant, which), _is_free(), _has_sealed(), records.c.record_id > after)
+        .order_by(records.c.record_id)
+        .limit(limit)
     )
-    query = select(*_RECORD).where(_one_of(tenant, which), ~being_erased.exists()).limit(limit)
-    return [RecordRow(*row) for row in await connection.execute(query.where(_has_sealed()) if sealed else query)]
+    return [RecordRow(*row) for row in await connection.execute(query)]
 
 
 async def count_left(connection: AsyncConnection, tenant: str, which: Sequence[Which], *, sealed: bool = False) -> int:
@@ -278,6 +283,15 @@ def _is(which: Which) -> ColumnElement[bool]:
         value = records.c.metadata[which.field].as_string()
         found = and_(found, or_(value.is_(None), value.not_in(sorted(which.but))))
     return found
+
+
+def _is_free() -> ColumnElement[bool]:
+    """Whether the owner of a record is not being erased; a look by primary key."""
+    owner = subjects.c
+    dying = select(owner.subject_id).where(
+        owner.tenant_id == records.c.tenant_id, owner.subject_id == records.c.subject_id, owner.state == "ERASING"
+    )
+    return ~dying.exists()
 
 
 def _has_sealed() -> ColumnElement[bool]:
