@@ -10,13 +10,14 @@ from pathlib import Path
 from signal import SIGKILL
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
-from tests.builders import ERASING, contact, entries, id_of, request_erasure, subject_of
+from tests.builders import ERASING, PHONE, asked, contact, entries, id_of, request_erasure, reveal, subject_of
 from tests.faults import Crash, quiet
 from tests.processes import VaultProcess, copy_home, serving, wait_until
 from tests.rotating import all_rows
-from tests.serving import Serving
+from tests.scenarios.test_keys_apart import Apart, apart, empty_url  # noqa: F401 - fixtures
+from tests.serving import Serving, why
 from tests.terminating import ENDING, GRACE, approved, customer, ended, ending, message, told, wound_up
 from vault.cli import development
 from vault.errors import VaultError
@@ -36,8 +37,9 @@ from vault.v1.tenant_service_pb2 import (
 )
 from vault.v1.vault_service_pb2 import BatchCreateRecordsRequest
 
-KILLS = 10
-PEOPLE = 300
+KILLS = 8
+PEOPLE = 100
+CLAIM = why("claim-or-complaint", "CLM-1", "an enquiry about the time as a customer")
 
 
 async def progress(served: Serving) -> tuple[object, ...]:
@@ -113,6 +115,51 @@ async def test_an_end_that_dies_at_any_statement_leaves_nothing_half_done(
     assert records == sorted((row.category, row.level) for row in await all_rows(served, tables.records))
     assert states.count("ERASED") == 2
     assert subject_keys == states.count("ACTIVE")
+
+
+async def test_with_keys_apart_what_is_kept_can_be_read_after_a_death_at_any_statement_of_either_database(
+    apart: Apart,  # noqa: F811 - the fixture
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """P3.8-rm-lists, ADR 0014: a key goes only after everything under the new one is committed; and then it is gone."""
+    async with apart.serving() as served:
+        await served.create_tenants()
+        await quiet(served)
+        monkeypatch.setattr(wind_up_keys, "_PEOPLE", 1)
+        names = await customer(served)
+        assert served.vault.key_database is not None
+        kept = [asked(names["voice"], "recipient_phone", because=CLAIM), asked(names["call"], "calling", because=CLAIM)]
+        await ended(served)
+        served.clock.offset += GRACE
+        while (await all_rows(served, tables.terminations))[0].state != "KEYS":
+            await wind_up._step(served.vault, upkeep_caller(), "acme")
+        queued = {row.subject_id for row in await all_rows(served, tables.termination_subjects)}
+        before = await keys_of(served.vault.key_database, queued)
+        crash = Crash(served.vault.database, served.vault.key_database)
+        legal, boundary, deaths = served.service("legal-officer"), 0, 0
+
+        while await wind_up.is_pending(served.vault):
+            reached = await progress(served)
+            crash.at(boundary)
+            with suppress(VaultError):
+                while await wind_up.advance(served.vault, upkeep_caller()):
+                    pass
+            deaths += crash.happened
+            crash.over()
+            boundary = 0 if await progress(served) != reached else boundary + 1
+            shown = [next(iter((await reveal(legal, request)).fields.values())).text for request in kept]
+            assert shown == [PHONE, PHONE]
+
+        assert deaths > 50, f"died {deaths} times only"
+        assert len(queued) > 2
+        assert not await keys_of(served.vault.key_database, queued) & before
+
+
+async def keys_of(database: Database, subjects: set[str]) -> set[bytes]:
+    """The wrapped keys of some people."""
+    async with database.read() as connection:
+        rows = await connection.execute(select(tables.subject_keys))
+        return {bytes(row.wrapped) for row in rows if row.subject_id in subjects}
 
 
 async def test_e18_an_erasure_under_way_is_waited_for_and_both_add_up(served: Serving) -> None:

@@ -152,7 +152,8 @@ def tallies(catalogue: Catalogue, row: TerminationRow, kept: Mapping[str, int]) 
     for category in sorted(row.counts.keys() | (set() if row.finish_time else kept.keys())):
         counted = row.counts.get(category, {})
         found[category] = Tally(
-            found=counted.get("found", 0),
+            # Before the contract has ended nothing was counted yet.
+            found=counted.get("found", 0) if row.counts else kept.get(category, 0),
             erased=counted.get("erased", 0),
             converted=counted.get("converted", 0),
             tokenised=counted.get("tokenised", 0),

@@ -23,7 +23,7 @@ from vault.store.database import Connection
 from vault.store.subjects import SubjectKeyRow
 from vault.store.terminations import Queued
 
-_PEOPLE = 20
+_PEOPLE = 50
 _PARTS = 200
 _DYING = frozenset({"ERASING", "ERASED"})
 
