@@ -37,7 +37,7 @@ from vault.v1.tenant_service_pb2 import (
 )
 from vault.v1.vault_service_pb2 import BatchCreateRecordsRequest
 
-KILLS = 8
+KILLS = 5
 PEOPLE = 100
 CLAIM = why("claim-or-complaint", "CLM-1", "an enquiry about the time as a customer")
 
