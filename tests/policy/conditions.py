@@ -21,17 +21,23 @@ AFFILIATE = "AFF"
 # What the law and people themselves ask for goes on without an agreement with the tenant.
 NOT_STOPPED = {"CLM", "CRT", "DSR"}
 READING = {Operation.REVEAL, Operation.RESOLVE}
+# P3.8, §2B: what goes when the contract ends, what hangs on none, and what is also kept to keep in touch; everything else is kept for (a) and (b).
+GONE = {"C01", "C02", "C03", "C04", "C09", "C19", "C21", "C23"}
+NO_CONTRACT = {"C17", "C20", "C22", "C31"}
+FORMER = "C24"
+REASONS_OF_PURPOSE = {"CLM": {"a", "b"}, "CRT": {"b"}, "KIT": {"c"}}
 INCIDENT_KINDS = ("SECURITY", "TECHNICAL", "FRAUD")
 KIND_OF_PURPOSE = {"FRA": "FRAUD", "SECI": "SECURITY"}
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A place of the table, one of the roles it names, and what that role is given there."""
+    """A place of the table, one of the roles it names, and what that role is given there; `only_after` for what differs after the contract only."""
 
     place: Place
     role: str
     given: Given
+    only_after: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,20 @@ def about_a_fault(cell: Cell) -> bool:
     return cell.place.purpose == "TEC" and cell.place.level != "system-log"
 
 
+def kept_for(code: str) -> set[str]:
+    """P3.8-reasons: (a) enquiries and complaints, (b) authority and claims, (c) keeping in touch."""
+    if code in GONE | NO_CONTRACT:
+        return set()
+    return {"a", "b", "c"} if code == FORMER else {"b"} if code in {"C29", "C30"} else {"a", "b"}
+
+
+def goes_on_after_the_contract(case: Case) -> bool:
+    """Rights go on, the customer may take its data, and everything else needs a reason that is one of the record's."""
+    place = case.cell.place
+    is_return = place.purpose == "CRQ" and place.operation is Operation.EXPORT
+    return place.purpose == "DSR" or is_return or bool(REASONS_OF_PURPOSE.get(place.purpose, set()) & kept_for(place.code))
+
+
 def under_an_incident(case: Case) -> bool:
     investigates = case.cell.place.purpose in KIND_OF_PURPOSE or about_a_fault(case.cell)
     return investigates and case.question.reference is Reference.INCIDENT and found(case.question)
@@ -77,6 +97,12 @@ def live(question: Question, kind: Reference) -> bool:
 
 # In the order in which they speak.
 CONDITIONS = (
+    Condition(
+        "P3.8-reasons: what is kept after the contract is used for the reasons it is kept for",
+        lambda case: case.question.ended and case.cell.place.code not in NO_CONTRACT,
+        goes_on_after_the_contract,
+        "REASON_MISMATCH",
+    ),
     Condition(
         "P1.7-no3p: a third party receives what everybody concerned consented to",
         lambda case: case.question.recipient == "third-party",
@@ -222,6 +248,8 @@ def cells(table: Table) -> list[Cell]:
             does = place.operation if place.operation in RELEASING else "other"
             kind = (place.purpose, place.level == "system-log", place.code in LISTS, caller, does)
             kinds.setdefault(kind, Cell(place, role, given))
+            after = (place.purpose, place.code in NO_CONTRACT, *sorted(kept_for(place.code)), place.operation is Operation.EXPORT)
+            kinds.setdefault(("after", *after), Cell(place, role, given, only_after=True))
     return list(kinds.values())
 
 
@@ -231,9 +259,12 @@ def worlds(cell: Cell, sound: Question) -> Iterator[Question]:
     if cell.place.operation in RELEASING:
         recipients += [{"recipient": "third-party", "third_party_consent": consent} for consent in (False, True)]
     for reference, agreement, minor, preference, recipient in product(
-        references(), ("in-force", "expired", "none"), (False, True), ("in", "out", "none"), recipients
+        [] if cell.only_after else references(), ("in-force", "expired", "none"), (False, True), ("in", "out", "none"), recipients
     ):
         yield replace(sound, **{**reference, "agreement": agreement, "minor": minor, "preference": preference, **recipient})
+    # It speaks before all others, so one state of each reference is enough.
+    for reference in references():
+        yield replace(sound, **reference, ended=True)
 
 
 def references() -> list[Mapping[str, Any]]:

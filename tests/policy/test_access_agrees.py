@@ -46,6 +46,7 @@ DOORS: dict[str, Which] = {
         ["ErasureService/PreviewErasure", "ErasureService/RequestErasure"], lambda _, grant: Operation.ERASE in grant.operations
     ),
     "LegalService/CreateExport": exported(Recipient.AUTHORITY),
+    "TenantService/ReturnTenantData": exported(Recipient.TENANT),
 }
 # Doors narrower than the grants, and why.
 NARROWER: dict[str, tuple[Which, set[str], str]] = {
@@ -79,8 +80,12 @@ ELSEWHERE = {
         *("RegisterOrder", "AuthenticateOrder", "SetOrderScope", "PreviewExport", "ApproveOrder", "RejectOrder", "RevokeOrder", "GetOrder"),
         *("ListOrders", "GetExport", "ApproveExport", "DownloadExport", "ConfirmExportDelivery", "PlaceHold", "ReleaseHold", "ListHolds"),
     },
+    "TenantService": {
+        *("CreateTenant", "GetTenant", "ListTenants", "UpdateTenant", "OpenCustomerRequest", "CloseCustomerRequest", "OpenJob", "CloseJob"),
+        *("TerminateTenant", "ApproveTermination", "GetTerminationReport", "GetSurplusReport"),
+    },
 }
-WHOLE_SERVICES = {"TenantService", "AccessService", "AuditService", "OperationsService"}
+WHOLE_SERVICES = {"AccessService", "AuditService", "OperationsService"}
 
 
 def granted(catalogue: Catalogue, which: Which) -> set[str]:

@@ -17,7 +17,7 @@ def granted() -> list[Cell]:
 
 
 def test_every_state_of_every_condition_answers_as_the_requirements_say(catalogue: Catalogue, granted: list[Cell]) -> None:
-    """P1.7-no3p, P2.7-rights, P3.2.1-rep, P3.5-send, P3.6-fraud, P3.6-order, P3.6-sectech, A3, A10, A22, L7, L18, L28."""
+    """P1.7-no3p, P2.7-rights, P3.2.1-rep, P3.5-send, P3.6-fraud, P3.6-order, P3.6-sectech, P3.8-reasons, A3, A10, A22, L7, L18, L28."""
     whole = Asker(catalogue, Policy(catalogue))
     answers: Counter[str] = Counter()
     wrong = []

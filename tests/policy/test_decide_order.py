@@ -44,6 +44,7 @@ DEFECTS: list[tuple[str, Callable[[Question], Question]]] = [
     ("ROLE_NOT_ALLOWED", lambda q: replace(q, roles=frozenset({"marketing"}))),
     ("PRODUCT_LOCK", lambda q: replace(q, product="menterprise")),
     ("LEVEL_NOT_ALLOWED", lambda q: replace(q, level="report")),
+    ("REASON_MISMATCH", lambda q: replace(q, ended=True)),
     ("PURPOSE_NOT_ALLOWED", lambda q: replace(q, purpose="contact")),
     ("VIEW_NOT_ALLOWED", lambda q: replace(q, view=View.FULL)),
     ("AGREEMENT_EXPIRED", lambda q: replace(q, agreement="expired")),

@@ -107,6 +107,34 @@ def test_clause_of_the_policy(
     assert reason_of(policy, question) == expected, clause
 
 
+# P3.8-reasons: after the contract, by what the record is kept for.
+@pytest.mark.parametrize(
+    ("operation", "role", "purpose", "category", "level", "expected"),
+    [
+        ("reveal", "account-manager", "keep-in-touch", "usage-report", "", "REASON_MISMATCH"),
+        ("reveal", "account-manager", "claim-or-complaint", "usage-report", "", "ALLOWED"),
+        ("reveal", "reporting", "customer-report", "usage-report", "", "REASON_MISMATCH"),
+        ("reveal", "account-manager", "keep-in-touch", "former-customer-contact", "", "ALLOWED"),
+        ("reveal", "account-manager", "claim-or-complaint", "former-customer-contact", "", "ALLOWED"),
+        ("reveal", "marketing", "own-marketing", "former-customer-contact", "", "REASON_MISMATCH"),
+        ("export", "legal-officer", "court-order", "number-mapping", "", "ALLOWED"),
+        ("resolve", "second-number-app", "service-delivery", "number-mapping", "", "REASON_MISMATCH"),
+        ("reveal", "support", "technical-fault", "outgoing-message", "system-file", "REASON_MISMATCH"),
+        ("reveal", "legal-officer", "claim-or-complaint", "outgoing-message", "system-file", "ALLOWED"),
+        ("reveal", "tenant-app", "service-delivery", "end-customer-contact", "", "REASON_MISMATCH"),
+        ("export", "tenant-admin", "customer-request", "end-customer-contact", "", "RECIPIENT_NOT_ALLOWED"),
+        ("erase", "tenant-admin", "data-subject-request", "end-customer-contact", "", "ALLOWED"),
+        ("reveal", "second-number-app", "service-delivery", "app-usage", "", "ALLOWED"),
+    ],
+)
+def test_after_the_contract_a_purpose_has_one_of_the_reasons(
+    policy: Policy, operation: str, role: str, purpose: str, category: str, level: str, expected: str
+) -> None:
+    question = replace(sound(Operation(operation), role, purpose, category, level), ended=True)
+
+    assert reason_of(policy, question) == expected
+
+
 # P1.6c-consent, P3.2.1-rep, P3.6-order, P3.6-fraud, P3.6-sectech, P3.5-enable, A3: what is missing when the reference is not the right one.
 @pytest.mark.parametrize(
     ("role", "purpose", "category", "level", "missing"),

@@ -39,6 +39,7 @@ WITNESSES = {
     "guard:service-only": replace(SOUND, category="payment-card"),
     "guard:product-of-category": replace(SOUND, operation=Operation.CREATE, category="number-mapping", product="star"),
     "guard:product-lock": replace(SOUND, category="number-mapping", product="star"),
+    "guard:reason": replace(SOUND, ended=True),
     "guard:third-party": replace(SOUND, recipient="third-party"),
     "guard:affiliate-recipient": replace(SOUND, recipient="affiliate"),
     "guard:affiliate-agreement": replace(SOUND, roles=frozenset({"affiliate-service"}), agreement="none"),

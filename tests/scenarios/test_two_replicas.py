@@ -181,7 +181,7 @@ def test_a_person_erased_on_one_replica_is_gone_on_the_others_next_read(homes: H
 
 
 def test_a_tenant_that_is_terminated_is_refused_by_every_replica_on_its_next_read(homes: Homes) -> None:
-    """The state is set in the database, for TerminateTenant is not built yet: what it will do to keys is not tested here."""
+    """P3.8: the state alone does it, as soon as it is committed; how it comes about is in test_termination.py."""
     with ExitStack() as stack:
         one, two = homes.started(stack)
         for tenant in ("acme", "globex"):

@@ -10,6 +10,7 @@ Rules beyond spelling:
 - Nothing is searched that has no field to search by.
 - Only services see a value that is its own mask.
 - Kinds of rows with rules of their own are told apart by one clear field, so that a record is of one kind.
+- What is kept after a contract says for which reasons; what is erased then, or hangs on no contract and is nobody's former customer, says none.
 - Only the affiliate's own roles may hand anything to the affiliate, and only what is releasable to it; no grant reaches a third party (A1, A2).
 """
 
@@ -33,6 +34,7 @@ from vault.catalogue.model import (
     Operation,
     Party,
     Purpose,
+    Reason,
     Recipient,
     Responsibility,
     Retention,
@@ -57,7 +59,7 @@ TIMES = ("occur_field", "valid_from_field", "valid_to_field", "requires_as_of")
 OPTIONAL = (
     *TIMES,
     *("levels", "retention", "rows", "is_list", "held_as", "service_only", "minors", "court_if_named"),
-    *("erasure_exception", "erasure_note", "contract_end_note"),
+    *("erasure_exception", "erasure_note", "contract_end_note", "kept_for"),
 )
 PARTY = (("name", "description"), ("identified_by", "named_by_caller", "optional"))
 FIELD = (
@@ -69,7 +71,7 @@ FIELD = (
 )
 LEVEL = (("retained", "retention"), ())
 RETENTION = (("days", "event", "text", "reason"), ("restricted_days", "ceiling_days", "floor_days", "latest_days", "afterwards"))
-ROWS = (("name", "field", "values", "description"), ("affiliate", "retention", "on_erasure"))
+ROWS = (("name", "field", "values", "description"), ("affiliate", "retention", "on_erasure", "on_contract_end"))
 GRANT = (("operations", "roles", "purposes", "view"), ("levels", "recipients"))
 
 # Longest value in bytes where the type settles it; every other sealed type says so itself.
@@ -93,6 +95,8 @@ RELEASING = frozenset({Operation.REVEAL, Operation.RESOLVE, Operation.EXPORT})
 # What is done with a record and not with a register's entry.
 _SEARCHING = frozenset({Operation.FIND, Operation.RESOLVE})
 _WRITING = frozenset({Operation.CREATE, Operation.UPDATE, Operation.DELETE})
+# Of which nothing is left when a contract has ended.
+_GONE = frozenset({ContractEnd.DESTROYED, ContractEnd.ERASED})
 REASON = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*")
 
 _INDEX_KINDS: Mapping[FieldType, frozenset[IdentifierKind]] = {
@@ -172,6 +176,9 @@ def read_category(node: Node, known: Known) -> Category:
         erasure_note=_note(record.get("erasure_note")),
         on_contract_end=record["on_contract_end"].choice(ContractEnd),
         contract_end_note=_note(record.get("contract_end_note")),
+        kept_for=frozenset(Reason(name) for name in record["kept_for"].some_names(Reason, what="reason"))
+        if "kept_for" in record
+        else frozenset(),
         requirements=record["requirements"].some_names(what="requirement"),
         never_stored=known.never_stored,
     )
@@ -200,6 +207,7 @@ def _check_category(node: Node, record: Mapping[str, Node], category: Category, 
     if category.operating_entity not in known.entities:
         record["operating_entity"].fail("unknown-entity", f"'{category.operating_entity}' is not a known entity")
     _check_times(node, record, category)
+    _check_contract_end(node, record, category)
     if category.minors is Minors.GUARDIAN and category.responsibility is not Responsibility.CONTROLLER:
         record["minors"].fail("minors", "only where the operator is controller does it ask for a guardian's consent")
     if category.court_if_named and category.court_class is CourtClass.NONE:
@@ -222,6 +230,15 @@ def _check_times(node: Node, record: Mapping[str, Node], category: Category) -> 
         record["requires_as_of"].fail("interval", "a look-up at a moment needs a validity interval")
     if category.levels and any(row.retention for row in category.rows):
         record["rows"].fail("retention", "where levels say how long something is kept, kinds of rows do not")
+
+
+def _check_contract_end(node: Node, record: Mapping[str, Node], category: Category) -> None:
+    """P3.8-reasons: nothing is kept without a reason, and nothing that goes has one."""
+    end = category.on_contract_end
+    if end in _GONE and category.kept_for:
+        record["kept_for"].fail("contract-end", "what is erased when a contract ends is kept for no reason")
+    if end not in _GONE and end is not ContractEnd.UNAFFECTED and not category.kept_for:
+        node.fail("contract-end", "what is kept when a contract ends says for which reasons")
 
 
 def _parties(node: Node) -> tuple[Party, ...]:
@@ -363,6 +380,7 @@ def _rows(node: Node, fields: Mapping[str, Field], *, affiliate: bool) -> tuple[
             affiliate=_flag(record, "affiliate"),
             retention=_retention(record["retention"]) if "retention" in record else None,
             on_erasure=record["on_erasure"].choice(Erasure) if "on_erasure" in record else None,
+            on_contract_end=record["on_contract_end"].choice(ContractEnd) if "on_contract_end" in record else None,
             description=read_description(record["description"]),
         )
         if row.affiliate and affiliate:

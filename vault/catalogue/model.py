@@ -23,6 +23,7 @@ from vault.catalogue.words import (
     HeldAs,
     Minors,
     Operation,
+    Reason,
     Recipient,
     Responsibility,
     RetentionEvent,
@@ -53,6 +54,7 @@ __all__ = [
     "Organisation",
     "Party",
     "Purpose",
+    "Reason",
     "Recipient",
     "Responsibility",
     "Retention",
@@ -131,6 +133,7 @@ class RowKind:
         affiliate: whether these may be released to the affiliate.
         retention: how long these are kept; None if as the rest.
         on_erasure: what an erasure leads to; None if as the rest.
+        on_contract_end: what the end of the customer's contract leads to; None if as the rest.
     """
 
     name: str
@@ -139,6 +142,7 @@ class RowKind:
     affiliate: bool
     retention: Retention | None
     on_erasure: Erasure | None
+    on_contract_end: ContractEnd | None
     description: Description
 
 
@@ -281,6 +285,7 @@ class Category:
         affiliate: whether all of it may be released to the affiliate (P3.6-aff); a part may be, where a kind of rows says so.
         erasure_exception: why records are kept although their erasure was asked for; None if none are.
         erasure_note, contract_end_note: what the one word about it does not say; None if it says all.
+        kept_for: why it is kept after the customer's contract; empty for what is not, or does not hang on one.
     """
 
     name: str
@@ -316,6 +321,7 @@ class Category:
     erasure_note: Description | None
     on_contract_end: ContractEnd
     contract_end_note: Description | None
+    kept_for: frozenset[Reason]
     requirements: tuple[str, ...]
     never_stored: NeverStored
 
@@ -333,6 +339,16 @@ class Category:
     def shared_with_affiliate(self) -> str:
         """How much of it may go to the affiliate: `whole`, `part` or `no` (P3.6-aff)."""
         return "whole" if self.affiliate else "part" if any(row.affiliate for row in self.rows) else "no"
+
+    @property
+    def outlives(self) -> bool:
+        """Whether the end of the customer's contract changes what it may be used for."""
+        return self.on_contract_end is not ContractEnd.UNAFFECTED or bool(self.kept_for)
+
+    def contract_end(self, metadata: Mapping[str, object]) -> ContractEnd:
+        """What the end of the customer's contract leads to for a record with these clear fields."""
+        kind = self.row_kind(metadata)
+        return self.on_contract_end if kind is None or kind.on_contract_end is None else kind.on_contract_end
 
     def row_kind(self, metadata: Mapping[str, object]) -> RowKind | None:
         """The kind of record that its clear fields make it; None for the ordinary one."""

@@ -17,6 +17,7 @@ from vault.catalogue.words import (
     HeldAs,
     Minors,
     Operation,
+    Reason,
     Recipient,
     Responsibility,
     RetentionEvent,
@@ -132,6 +133,7 @@ _ROWS: Mapping[str, Json] = {
     "affiliate": _FLAG,
     "retention": _RETAINED,
     "on_erasure": _one_of(Erasure),
+    "on_contract_end": _one_of(ContractEnd),
 }
 _GRANT: Mapping[str, Json] = {
     "operations": _list(_one_of(Operation)),
@@ -175,6 +177,7 @@ _CATEGORY: Mapping[str, Json] = {
     "on_erasure": _one_of(Erasure),
     "erasure_exception": _one_of(ErasureException),
     "on_contract_end": _one_of(ContractEnd),
+    "kept_for": _list(_one_of(Reason)),
     "occur_field": _NAME,
     "valid_from_field": _NAME,
     "valid_to_field": _NAME,

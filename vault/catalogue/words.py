@@ -109,13 +109,29 @@ class ErasureException(StrEnum):
 class ContractEnd(StrEnum):
     """What the end of the customer's contract leads to (P3.8)."""
 
+    DESTROYED = "destroyed"
+    """At once, without the grace that lists have (P3.8-rm-cred)."""
     ERASED = "erased"
+    """When the grace is over in which the customer may take it (P3.8-rm-lists)."""
     EXPIRES = "expires"
     KEPT = "kept"
+    TOKENISED = "tokenised"
+    """Kept, with a token that leads nowhere in the place of the person (A23)."""
     CONVERTED = "converted"
     """Becomes a former customer's contact and a billing record; the rest goes."""
     UNAFFECTED = "unaffected"
     """Does not hang on a customer's contract."""
+
+
+class Reason(StrEnum):
+    """Why something is kept after the customer's contract, and so what it may be used for (P3.8-reasons)."""
+
+    ENQUIRY = "ENQUIRY"
+    """(a) The customer's enquiry about a transaction or its use, or a complaint."""
+    AUTHORITY_OR_CLAIM = "AUTHORITY_OR_CLAIM"
+    """(b) A demand by lawful authority, or a legal claim."""
+    KEEPING_IN_TOUCH = "KEEPING_IN_TOUCH"
+    """(c) Keeping in touch."""
 
 
 class HeldAs(StrEnum):

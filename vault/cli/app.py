@@ -11,7 +11,7 @@ import typer
 # it is imported, which is why this stands in front.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from vault.cli import access, auditing, erasing, importing, keys, operations, orders, policy, records, rights, running, tenants
+from vault.cli import access, auditing, ending, erasing, importing, keys, operations, orders, policy, records, rights, running, tenants
 from vault.cli.session import SESSION, reported
 from vault.errors import InvalidArgumentError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     help="Personal data, encrypted per tenant and per person, released only with a durably logged reason.",
     epilog="--json, anywhere, answers in JSON.",
 )
+tenants.app.add_typer(ending.app)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(records.subject_app, name="subject")
 app.add_typer(records.record_app, name="record")

@@ -12,7 +12,7 @@ from vault.identifiers import IdentifierKind
 from vault.names import RecordName
 from vault.operations import log, notify
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant, open_subject_key, readable_parts, usable_keys
+from vault.operations.core import Vault, active_tenant, known_tenant, open_subject_key, readable_parts, usable_keys
 from vault.operations.decision import gather, require
 from vault.operations.hold import check_not_held
 from vault.operations.keyring import TenantKeys
@@ -106,7 +106,7 @@ async def _changeable(
 ) -> tuple[RecordRow, TenantKeys, list[ReadableRow]]:
     """The locked record, once the caller may change it and read the newest version."""
     attempt.operation, attempt.records, attempt.subjects, attempt.count = operation.value, (name.record,), (name.subject,), 1
-    tenant, keys = await active_tenant(vault, connection, name.tenant, hold=True)
+    tenant, keys = await known_tenant(vault, connection, name.tenant, hold=True)
     facts = await gather(vault, connection, attempt, tenant)
     await hold_store.delay_holds(connection, name.tenant)
     row = await record_store.get_record(connection, name.tenant, name.record, lock=True)

@@ -16,7 +16,7 @@ from vault.errors import InvalidArgumentError, NotFoundError
 from vault.names import SubjectName, TenantName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant
+from vault.operations.core import Vault, active_tenant, known_tenant
 from vault.operations.rights import check_digest, check_label, living_subject, may_be_contact
 from vault.store import consents as consent_store
 from vault.store.consents import TENANT_ITSELF, ConsentRow
@@ -83,7 +83,7 @@ async def withdraw_consent(vault: Vault, attempt: Attempt, whose: SubjectName | 
     check_scope(vault, scope)
     attempt.rule = f"consent:{scope}"
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, whose.tenant)
+        _, keys = await known_tenant(vault, connection, whose.tenant)
         subject = await _whose(connection, attempt, whose)
         attempt.count = await consent_store.withdraw_consents(
             connection, whose.tenant, subject, scope, by=attempt.caller.principal, now=vault.clock()

@@ -4,7 +4,7 @@ Rules:
 - What the contract needs may be sent to whoever is known and not restricted; a no to advertising changes nothing about that (P2.9b-mkt-out).
 - Advertising needs the person's own yes on that channel, explicit or as a customer of similar services; the account's terms alone are no
   agreement (A10, L18). No minor, nobody who objected, nobody restricted, and no identifier that was suppressed is advertised to (A12, A5, L31).
-- Keeping in touch is for former customers, until they say no (P3.8-keep-contact).
+- Keeping in touch is for former customers, until they say no (P3.8-keep-contact); after the contract nobody is contacted for anything else.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from vault.errors import InvalidArgumentError
 from vault.identifiers import IdentifierKind, normalise
 from vault.operations import log
 from vault.operations.attempt import Attempt, Justification, Receipt
-from vault.operations.core import Vault, active_tenant
+from vault.operations.core import Vault, known_tenant, refuse_former_customer
 from vault.operations.preference import CHANNELS, is_suppressed
 from vault.operations.preference import PURPOSE as MARKETING
 from vault.operations.rights import check_word
@@ -67,10 +67,13 @@ async def check_contactable(
     channel = check_word(channel or _USUAL[identifier], frozenset(CHANNELS), field="channel")
     normalised = normalise(identifier, value, region=vault.region)
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, tenant, hold=True)
+        row, keys = await known_tenant(vault, connection, tenant, hold=True)
+        refuse_former_customer(row, attempt)
         tokens = [Token(kind, crypto.index_token(key, normalised)) for key in keys.index_keys(kind)]
         subject = next(iter((await subject_store.subjects_of_tokens(connection, tenant, tokens)).values()), "")
-        if purpose == MARKETING and await is_suppressed(connection, keys, kind=identifier, value=normalised, channel=channel):
+        if row.has_ended and purpose != _KEEP_IN_TOUCH:
+            answer = _no("CONTRACT_ENDED")
+        elif purpose == MARKETING and await is_suppressed(connection, keys, kind=identifier, value=normalised, channel=channel):
             # Whoever's it is now, and also if nobody's is known: a number that was erased may be about to be stored again (A5).
             answer = _no("SUPPRESSED")
         else:

@@ -14,6 +14,7 @@ from vault.catalogue.model import Catalogue
 from vault.crypto import DataKey
 from vault.errors import FailedPreconditionError, NotFoundError, UnavailableError
 from vault.names import SYSTEM_LOG
+from vault.operations.attempt import Attempt
 from vault.operations.budget import ReleaseBudgets
 from vault.operations.keyring import Keyring, TenantKeys
 from vault.operations.webhook import Webhooks
@@ -27,6 +28,8 @@ from vault.store.records import ReadableRow
 from vault.store.subjects import SubjectKeyRow
 from vault.store.tenants import TenantRow
 
+# Roles of the customer's own callers.
+_CUSTOMER = frozenset({"tenant-app", "tenant-admin"})
 _ASK_AGAIN = timedelta(seconds=5)
 _WHY_NOT = {
     "RESTORE_PENDING": "the database is older than what was erased, run `pii-vault operations replay-erasures`",
@@ -160,26 +163,51 @@ async def usable_keys(vault: Vault, connection: Connection, tenant: str, ids: Se
         return await subject_store.active_subject_keys(connection, tenant, ids, keys_on=apart)
 
 
-async def active_tenant(vault: Vault, connection: Connection, tenant: str, *, hold: bool = False) -> tuple[TenantRow, TenantKeys]:
-    """The tenant and its keys.
+async def known_tenant(vault: Vault, connection: Connection, tenant: str, *, hold: bool = False) -> tuple[TenantRow, TenantKeys]:
+    """The tenant and its keys, under contract or not: for rights, orders, erasures and upkeep, and for reading what is kept (P3.8).
 
     Args:
         vault: the vault.
         connection: an open transaction.
         tenant: id of the tenant.
-        hold: no key of the tenant is replaced or retired until the transaction ends; for whoever stores under the keys, or searches by them.
+        hold: no key of the tenant is replaced or retired, and its contract does not end, until the transaction ends; for whoever stores under the
+            keys, or searches by them.
     Raises:
         NotFoundError: TENANT_NOT_FOUND.
-        FailedPreconditionError: TENANT_TERMINATED.
     """
     if hold:
         await tenant_store.hold_keys(connection, tenant)
     row = await tenant_store.get_tenant(connection, tenant)
     if row is None or row.tenant_id == SYSTEM_LOG:
         raise NotFoundError("TENANT_NOT_FOUND", "no such tenant")
-    if row.state != "ACTIVE":
-        raise FailedPreconditionError("TENANT_TERMINATED", "the tenant's contract has ended")
     return row, await vault.keyring.of(connection, tenant, epoch=row.key_epoch)
+
+
+async def active_tenant(vault: Vault, connection: Connection, tenant: str, *, hold: bool = False) -> tuple[TenantRow, TenantKeys]:
+    """The tenant and its keys, while its contract runs: for whatever the contract is for.
+
+    Raises:
+        NotFoundError: TENANT_NOT_FOUND.
+        FailedPreconditionError: TENANT_TERMINATED.
+    """
+    row, keys = await known_tenant(vault, connection, tenant, hold=hold)
+    if row.has_ended:
+        raise _has_ended()
+    return row, keys
+
+
+def refuse_former_customer(tenant: TenantRow, attempt: Attempt) -> None:
+    """Whoever acts for a customer reads nothing any more when its contract has ended, but what is returned to it.
+
+    Raises:
+        FailedPreconditionError: TENANT_TERMINATED.
+    """
+    if tenant.has_ended and attempt.caller.roles <= _CUSTOMER:
+        raise _has_ended()
+
+
+def _has_ended() -> FailedPreconditionError:
+    return FailedPreconditionError("TENANT_TERMINATED", "the tenant's contract has ended")
 
 
 async def add_subject_key(vault: Vault, connection: Connection, keys: TenantKeys, subject: str, *, keyring: str) -> DataKey:

@@ -51,6 +51,7 @@ class Facts:
         lists: the list that it covers, for a job; empty for every one.
         incident_kind: kind of the incident that it names.
         agreement: standing of the processing agreement that counts for the caller.
+        ended: whether the tenant's contract has ended.
     """
 
     reference: Reference
@@ -65,6 +66,7 @@ class Facts:
     lists: str = ""
     incident_kind: str = ""
     agreement: str = NO_AGREEMENT
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ async def gather(vault: Vault, connection: Connection, attempt: Attempt, tenant:
         nda_valid=await gather_nda(connection, attempt, now),
         justified=True,
         agreement=_agreement(vault, attempt, tenant, now),
+        ended=tenant.has_ended,
     )
     look_up = _LOOK_UPS.get(reference)
     return facts if look_up is None else await look_up(connection, tenant.tenant_id, why.reference, facts, now)
@@ -244,6 +247,7 @@ def decide(
             preference=people.preference,
             nda_valid=facts.nda_valid,
             restricted=restricted,
+            ended=facts.ended,
             affiliate_part=affiliate_part,
             justified=facts.justified,
         )

@@ -30,7 +30,7 @@ from vault.identifiers import IdentifierKind, normalise
 from vault.names import ChildName, SubjectName
 from vault.operations import erase_run, idempotency, log, rights, subject_request
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant, page_limit, reading_keys
+from vault.operations.core import Vault, known_tenant, page_limit, reading_keys
 from vault.operations.decision import Facts, gather, require
 from vault.operations.find import is_valid
 from vault.operations.idempotency import Answer, RequestKey
@@ -97,7 +97,7 @@ async def preview_erasure(vault: Vault, attempt: Attempt, selector: Selector) ->
     """
     attempt.operation = "preview-erasure"
     async with vault.database.write() as connection:
-        tenant, keys = await active_tenant(vault, connection, selector.tenant, hold=bool(selector.value))
+        tenant, keys = await known_tenant(vault, connection, selector.tenant, hold=bool(selector.value))
         ground = await _ground(vault, connection, attempt, tenant)
         subject = await _selected(vault, connection, keys, selector, ground)
         attempt.subjects = (subject.subject,)
@@ -120,7 +120,7 @@ async def request_erasure(
     """
     attempt.operation = "request-erasure"
     async with vault.database.write() as connection:
-        tenant, keys = await active_tenant(vault, connection, selector.tenant, hold=True)
+        tenant, keys = await known_tenant(vault, connection, selector.tenant, hold=True)
         ground = await _ground(vault, connection, attempt, tenant)
         subject = await _selected(vault, connection, keys, selector, ground)
         attempt.subjects = (subject.subject,)
@@ -156,7 +156,7 @@ async def approve_erasure(vault: Vault, attempt: Attempt, name: ChildName) -> tu
     """
     attempt.operation, attempt.resource = "approve-erasure", str(name)
     async with vault.database.write() as connection:
-        tenant, keys = await active_tenant(vault, connection, name.tenant, hold=True)
+        tenant, keys = await known_tenant(vault, connection, name.tenant, hold=True)
         facts = await _facts(vault, connection, attempt, tenant)
         row = await _erasure(connection, name, lock=True)
         attempt.subjects = (row.subject_id,)

@@ -29,7 +29,7 @@ from vault.errors import AbortedError, DataLossError, VaultError
 from vault.names import ChildName, SubjectName
 from vault.operations import ledger, log, notify, preference, rights
 from vault.operations.attempt import Attempt, Caller, Justification, Receipt
-from vault.operations.core import Vault, active_tenant, add_subject_key, open_subject_key, reading_keys, writing_keys
+from vault.operations.core import Vault, add_subject_key, known_tenant, open_subject_key, reading_keys, writing_keys
 from vault.operations.erase_certificate import certificate
 from vault.operations.ingest import FILE_DIGEST
 from vault.operations.keyring import TenantKeys
@@ -116,7 +116,7 @@ async def complete(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
     while True:
         async with vault.database.write() as connection:
             await hold_store.delay_holds(connection, name.tenant)
-            _, keys = await active_tenant(vault, connection, name.tenant, hold=True)
+            _, keys = await known_tenant(vault, connection, name.tenant, hold=True)
             row = await _locked(connection, name)
             await subject_store.get_subject(connection, name.tenant, row.subject_id, lock=True)
             due = await erasure_store.due_exceptions(connection, name.tenant, name.id, vault.clock(), limit=_BATCH)
@@ -167,7 +167,7 @@ async def _keep_batch(vault: Vault, name: ChildName) -> bool:
         categories = await _may_stay(vault, connection, name.tenant, row)
         if categories or _is_persons(row):
             # Only what is sealed anew needs the tenant's keys: destroying one waits for no key service.
-            _, keys = await active_tenant(vault, connection, name.tenant, hold=True)
+            _, keys = await known_tenant(vault, connection, name.tenant, hold=True)
             if page := await _page(connection, name.tenant, row, categories):
                 row = await _keep(vault, connection, keys, row, page)
                 await erasure_store.update_erasure(connection, name.tenant, replace(row, position=page[-1][0].record_id))
@@ -372,7 +372,7 @@ async def _destroy_apart(vault: Vault, name: ChildName) -> None:
 async def _finish(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
     """Steps (5) to (7), in one transaction."""
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, name.tenant, hold=True)
+        _, keys = await known_tenant(vault, connection, name.tenant, hold=True)
         row = await _locked(connection, name)
         if row.state != "PENDING_KEY_DESTRUCTION":
             return row

@@ -25,7 +25,7 @@ from vault.errors import FailedPreconditionError, InvalidArgumentError, NotFound
 from vault.names import ChildName, ExportName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Justification, Receipt
-from vault.operations.core import Vault, active_tenant, readable_parts
+from vault.operations.core import Vault, known_tenant, readable_parts
 from vault.operations.decision import Facts, decide, gather_nda
 from vault.operations.keyring import TenantKeys
 from vault.operations.order import OrderContent, load_order, open_order
@@ -62,7 +62,7 @@ async def create_export(vault: Vault, attempt: Attempt, name: ChildName) -> tupl
     attempt.operation, attempt.resource = Operation.EXPORT.value, str(name)
     attempt.justification, attempt.is_justified = Justification(_PURPOSE, str(name)), True
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, name.tenant, hold=True)
+        _, keys = await known_tenant(vault, connection, name.tenant, hold=True)
         order = await load_order(connection, name, lock=True)
         _check_executable(vault, order)
         existing = await order_store.export_of_order(connection, name.tenant, name.id)
@@ -124,7 +124,7 @@ async def download_export(vault: Vault, attempt: Attempt, name: ExportName, *, o
     if not 0 <= offset < row.size_bytes:
         raise InvalidArgumentError("FIELD_INVALID", "offset is outside the package", field="offset", limit=str(row.size_bytes))
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, name.tenant)
+        _, keys = await known_tenant(vault, connection, name.tenant)
         _check_executable(vault, await load_order(connection, ChildName(name.tenant, "orders", name.order)))
         attempt.count = row.size_bytes - offset
         receipt: Receipt | None

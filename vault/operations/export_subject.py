@@ -26,7 +26,7 @@ from vault.masking import MaskStyle, mask
 from vault.names import SubjectName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant, keys_of_parts, readable_parts
+from vault.operations.core import Vault, keys_of_parts, known_tenant, readable_parts
 from vault.operations.decision import gather
 from vault.operations.guardian import open_guardian
 from vault.operations.keyring import TenantKeys
@@ -81,7 +81,7 @@ async def export_subject_data(vault: Vault, attempt: Attempt, name: SubjectName)
     attempt.operation, attempt.subjects = Operation.EXPORT.value, (name.subject,)
     vault.budgets.spend(attempt.caller.principal, 1, budget=attempt.caller.hourly_releases)
     async with vault.database.write() as connection:
-        tenant, keys = await active_tenant(vault, connection, name.tenant)
+        tenant, keys = await known_tenant(vault, connection, name.tenant)
         question = await _question(vault, connection, attempt, tenant, name)
         _require(vault, attempt, question)
         await _check_subject(connection, name)

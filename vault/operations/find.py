@@ -15,7 +15,7 @@ from vault.identifiers import IdentifierKind, normalise
 from vault.names import RecordName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant, page_limit
+from vault.operations.core import Vault, known_tenant, page_limit, refuse_former_customer
 from vault.operations.decision import Facts, decide, gather, require
 from vault.operations.keyring import TenantKeys
 from vault.operations.subjects import restricted_kind
@@ -73,7 +73,8 @@ async def find_subjects(vault: Vault, attempt: Attempt, tenant: str, search: Sea
     category = vault.catalogue.category(search.category)
     limit = page_limit(vault, search.page_size)
     async with vault.database.write() as connection:
-        row, keys = await active_tenant(vault, connection, tenant, hold=True)
+        row, keys = await known_tenant(vault, connection, tenant, hold=True)
+        refuse_former_customer(row, attempt)
         facts = await gather(vault, connection, attempt, row)
         levels = _searched_levels(vault, attempt, facts, category)
         restricted = attempt.justification.purpose in RESTRICTED_PURPOSES

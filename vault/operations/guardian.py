@@ -16,7 +16,7 @@ from vault.errors import AbortedError, CiphertextInvalidError, InvalidArgumentEr
 from vault.names import SubjectName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant, open_subject_key, reading_keys, usable_keys
+from vault.operations.core import Vault, active_tenant, known_tenant, open_subject_key, reading_keys, usable_keys
 from vault.operations.keyring import TenantKeys
 from vault.operations.restrict import restrict
 from vault.operations.rights import check_digest, check_word, living_subject
@@ -85,7 +85,7 @@ async def withdraw_guardian_consent(vault: Vault, attempt: Attempt, minor: Subje
     """
     attempt.operation, attempt.subjects, attempt.category = "withdraw-guardian-consent", (minor.subject,), PLACE
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, minor.tenant)
+        _, keys = await known_tenant(vault, connection, minor.tenant)
         await living_subject(connection, minor)
         if not await guardian_store.withdraw_guardian(connection, minor.tenant, minor.subject, vault.clock()):
             raise NotFoundError("CONSENT_NOT_FOUND", "no guardian's consent is in force")

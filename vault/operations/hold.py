@@ -24,7 +24,7 @@ from vault.identifiers import IdentifierKind, normalise
 from vault.names import ChildName, RecordName, SubjectName
 from vault.operations import idempotency, log
 from vault.operations.attempt import Attempt, Caller, Justification, Receipt
-from vault.operations.core import Vault, active_tenant, page_limit
+from vault.operations.core import Vault, known_tenant, page_limit
 from vault.operations.decision import gather
 from vault.operations.idempotency import Answer, RequestKey
 from vault.operations.keyring import TenantKeys
@@ -99,7 +99,7 @@ async def place_hold(vault: Vault, attempt: Attempt, tenant: str, new: NewHold, 
     expire_time = _checked_end(vault, new, now)
     _check_scope(vault, tenant, new)
     async with vault.database.write() as connection:
-        row, keys = await active_tenant(vault, connection, tenant, hold=True)
+        row, keys = await known_tenant(vault, connection, tenant, hold=True)
         await _check_why(vault, connection, attempt, row, new.kind)
         await hold_store.place_alone(connection, tenant)
         answer = await idempotency.earlier_answer(connection, keys, request)
@@ -135,7 +135,7 @@ async def release_hold(vault: Vault, attempt: Attempt, name: ChildName) -> tuple
     """
     attempt.operation, attempt.resource = "release-hold", str(name)
     async with vault.database.write() as connection:
-        row, keys = await active_tenant(vault, connection, name.tenant)
+        row, keys = await known_tenant(vault, connection, name.tenant)
         hold = await _hold(connection, name, lock=True)
         await _check_why(vault, connection, attempt, row, hold.kind, is_new=False)
         await _release(vault, connection, name, by=attempt.caller.principal)
@@ -162,7 +162,7 @@ async def expire_holds(vault: Vault, caller: Caller) -> int:
         attempt = Attempt(caller=caller, operation="expire-hold", tenant=tenant, resource=str(name))
         try:
             async with vault.database.write() as connection:
-                _, keys = await active_tenant(vault, connection, tenant)
+                _, keys = await known_tenant(vault, connection, tenant)
                 if (await _hold(connection, name, lock=True)).release_time is None:
                     await _release(vault, connection, name, by=caller.principal)
                     await log.append(vault, connection, keys, [attempt])

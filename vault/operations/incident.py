@@ -21,7 +21,7 @@ from vault.errors import FailedPreconditionError, InvalidArgumentError, NotFound
 from vault.names import ChildName, SubjectName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant, page_limit
+from vault.operations.core import Vault, known_tenant, page_limit
 from vault.operations.keyring import TenantKeys
 from vault.store import incidents as incident_store
 from vault.store.database import Connection
@@ -87,7 +87,7 @@ async def open_incident(vault: Vault, attempt: Attempt, tenant: str, new: NewInc
     incident_id = names.new_id()
     attempt.resource, attempt.subjects = str(ChildName(tenant, "incidents", incident_id)), subjects
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, tenant, hold=True)
+        _, keys = await known_tenant(vault, connection, tenant, hold=True)
         await _check_subjects(connection, tenant, subjects)
         row = IncidentRow(
             incident_id=incident_id,
@@ -121,7 +121,7 @@ async def approve_incident(vault: Vault, attempt: Attempt, name: ChildName) -> t
     """
     attempt.operation, attempt.resource = "approve-incident", str(name)
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, name.tenant)
+        _, keys = await known_tenant(vault, connection, name.tenant)
         row, now = await _incident(connection, name), vault.clock()
         attempt.subjects = tuple(row.subjects)
         match state(row, now):
@@ -145,7 +145,7 @@ async def close_incident(vault: Vault, attempt: Attempt, name: ChildName) -> tup
     """
     attempt.operation, attempt.resource = "close-incident", str(name)
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, name.tenant)
+        _, keys = await known_tenant(vault, connection, name.tenant)
         row, now = await _incident(connection, name), vault.clock()
         row = replace(row, close_time=row.close_time or now)
         await incident_store.update_incident(connection, name.tenant, row)
@@ -165,7 +165,7 @@ async def review_incident(vault: Vault, attempt: Attempt, name: ChildName, *, fi
     attempt.operation, attempt.resource = "review-incident", str(name)
     _check_sentence(finding, field="finding")
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, name.tenant, hold=True)
+        _, keys = await known_tenant(vault, connection, name.tenant, hold=True)
         row, now = await _incident(connection, name), vault.clock()
         _check_other_person(attempt, row, "an incident is reviewed by another person than its opener")
         if row.is_reviewed:

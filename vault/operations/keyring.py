@@ -193,7 +193,7 @@ class Keyring:
             async with database.read() as connection:
                 row = await tenant_store.get_tenant(connection, tenant)
                 rows = await tenant_store.tenant_key_rows(connection, tenant) if row else []
-            if row is not None and row.state == "ACTIVE":
+            if row is not None:
                 await self._load_once(tenant, row.key_epoch, rows)
         except VaultError:
             return

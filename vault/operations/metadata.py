@@ -8,7 +8,7 @@ from vault.errors import NotFoundError
 from vault.names import RecordName, SubjectName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant, page_limit
+from vault.operations.core import Vault, active_tenant, known_tenant, page_limit, refuse_former_customer
 from vault.operations.idempotency import Answer, RequestKey, earlier_answer, keep
 from vault.operations.subjects import new_subject
 from vault.policy.decide import Operation
@@ -66,7 +66,8 @@ async def get_subject(vault: Vault, attempt: Attempt, name: SubjectName) -> Subj
         NotFoundError: SUBJECT_NOT_FOUND.
     """
     async with vault.database.read() as connection:
-        await active_tenant(vault, connection, name.tenant)
+        row, _ = await known_tenant(vault, connection, name.tenant)
+        refuse_former_customer(row, attempt)
         view = await _subject(connection, name)
     return replace(view, counts={category: count for category, count in view.counts.items() if _may_list(vault, attempt, category)})
 
@@ -81,7 +82,8 @@ async def get_record(vault: Vault, attempt: Attempt, name: RecordName) -> Record
     """
     attempt.operation, attempt.records, attempt.subjects = Operation.LIST.value, (name.record,), (name.subject,)
     async with vault.database.read() as connection:
-        await active_tenant(vault, connection, name.tenant)
+        row, _ = await known_tenant(vault, connection, name.tenant)
+        refuse_former_customer(row, attempt)
         view = await load_view(vault, connection, name)
     attempt.category = view.row.category
     if refused := vault.policy.refuse_listing(view.row.category, view.row.level, attempt.caller.roles):
@@ -102,7 +104,8 @@ async def list_records(
         vault.catalogue.category(category)
     limit = page_limit(vault, page_size)
     async with vault.database.read() as connection:
-        await active_tenant(vault, connection, name.tenant)
+        row, _ = await known_tenant(vault, connection, name.tenant)
+        refuse_former_customer(row, attempt)
         await _subject(connection, name)
         rows = await record_store.list_records(connection, name.tenant, name.subject, category=category, after=after, limit=limit + 1)
         views = await views_of(vault, connection, name.tenant, rows[:limit])

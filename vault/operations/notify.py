@@ -23,7 +23,7 @@ from vault.errors import NotFoundError
 from vault.names import ChildName, RecordName, SubjectName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Caller, Receipt
-from vault.operations.core import Vault, active_tenant, page_limit
+from vault.operations.core import Vault, known_tenant, page_limit
 from vault.operations.rights import months_after
 from vault.store import notifications as notification_store
 from vault.store import subjects as subject_store
@@ -231,7 +231,7 @@ async def acknowledge(vault: Vault, attempt: Attempt, name: ChildName) -> tuple[
     """
     attempt.operation, attempt.resource = "acknowledge-notification", str(name)
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, name.tenant)
+        _, keys = await known_tenant(vault, connection, name.tenant)
         row = await notification_store.get_notification(connection, name.tenant, name.id, lock=True)
         now = vault.clock()
         if row is None or not _is_visible(row, attempt.caller, now):

@@ -10,7 +10,7 @@ from vault.errors import InvalidArgumentError
 from vault.names import SubjectName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant
+from vault.operations.core import Vault, known_tenant
 from vault.operations.preference import CHANNELS, opt_out
 from vault.operations.restrict import restrict
 from vault.operations.rights import living_subject
@@ -31,7 +31,7 @@ async def object_to_processing(vault: Vault, attempt: Attempt, name: SubjectName
     attempt.rule = f"objection:{purpose}"
     by, now = attempt.caller.principal, vault.clock()
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, name.tenant, hold=True)
+        _, keys = await known_tenant(vault, connection, name.tenant, hold=True)
         await living_subject(connection, name)
         await objection_store.put_objection(connection, name.tenant, name.subject, purpose, by=by, now=now)
         # How it was told is not said with an objection, and nothing is made up.

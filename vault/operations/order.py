@@ -32,7 +32,7 @@ from vault.identifiers import IdentifierKind, normalise
 from vault.names import ChildName
 from vault.operations import hold, idempotency, log
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant, page_limit
+from vault.operations.core import Vault, known_tenant, page_limit
 from vault.operations.idempotency import Answer, RequestKey
 from vault.operations.keyring import TenantKeys
 from vault.store import orders as order_store
@@ -122,7 +122,7 @@ async def register_order(
     attempt.resource = str(ChildName(tenant, "orders", order_id))
     payload = _payload(OrderContent(content.instrument, scope, content.recipient), salt=secrets.token_hex(32))
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, tenant, hold=True)
+        _, keys = await known_tenant(vault, connection, tenant, hold=True)
         answer = await idempotency.earlier_answer(connection, keys, request)
         if answer is not None:
             return await _view(connection, ChildName(tenant, "orders", answer.ids[0])), answer.receipt
@@ -173,7 +173,7 @@ async def approve_order(vault: Vault, attempt: Attempt, name: ChildName, *, scop
     if caller.mfa_time is None or now - caller.mfa_time > _MFA_FRESH:
         raise UnauthenticatedError("MFA_REQUIRED", "an approval needs a second factor proved in the last 15 minutes")
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, name.tenant)
+        _, keys = await known_tenant(vault, connection, name.tenant)
         row = await load_order(connection, name, lock=True)
         if row.scope_digest != scope_digest:
             raise AbortedError("SCOPE_DIGEST_CHANGED", "the order is not the one that was seen")
@@ -202,7 +202,7 @@ async def reject_order(vault: Vault, attempt: Attempt, name: ChildName, *, reaso
     if scan.find_personal_data(reason):
         raise InvalidArgumentError("PII_IN_JUSTIFICATION", "the reason holds personal data", field="reason")
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, name.tenant)
+        _, keys = await known_tenant(vault, connection, name.tenant)
         row = await load_order(connection, name, lock=True)
         if row.state not in {"SCOPED", "APPROVED"}:
             raise FailedPreconditionError("ORDER_NOT_PENDING", "the order can no longer be rejected")

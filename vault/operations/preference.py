@@ -19,7 +19,7 @@ from vault.identifiers import IdentifierKind
 from vault.names import SubjectName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant, keys_of_parts, readable_parts
+from vault.operations.core import Vault, keys_of_parts, known_tenant, readable_parts
 from vault.operations.keyring import TenantKeys
 from vault.operations.reveal import open_part, wrapped_under
 from vault.operations.rights import check_label, check_word, living_subject
@@ -72,7 +72,7 @@ async def set_marketing_preference(vault: Vault, attempt: Attempt, name: Subject
     attempt.consent_basis = choice.basis.lower().replace("_", "-") if choice.allowed else ""
     by = attempt.caller.principal
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, name.tenant, hold=True)
+        _, keys = await known_tenant(vault, connection, name.tenant, hold=True)
         await living_subject(connection, name)
         if choice.allowed:
             await _opt_in(vault, connection, keys, name, channels=channels, choice=choice, by=by)

@@ -25,7 +25,7 @@ from vault.errors import AbortedError, DataLossError, FailedPreconditionError, U
 from vault.names import ChildName, SubjectName, new_id
 from vault.operations import erase, erase_run, ledger, log, retain
 from vault.operations.attempt import Attempt, Caller, Receipt
-from vault.operations.core import Vault, active_tenant, reading_keys, writing_keys
+from vault.operations.core import Vault, known_tenant, reading_keys, writing_keys
 from vault.operations.outcomes import Requester
 from vault.store import erasures as erasure_store
 from vault.store import restore_markers as marker_store
@@ -166,7 +166,7 @@ async def _destroy_keys(vault: Vault, caller: Caller, entry: LedgerEntry, subjec
             attempt = Attempt(
                 caller, OPERATION, tenant=entry.tenant, subjects=(subject,), resource=f"tenants/{entry.tenant}/erasures/{entry.erasure}"
             )
-            _, keys = await active_tenant(vault, connection, entry.tenant)
+            _, keys = await known_tenant(vault, connection, entry.tenant)
             await log.append(vault, connection, keys, [attempt])
 
 

@@ -6,7 +6,7 @@ The look-up finds at most one record; the release is `reveal`'s, with the same d
 from dataclasses import replace
 
 from vault.errors import VaultError
-from vault.operations.core import Vault, active_tenant
+from vault.operations.core import Vault, known_tenant, refuse_former_customer
 from vault.operations.decision import gather, require
 from vault.operations.find import Search, record_as_of
 from vault.operations.reveal import Released, RevealCall, reveal
@@ -28,7 +28,8 @@ async def resolve_identifier(vault: Vault, tenant: str, call: RevealCall, search
     """
     category = vault.catalogue.category(search.category)
     async with vault.database.read() as connection:
-        row, keys = await active_tenant(vault, connection, tenant, hold=True)
+        row, keys = await known_tenant(vault, connection, tenant, hold=True)
+        refuse_former_customer(row, call.attempt)
         facts = await gather(vault, connection, call.attempt, row)
         # Decided before the look-up, so that who may not resolve learns nothing about what exists.
         require(vault, call.attempt, facts, operation=Operation.RESOLVE, category=category.name)

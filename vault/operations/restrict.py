@@ -13,7 +13,7 @@ from vault.errors import FailedPreconditionError, PermissionDeniedError
 from vault.names import SubjectName
 from vault.operations import log, notify
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant
+from vault.operations.core import Vault, known_tenant
 from vault.operations.decision import gather
 from vault.operations.metadata import SubjectView
 from vault.operations.rights import PURPOSE, check_label, living_subject
@@ -35,7 +35,7 @@ async def restrict_subject(vault: Vault, attempt: Attempt, name: SubjectName) ->
     """
     attempt.operation, attempt.subjects = "restrict-subject", (name.subject,)
     async with vault.database.write() as connection:
-        tenant, keys = await active_tenant(vault, connection, name.tenant)
+        tenant, keys = await known_tenant(vault, connection, name.tenant)
         await _check_why(vault, connection, attempt, tenant)
         await living_subject(connection, name)
         await restrict(vault, connection, name, basis="subject-request", by=attempt.caller.principal)
@@ -56,7 +56,7 @@ async def lift_restriction(vault: Vault, attempt: Attempt, name: SubjectName, *,
         raise FailedPreconditionError("NOTICE_REQUIRED", "the person is told before a restriction is lifted", field="notice_id")
     check_label(notice_id, field="notice_id")
     async with vault.database.write() as connection:
-        tenant, keys = await active_tenant(vault, connection, name.tenant)
+        tenant, keys = await known_tenant(vault, connection, name.tenant)
         await _check_why(vault, connection, attempt, tenant)
         attempt.rule = f"notice:{notice_id}"
         row = await living_subject(connection, name)

@@ -26,7 +26,7 @@ from vault.errors import DataLossError, VaultError
 from vault.names import SYSTEM_LOG
 from vault.operations import due, log
 from vault.operations.attempt import Attempt, Caller, Receipt
-from vault.operations.core import Vault, active_tenant, keys_of_parts, open_subject_key, readable_parts, usable_keys
+from vault.operations.core import Vault, keys_of_parts, known_tenant, open_subject_key, readable_parts, usable_keys
 from vault.operations.keyring import TenantKeys
 from vault.operations.levels import Levels, levels_of
 from vault.operations.reveal import open_part, wrapped_under
@@ -129,7 +129,7 @@ async def _sweep_tenant(vault: Vault, caller: Caller, tenant: str, done: Done, *
 async def _has_due(vault: Vault, tenant: str) -> bool:
     """Look before a writing transaction is opened: mostly there is nothing."""
     async with vault.database.read() as connection:
-        row, _ = await active_tenant(vault, connection, tenant)
+        row, _ = await known_tenant(vault, connection, tenant)
         where = await _swept(vault, connection, tenant, await levels_of(vault, connection, row))
         return await retention_store.has_due(connection, tenant, vault.clock(), where)
 
@@ -144,7 +144,7 @@ async def _sweep_batch(vault: Vault, caller: Caller, tenant: str, done: Done) ->
     erased: Counter[str] = Counter()
     stripped: Counter[str] = Counter()
     async with vault.database.write() as connection:
-        row, keys = await active_tenant(vault, connection, tenant, hold=True)
+        row, keys = await known_tenant(vault, connection, tenant, hold=True)
         levels = await levels_of(vault, connection, row)
         await hold_store.delay_holds(connection, tenant)
         now = vault.clock()
@@ -191,7 +191,7 @@ async def _take_fields(
         present = {name for part in parts[row.record_id] for name in crypto.field_names(part.sealed)}
         held = present & over
         try:
-            removed = frozenset().union(*[await _reseal(vault, connection, keys, part, over) for part in parts[row.record_id]])
+            removed = frozenset().union(*[await take_out(vault, connection, keys, part, over) for part in parts[row.record_id]])
         except DataLossError as error:
             _log.warning("field not taken out", resource=f"tenants/{keys.tenant}", reason=error.reason)
             removed = frozenset()
@@ -205,7 +205,7 @@ async def _take_fields(
     return taken
 
 
-async def _reseal(vault: Vault, connection: Connection, keys: TenantKeys, part: ReadableRow, over: Collection[str]) -> frozenset[str]:
+async def take_out(vault: Vault, connection: Connection, keys: TenantKeys, part: ReadableRow, over: Collection[str]) -> frozenset[str]:
     """Seal a part without some fields, and forget their tokens; which of them it had. A person who is being erased has no key, and soon no part."""
     held = frozenset(over) & frozenset(crypto.field_names(part.sealed))
     if not held or part.wrapped is None or part.tenant_key_version is None:

@@ -24,7 +24,7 @@ from vault.masking import MaskStyle, mask
 from vault.names import RecordName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant, keys_of_parts, open_subject_key, readable_parts
+from vault.operations.core import Vault, keys_of_parts, known_tenant, open_subject_key, readable_parts, refuse_former_customer
 from vault.operations.decision import Facts, PersonFacts, decide, gather, gather_people
 from vault.operations.keyring import TenantKeys
 from vault.policy.decide import Operation, Refused, View
@@ -93,7 +93,7 @@ async def reveal(vault: Vault, tenant: str, calls: Sequence[RevealCall]) -> list
         UnavailableError: AUDIT_UNAVAILABLE or KEYS_UNAVAILABLE; nothing was released.
     """
     async with vault.database.write() as connection:
-        row, keys = await active_tenant(vault, connection, tenant)
+        row, keys = await known_tenant(vault, connection, tenant)
         parts = await _load(vault, connection, tenant, calls)
         keys = await keys_of_parts(vault, connection, keys, wrapped_under(part for group in parts.values() for part in group))
         outcomes = [await _outcomes(vault, connection, call, tenant=row, keys=keys, parts=parts) for call in calls]
@@ -128,6 +128,7 @@ async def _outcomes(
     try:
         if call.view is View.FULL and not call.fields:
             raise InvalidArgumentError("FIELD_MASK_REQUIRED", "the full view needs a field mask", field="field_mask")
+        refuse_former_customer(tenant, call.attempt)
         facts = await gather(vault, connection, call.attempt, tenant)
         caller = call.attempt.caller
         vault.budgets.spend(caller.principal, len(call.names), budget=caller.hourly_releases)

@@ -40,8 +40,8 @@ from vault.operations import ledger, log
 from vault.operations.attempt import Attempt, Caller, Receipt
 from vault.operations.core import (
     Vault,
-    active_tenant,
     add_subject_key,
+    known_tenant,
     open_subject_key,
     page_limit,
     readable_parts,
@@ -115,7 +115,7 @@ async def start_rotation(vault: Vault, attempt: Attempt, asked: Asked) -> tuple[
     Raises:
         InvalidArgumentError: FIELD_INVALID, the fields do not fit the kind of key.
         NotFoundError: TENANT_NOT_FOUND, SUBJECT_NOT_FOUND.
-        FailedPreconditionError: ROOT_KEY_UNKNOWN, SUBJECT_ERASED, TENANT_TERMINATED.
+        FailedPreconditionError: ROOT_KEY_UNKNOWN, SUBJECT_ERASED.
         AlreadyExistsError: ROTATION_RUNNING.
         KeyUnavailableError: the root key does not answer; nothing was started.
     """
@@ -132,7 +132,7 @@ async def start_rotation(vault: Vault, attempt: Attempt, asked: Asked) -> tuple[
             tenant = await tenant_store.get_tenant(connection, SYSTEM_LOG) if asked.tenant else None
             keys = await log.system_keys(vault, connection)
         else:
-            tenant, keys = await active_tenant(vault, connection, asked.tenant)
+            tenant, keys = await known_tenant(vault, connection, asked.tenant)
         running = await rotation_store.running_rotation(connection, of, asked.kind.value, subject=asked.subject, root_key=asked.root_key)
         if running is not None:
             raise AlreadyExistsError("ROTATION_RUNNING", "the key is being rotated", rotation=running)
@@ -219,7 +219,7 @@ async def move_tenant(vault: Vault, attempt: Attempt, tenant: str, *, root_key: 
     vault.keyring.provider(root_key)
     async with vault.database.read() as connection:
         if tenant != SYSTEM_LOG:
-            await active_tenant(vault, connection, tenant)
+            await known_tenant(vault, connection, tenant)
     return await rewrap_tenant(vault, attempt, tenant, root_key=root_key)
 
 
@@ -264,7 +264,7 @@ async def _fresh(vault: Vault, asked: Asked) -> TenantKeyRow | None:
     async with vault.database.read() as connection:
         row = await tenant_store.get_tenant(connection, asked.tenant)
         stored = await tenant_store.tenant_key_rows(connection, asked.tenant)
-    if row is None or row.state != "ACTIVE":
+    if row is None:
         return None
     newest = max((key.version for key in stored if key.purpose == purpose), default=0)
     return await vault.keyring.fresh(asked.tenant, purpose, newest + 1, root_key=row.root_key)
@@ -368,7 +368,7 @@ async def _advance_keyring(vault: Vault, caller: Caller, row: RotationRow) -> No
         current = await _locked(connection, row)
         if current is None:
             return
-        _, keys = await active_tenant(vault, connection, tenant)
+        _, keys = await known_tenant(vault, connection, tenant)
         async with writing_keys(vault, connection) as keys_on:
             page = _whole(await subject_store.subject_keys_after(keys_on, tenant, current.position, limit=_BATCH))
             own = [key for key in page if key.keyring == keyring]
@@ -385,7 +385,7 @@ async def _advance_keyring(vault: Vault, caller: Caller, row: RotationRow) -> No
         current = await _locked(connection, row)
         if current is None:
             return
-        _, keys = await active_tenant(vault, connection, tenant)
+        _, keys = await known_tenant(vault, connection, tenant)
         async with reading_keys(vault) as apart:
             left = await subject_store.count_keys_wrapped_before(apart or connection, tenant, row.version, keyring=keyring)
         if left and not done.failed_count:
@@ -425,7 +425,7 @@ async def _advance_index(vault: Vault, caller: Caller, row: RotationRow) -> None
         current = await _locked(connection, row)
         if current is None:
             return
-        _, keys = await active_tenant(vault, connection, tenant)
+        _, keys = await known_tenant(vault, connection, tenant)
         # Without the new version nothing is made anew under an old one.
         keys.version("index", row.version)
         ids = await record_store.records_after(connection, tenant, current.position, limit=_BATCH)
@@ -440,7 +440,7 @@ async def _advance_index(vault: Vault, caller: Caller, row: RotationRow) -> None
         current = await _locked(connection, row)
         if current is None:
             return
-        _, keys = await active_tenant(vault, connection, tenant)
+        _, keys = await known_tenant(vault, connection, tenant)
         # Nobody writes old tokens since the start, so what is left belongs to nothing that was met: it is kept with its key, like what did not open.
         left = await record_store.count_index_before(connection, tenant, row.version)
         if not left and not done.failed_count:
@@ -507,7 +507,7 @@ async def _advance_subject(vault: Vault, caller: Caller, row: RotationRow) -> No
         current = await _locked(connection, row)
         if current is None:
             return
-        _, keys = await active_tenant(vault, connection, tenant, hold=True)
+        _, keys = await known_tenant(vault, connection, tenant, hold=True)
         person = await subject_store.get_subject(connection, tenant, subject, lock=True)
         if person is None or person.state in _DYING:
             # Whatever is left of them is the erasure's.
@@ -517,18 +517,18 @@ async def _advance_subject(vault: Vault, caller: Caller, row: RotationRow) -> No
             return
         async with reading_keys(vault) as apart:
             stored = await subject_store.subject_key_rows(apart or connection, tenant, [subject])
-        page = _whole_records(
+        page = whole_records(
             await record_store.parts_sealed_before(
-                connection, tenant, subject, row.version, but=_kept_apart(stored), after=current.position, limit=_BATCH
+                connection, tenant, subject, row.version, but=kept_apart(stored), after=current.position, limit=_BATCH
             )
         )
         if page:
-            sealed, failed = _resealed(tenant, _opened_keys(keys, stored), row.version, page)
+            sealed, failed = resealed(tenant, opened_keys(keys, stored), row.version, page)
             await record_store.replace_parts(connection, tenant, sealed)
             done = replace(current, done_count=current.done_count + len(sealed), failed_count=current.failed_count + failed)
             await rotation_store.update_rotation(connection, replace(done, position=page[-1].record_id))
             return
-        left = await record_store.parts_sealed_before(connection, tenant, subject, row.version, but=_kept_apart(stored), after="", limit=1)
+        left = await record_store.parts_sealed_before(connection, tenant, subject, row.version, but=kept_apart(stored), after="", limit=1)
         if left and not current.failed_count:
             await rotation_store.update_rotation(connection, replace(current, position=""))
             return
@@ -546,22 +546,22 @@ async def _reseal_guardian(vault: Vault, connection: Connection, keys: TenantKey
         return True
     async with reading_keys(vault) as apart:
         stored = await subject_store.subject_key_rows(apart or connection, keys.tenant, [current.subject_id])
-    sealed = await reseal_guardian(connection, keys.tenant, current.subject_id, own=_opened_keys(keys, stored), version=current.version)
+    sealed = await reseal_guardian(connection, keys.tenant, current.subject_id, own=opened_keys(keys, stored), version=current.version)
     await rotation_store.update_rotation(connection, replace(current, failed_count=current.failed_count + (not sealed)))
     return False
 
 
-def _whole_records(page: list[PartRow]) -> list[PartRow]:
+def whole_records(page: list[PartRow]) -> list[PartRow]:
     """The page without the last record's parts, if it is full: a person may be several parties of one record, and some of them may be on the next."""
     return [part for part in page if part.record_id != page[-1].record_id] if len(page) == _BATCH else page
 
 
-def _kept_apart(rows: Sequence[SubjectKeyRow]) -> frozenset[int]:
+def kept_apart(rows: Sequence[SubjectKeyRow]) -> frozenset[int]:
     """Versions that seal what an erasure kept: they are not replaced with the others."""
     return frozenset(row.version for row in rows if row.keyring != subject_store.DATA)
 
 
-def _opened_keys(keys: TenantKeys, rows: Sequence[SubjectKeyRow]) -> dict[int, DataKey]:
+def opened_keys(keys: TenantKeys, rows: Sequence[SubjectKeyRow]) -> dict[int, DataKey]:
     """A person's keys by version; one that does not open is left out."""
     opened = {}
     for row in rows:
@@ -572,7 +572,7 @@ def _opened_keys(keys: TenantKeys, rows: Sequence[SubjectKeyRow]) -> dict[int, D
     return opened
 
 
-def _resealed(tenant: str, own: Mapping[int, DataKey], version: int, parts: Sequence[PartRow]) -> tuple[list[PartRow], int]:
+def resealed(tenant: str, own: Mapping[int, DataKey], version: int, parts: Sequence[PartRow]) -> tuple[list[PartRow], int]:
     """The parts sealed under the new key, and how many do not open."""
     sealed, failed = [], 0
     for part in parts:

@@ -16,7 +16,7 @@ from vault.errors import FailedPreconditionError, InvalidArgumentError, NotFound
 from vault.names import ChildName, SubjectName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant, page_limit
+from vault.operations.core import Vault, known_tenant, page_limit
 from vault.operations.rights import check_digest, check_sentence, check_word, living_subject, months_after
 from vault.store import subject_requests as request_store
 from vault.store.database import Connection
@@ -74,7 +74,7 @@ async def open_subject_request(vault: Vault, attempt: Attempt, tenant: str, new:
     )
     attempt.resource, attempt.subjects = str(ChildName(tenant, COLLECTION, row.request_id)), (row.subject_id,) if row.subject_id else ()
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, tenant)
+        _, keys = await known_tenant(vault, connection, tenant)
         await _check_subject(connection, tenant, new.subject)
         await request_store.insert_subject_request(connection, tenant, row)
         [receipt] = await log.append(vault, connection, keys, [attempt])
@@ -94,7 +94,7 @@ async def verify_subject_request(
     attempt.operation, attempt.resource = "verify-subject-request", str(name)
     check_digest(evidence_sha256)
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, name.tenant)
+        _, keys = await known_tenant(vault, connection, name.tenant)
         row = await _open_request(connection, name)
         if row.verify_time is not None:
             raise FailedPreconditionError("ALREADY_VERIFIED", "the identity of who asks was verified already")
@@ -130,7 +130,7 @@ async def extend_subject_request(
     attempt.operation, attempt.resource = "extend-subject-request", str(name)
     check_sentence(reason, field="reason")
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, name.tenant, hold=True)
+        _, keys = await known_tenant(vault, connection, name.tenant, hold=True)
         row = await _open_request(connection, name)
         attempt.subjects = (row.subject_id,) if row.subject_id else ()
         if row.extend_time is not None:
@@ -158,7 +158,7 @@ async def close_subject_request(vault: Vault, attempt: Attempt, name: ChildName)
     """
     attempt.operation, attempt.resource = "close-subject-request", str(name)
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, name.tenant)
+        _, keys = await known_tenant(vault, connection, name.tenant)
         row = await _open_request(connection, name)
         attempt.subjects = (row.subject_id,) if row.subject_id else ()
         row = replace(row, close_time=vault.clock())
@@ -173,7 +173,7 @@ async def list_subject_requests(
     """Requests of a tenant, what is due first, and where the next page starts."""
     limit = page_limit(vault, page_size)
     async with vault.database.read() as connection:
-        await active_tenant(vault, connection, tenant)
+        await known_tenant(vault, connection, tenant)
         rows = await request_store.list_subject_requests(connection, tenant, closed=closed, after=_place(after), limit=limit + 1)
     last = rows[limit - 1] if len(rows) > limit else None
     return rows[:limit], f"{last.due_time.isoformat()} {last.request_id}" if last else ""

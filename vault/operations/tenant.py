@@ -11,7 +11,7 @@ from vault.errors import AbortedError, AlreadyExistsError, InvalidArgumentError,
 from vault.names import SYSTEM_LOG, ChildName
 from vault.operations import idempotency, log, webhook
 from vault.operations.attempt import Attempt, Receipt
-from vault.operations.core import Vault, active_tenant, page_limit
+from vault.operations.core import Vault, active_tenant, known_tenant, page_limit
 from vault.operations.idempotency import Answer, RequestKey
 from vault.operations.levels import check_levels
 from vault.operations.preparing import check_list
@@ -35,8 +35,10 @@ _MAX_DISPLAY_NAME = 100
 
 SETTINGS = ("display_name", "reference_pattern", "content_levels", "transport_policies", "notification_url")
 
-# What staff may be asked to do with a list (P3.2.1-rep): view, change, delete.
-REQUESTABLE = ("reveal", "find", "update", "delete")
+# What staff may be asked to do with a list (P3.2.1-rep): view, change, delete; and return when the contract ends.
+REQUESTABLE = ("reveal", "find", "update", "delete", "export")
+# What is left of it when the contract has ended: having its data returned (L36).
+_AFTER_THE_END = frozenset({"export"})
 _MAX_REQUEST_DAYS = 30
 
 
@@ -196,6 +198,7 @@ async def open_customer_request(
 
     Raises:
         InvalidArgumentError: FIELD_INVALID.
+        FailedPreconditionError: TENANT_TERMINATED, for anything but having data returned.
     """
     now = vault.clock()
     check_list(list_id)
@@ -209,7 +212,8 @@ async def open_customer_request(
     attempt.operation = "open-customer-request"
     attempt.resource = str(ChildName(tenant, "customerRequests", row.request_id))
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, tenant)
+        within = known_tenant if set(operations) <= _AFTER_THE_END else active_tenant
+        _, keys = await within(vault, connection, tenant)
         await registers.insert_customer_request(connection, tenant, row)
         [receipt] = await log.append(vault, connection, keys, [attempt])
     return row, receipt
@@ -223,7 +227,7 @@ async def close_customer_request(vault: Vault, attempt: Attempt, name: ChildName
     """
     attempt.operation, attempt.resource = "close-customer-request", str(name)
     async with vault.database.write() as connection:
-        _, keys = await active_tenant(vault, connection, name.tenant)
+        _, keys = await known_tenant(vault, connection, name.tenant)
         await registers.close_customer_request(connection, name.tenant, name.id, vault.clock())
         row = await registers.get_customer_request(connection, name.tenant, name.id)
         if row is None:

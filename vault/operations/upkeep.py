@@ -1,4 +1,6 @@
-"""What is done in the background, in whichever worker holds the lease: erasures, rotations, the end of holds, retention, notifications, key uses.
+"""What is done in the background, in whichever worker holds the lease.
+
+Erasures, rotations and ends of contracts that are under way, the end of holds, retention, notifications, counts of key uses.
 
 Every step is idempotent and takes up where the last commit was (I10). A dependency that is away is tried again at the next turn.
 """
@@ -12,7 +14,7 @@ import structlog
 
 from vault.errors import VaultError
 from vault.names import new_id
-from vault.operations import deliver, erase_run, hold, retain, rotate
+from vault.operations import deliver, erase_run, hold, retain, rotate, wind_up
 from vault.operations.attempt import Caller
 from vault.operations.core import Vault
 from vault.operations.keyring import WARN_USES
@@ -133,7 +135,7 @@ async def _turn(vault: Vault, lease: _Lease, turn: int) -> bool:
         return False
     if turn % _SELDOM == 0:
         await count_uses(vault)
-    if not await rotate.is_pending(vault) and turn % _SELDOM:
+    if turn % _SELDOM and not await rotate.is_pending(vault) and not await wind_up.is_pending(vault):
         return False
     if not await _hold_lease(vault, lease):
         return False
@@ -142,4 +144,5 @@ async def _turn(vault: Vault, lease: _Lease, turn: int) -> bool:
         await hold.expire_holds(vault, upkeep_caller())
         await retain.sweep(vault, upkeep_caller())
         await deliver.deliver(vault, upkeep_caller())
-    return await rotate.advance(vault, upkeep_caller())
+    ending = await wind_up.advance(vault, upkeep_caller())
+    return await rotate.advance(vault, upkeep_caller()) or ending

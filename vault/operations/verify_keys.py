@@ -55,7 +55,7 @@ async def verify_keys(vault: Vault) -> AsyncIterator[Verified]:
                     sound += 1
                 except VaultError as error:
                     problems[error.reason] = None
-            if row.state == "ACTIVE" and not _is_complete(stored):
+            if not _is_complete(stored):
                 problems["KEY_MISSING"] = None
             opened = 0
             if not problems:

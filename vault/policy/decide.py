@@ -2,9 +2,9 @@
 
 Rules:
 - Deny by default: only a grant of the catalogue allows, and any guard refuses. Cedar decides; nothing here can turn its no into a yes.
-- The order of checks is fixed: affiliate, role, services only, product, level, purpose, view, recipient, justification, confidentiality
-  agreement, consent basis, restriction, content level switched on. When several refuse, the earliest speaks, so a later check never leaks past
-  an earlier one.
+- The order of checks is fixed: affiliate, role, services only, product, level, reason that it is kept for, purpose, view, recipient,
+  justification, confidentiality agreement, consent basis, restriction, content level switched on. When several refuse, the earliest speaks, so
+  a later check never leaks past an earlier one.
 - The answer depends on the question and on the catalogue alone, so it is remembered per question; a new catalogue is a new `Policy`, and the
   memory goes with the old one.
 
@@ -64,6 +64,7 @@ class Question:
         preference: what the person chose about being written to: `in`, `out` or `none`.
         nda_valid: whether a person's confidentiality agreement is in force.
         restricted: whether a party of the record is restricted.
+        ended: whether the customer's contract has ended.
         affiliate_part: whether the record is of the part of its category that goes to the affiliate; nothing where all of it does or none.
         justified: whether a justification was given and is sound.
     """
@@ -89,6 +90,7 @@ class Question:
     preference: str = "none"
     nda_valid: bool = False
     restricted: bool = False
+    ended: bool = False
     affiliate_part: bool = False
     justified: bool = False
 
@@ -211,6 +213,7 @@ class Policy:
                 "preference": question.preference,
                 "justified": question.justified,
                 "restricted": question.restricted,
+                "ended": question.ended,
                 "affiliate_part": question.affiliate_part,
             },
         }
@@ -230,6 +233,8 @@ class Policy:
             "service_only": category.service_only,
             "products": sorted(category.products),
             "unretained": sorted(level.name for level in category.levels.values() if not level.retained),
+            "outlives": category.outlives,
+            "kept_for": sorted(category.kept_for),
         }
         return [
             {

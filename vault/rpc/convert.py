@@ -33,6 +33,12 @@ from vault.store.settings import LevelRow, TransportRow
 from vault.store.tenants import TenantRow
 from vault.v1 import erasure_service_pb2, legal_service_pb2, operations_service_pb2, resources_pb2, tenant_service_pb2, vault_service_pb2
 
+_TENANT_STATES = {
+    "ACTIVE": resources_pb2.TENANT_STATE_ACTIVE,
+    "TERMINATING": resources_pb2.TENANT_STATE_TERMINATING,
+    "TERMINATED": resources_pb2.TENANT_STATE_TERMINATED,
+}
+
 
 def justification(message: resources_pb2.Justification) -> Justification:
     """Why a call wants what it asks for."""
@@ -180,11 +186,10 @@ def subject(tenant: str, item: SubjectView) -> resources_pb2.Subject:
 
 def tenant(row: TenantRow, levels: Sequence[LevelRow] = (), transport: Sequence[TransportRow] = ()) -> resources_pb2.Tenant:
     """A tenant with what it decided about itself."""
-    state = resources_pb2.TENANT_STATE_ACTIVE if row.state == "ACTIVE" else resources_pb2.TENANT_STATE_TERMINATED
     return resources_pb2.Tenant(
         name=f"tenants/{row.tenant_id}",
         display_name=row.display_name,
-        state=state,
+        state=_TENANT_STATES[row.state],
         reference_pattern=row.reference_pattern,
         create_time=timestamp(row.create_time),
         etag=str(row.version),

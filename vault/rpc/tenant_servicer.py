@@ -1,5 +1,6 @@
 """TenantService: parse, hand over, convert."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -7,24 +8,30 @@ import grpc
 from vault import names
 from vault.errors import InvalidArgumentError
 from vault.operations import job as jobs
-from vault.operations import notify
+from vault.operations import notify, return_data, surplus, terminate
 from vault.operations import tenant as tenants
+from vault.operations.attempt import Attempt
 from vault.operations.core import Vault
-from vault.rpc import convert
+from vault.rpc import convert, convert_terminations
 from vault.rpc.edge import current_attempt
 from vault.rpc.pages import PageTokens
-from vault.rpc.unbuilt_servicers import UnbuiltTenantServicer
 from vault.v1.tenant_service_pb2 import (
     AcknowledgeNotificationRequest,
     AcknowledgeNotificationResponse,
+    ApproveTerminationRequest,
+    ApproveTerminationResponse,
     CloseCustomerRequestRequest,
     CloseCustomerRequestResponse,
     CloseJobRequest,
     CloseJobResponse,
     CreateTenantRequest,
     CreateTenantResponse,
+    GetSurplusReportRequest,
+    GetSurplusReportResponse,
     GetTenantRequest,
     GetTenantResponse,
+    GetTerminationReportRequest,
+    GetTerminationReportResponse,
     ListNotificationsRequest,
     ListNotificationsResponse,
     ListTenantsRequest,
@@ -33,15 +40,20 @@ from vault.v1.tenant_service_pb2 import (
     OpenCustomerRequestResponse,
     OpenJobRequest,
     OpenJobResponse,
+    ReturnTenantDataRequest,
+    ReturnTenantDataResponse,
+    TerminateTenantRequest,
+    TerminateTenantResponse,
     UpdateTenantRequest,
     UpdateTenantResponse,
 )
+from vault.v1.tenant_service_pb2_grpc import TenantServiceServicer
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class TenantServicer(UnbuiltTenantServicer):
-    """Tenants, what they decide about themselves, the requests of their customers, their jobs."""
+class TenantServicer(TenantServiceServicer):
+    """Tenants, what they decide about themselves, the requests of their customers, their jobs, the ends of their contracts."""
 
     def __init__(self, vault: Vault, pages: PageTokens) -> None:
         self._vault = vault
@@ -138,3 +150,50 @@ class TenantServicer(UnbuiltTenantServicer):
         name = names.parse_child(request.name, notify.COLLECTION)
         row, receipt = await notify.acknowledge(self._vault, current_attempt(), name)
         return AcknowledgeNotificationResponse(notification=convert.notification(name.tenant, row), receipt=convert.receipt(receipt))
+
+    async def TerminateTenant(self, request: TerminateTenantRequest, context: Context) -> TerminateTenantResponse:
+        """Ask for the end of a contract."""
+        tenant = names.parse_tenant(request.name, field="name").tenant
+        wanted = convert_terminations.ending(request)
+        row, termination, receipt = await terminate.terminate_tenant(self._vault, _justified(request), tenant, wanted)
+        return TerminateTenantResponse(
+            tenant=convert.tenant(row), receipt=convert.receipt(receipt), termination=convert_terminations.termination(termination)
+        )
+
+    async def ApproveTermination(self, request: ApproveTerminationRequest, context: Context) -> ApproveTerminationResponse:
+        """Approve the end of a contract."""
+        tenant = names.parse_tenant(request.name, field="name").tenant
+        moment = convert.required_moment(request, "effective_time")
+        row, receipt = await terminate.approve_termination(self._vault, _justified(request), tenant, effective_time=moment)
+        return ApproveTerminationResponse(termination=convert_terminations.termination(row), receipt=convert.receipt(receipt))
+
+    async def ReturnTenantData(self, request: ReturnTenantDataRequest, context: Context) -> AsyncIterator[ReturnTenantDataResponse]:
+        """Send a customer its data."""
+        tenant = names.parse_tenant(request.name, field="name").tenant
+        form = convert_terminations.form(request.format)
+        async for page in return_data.return_tenant_data(self._vault, _justified(request), tenant, form=form):
+            yield ReturnTenantDataResponse(
+                data=page.data,
+                category=page.category,
+                receipt=convert.receipt(page.receipt),
+                count=page.count,
+                withheld=page.withheld,
+            )
+
+    async def GetTerminationReport(self, request: GetTerminationReportRequest, context: Context) -> GetTerminationReportResponse:
+        """Read what became of everything."""
+        tenant = names.parse_tenant(request.name, field="name").tenant
+        row, found = await terminate.get_termination_report(self._vault, tenant)
+        return convert_terminations.report(row, found)
+
+    async def GetSurplusReport(self, request: GetSurplusReportRequest, context: Context) -> GetSurplusReportResponse:
+        """Say what a tenant may hold without needing it."""
+        tenant = names.parse_tenant(request.name, field="name").tenant
+        lists, due = await surplus.get_surplus_report(self._vault, tenant)
+        return GetSurplusReportResponse(lists=[convert_terminations.unused(item) for item in lists], former_contacts_due=due)
+
+
+def _justified(request: TerminateTenantRequest | ApproveTerminationRequest | ReturnTenantDataRequest) -> Attempt:
+    attempt = current_attempt()
+    attempt.justification = convert.justification(request.justification)
+    return attempt

@@ -20,12 +20,6 @@ from vault.v1 import (
 from vault.v1 import (
     legal_service_pb2_grpc as legal_grpc,
 )
-from vault.v1 import (
-    tenant_service_pb2 as tenant,
-)
-from vault.v1 import (
-    tenant_service_pb2_grpc as tenant_grpc,
-)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -60,20 +54,6 @@ class UnbuiltLegalServicer(legal_grpc.LegalServiceServicer):
     async def ConfirmExportDelivery(
         self, request: legal.ConfirmExportDeliveryRequest, context: Context
     ) -> legal.ConfirmExportDeliveryResponse:
-        """Not built yet."""
-        _unbuilt()
-
-
-class UnbuiltTenantServicer(tenant_grpc.TenantServiceServicer):
-    """The end of a contract."""
-
-    async def TerminateTenant(self, request: tenant.TerminateTenantRequest, context: Context) -> tenant.TerminateTenantResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def GetTerminationReport(
-        self, request: tenant.GetTerminationReportRequest, context: Context
-    ) -> tenant.GetTerminationReportResponse:
         """Not built yet."""
         _unbuilt()
 

@@ -65,6 +65,7 @@ tenants = Table(
     metadata,
     Column("tenant_id", Text, nullable=False),
     Column("display_name", Text, nullable=False),
+    # ACTIVE | TERMINATING | TERMINATED
     Column("state", Text, nullable=False),
     # Bumped whenever a key of the tenant dies or changes; a cached key of an older epoch is not used (I4).
     Column("key_epoch", Integer, nullable=False),
@@ -239,6 +240,7 @@ record_parts = Table(
     Column("subject_id", Text, nullable=False),
     # 0 for a party that is a token: nothing is sealed, and the opaque id leads nowhere (A23).
     Column("key_version", Integer, nullable=False),
+    # Empty where the subject's id is all that is left of the party: see tokens.py.
     Column("sealed", LargeBinary, nullable=False),
     PrimaryKeyConstraint("tenant_id", "record_id", "role"),
     ForeignKeyConstraint(["tenant_id", "record_id"], ["records.tenant_id", "records.record_id"], ondelete="CASCADE"),
@@ -696,6 +698,44 @@ erasure_certificates = Table(
     Column("note", Text, nullable=False),
     Column("create_time", UtcTime, nullable=False),
     PrimaryKeyConstraint("tenant_id", "erasure_id", "number"),
+)
+
+# Ends of contracts (P3.8), one per tenant.
+terminations = Table(
+    "terminations",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    # REQUESTED | APPROVED | CREDENTIALS | KEEPING | GRACE | LISTS | TOKENS | KEYS | COMPLETE: see operations/wind_up.py.
+    Column("state", Text, nullable=False),
+    # Record after which the next batch of KEEPING or TOKENS begins.
+    Column("position", Text, nullable=False),
+    # CUSTOMER | OPERATOR
+    Column("asked_by", Text, nullable=False),
+    Column("remove_contacts", Integer, nullable=False),
+    Column("effective_time", UtcTime, nullable=False),
+    Column("grace_end_time", UtcTime, nullable=False),
+    Column("requester", Text, nullable=False),
+    Column("approver", Text, nullable=False),
+    Column("request_time", UtcTime, nullable=False),
+    Column("credentials_time", UtcTime, nullable=True),
+    Column("return_time", UtcTime, nullable=True),
+    Column("finish_time", UtcTime, nullable=True),
+    # What became of records, by category and outcome, and of keys, by outcome.
+    Column("counts", JSON, nullable=False),
+    Column("key_counts", JSON, nullable=False),
+    Column("report", Text, nullable=False),
+    PrimaryKeyConstraint("tenant_id"),
+)
+
+# People who lost something when a contract ended, until every key that opened it is gone.
+termination_subjects = Table(
+    "termination_subjects",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    # The key that what is left of them is sealed under anew; 0 before it was made.
+    Column("version", Integer, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "subject_id"),
 )
 
 orders = Table(

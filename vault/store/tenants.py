@@ -26,6 +26,11 @@ class TenantRow:
     agreement_expire_time: datetime | None = None
     affiliate_agreement_expire_time: datetime | None = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the customer's contract has ended."""
+        return self.state != "ACTIVE"
+
 
 @dataclass(frozen=True, slots=True)
 class TenantKeyRow:
@@ -135,6 +140,11 @@ async def tenant_key_rows(connection: AsyncConnection, tenant: str) -> list[Tena
 async def bump_epoch(connection: AsyncConnection, tenant: str) -> None:
     """Make every cached key of the tenant useless, on every replica, from its next read on (I4)."""
     await connection.execute(update(tenants).where(tenants.c.tenant_id == tenant).values(key_epoch=tenants.c.key_epoch + 1))
+
+
+async def set_state(connection: AsyncConnection, tenant: str, state: str) -> None:
+    """Move a tenant to another state; every replica reads it with its next call."""
+    await connection.execute(update(tenants).where(tenants.c.tenant_id == tenant).values(state=state, version=tenants.c.version + 1))
 
 
 async def set_root_key(connection: AsyncConnection, tenant: str, root_key: str) -> None:

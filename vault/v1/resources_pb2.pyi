@@ -90,7 +90,9 @@ class _TenantStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TenantSta
     TENANT_STATE_ACTIVE: _TenantState.ValueType  # 1
     """In use."""
     TENANT_STATE_TERMINATED: _TenantState.ValueType  # 2
-    """Contract ended; keys destroyed as the contract says."""
+    """Contract ended, and everything done that follows from it; what is kept is read for the reasons it is kept for."""
+    TENANT_STATE_TERMINATING: _TenantState.ValueType  # 3
+    """Contract ended: nothing is stored any more, and the customer may take its data."""
 
 class TenantState(_TenantState, metaclass=_TenantStateEnumTypeWrapper):
     """Life of a tenant."""
@@ -100,7 +102,9 @@ TENANT_STATE_UNSPECIFIED: TenantState.ValueType  # 0
 TENANT_STATE_ACTIVE: TenantState.ValueType  # 1
 """In use."""
 TENANT_STATE_TERMINATED: TenantState.ValueType  # 2
-"""Contract ended; keys destroyed as the contract says."""
+"""Contract ended, and everything done that follows from it; what is kept is read for the reasons it is kept for."""
+TENANT_STATE_TERMINATING: TenantState.ValueType  # 3
+"""Contract ended: nothing is stored any more, and the customer may take its data."""
 Global___TenantState: _TypeAlias = TenantState  # noqa: Y015
 
 @_typing.final

@@ -90,6 +90,94 @@ NOTIFICATION_STATE_ACKNOWLEDGED: NotificationState.ValueType  # 3
 """Somebody said that it is done."""
 Global___NotificationState: _TypeAlias = NotificationState  # noqa: Y015
 
+class _TerminationState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TerminationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TerminationState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TERMINATION_STATE_UNSPECIFIED: _TerminationState.ValueType  # 0
+    """Refused by the server."""
+    TERMINATION_STATE_REQUESTED: _TerminationState.ValueType  # 1
+    """Waits for another person's approval."""
+    TERMINATION_STATE_APPROVED: _TerminationState.ValueType  # 2
+    """Approved, and waits for its moment."""
+    TERMINATION_STATE_CLOSING: _TerminationState.ValueType  # 3
+    """Nothing is stored any more; credentials are being destroyed, accounts become former customers' contacts."""
+    TERMINATION_STATE_GRACE: _TerminationState.ValueType  # 4
+    """The customer may take its data."""
+    TERMINATION_STATE_ERASING: _TerminationState.ValueType  # 5
+    """Lists are being erased, and what is kept loses whoever it does not need."""
+    TERMINATION_STATE_COMPLETE: _TerminationState.ValueType  # 6
+    """Done, and certified."""
+
+class TerminationState(_TerminationState, metaclass=_TerminationStateEnumTypeWrapper):
+    """How far the end of a contract is."""
+
+TERMINATION_STATE_UNSPECIFIED: TerminationState.ValueType  # 0
+"""Refused by the server."""
+TERMINATION_STATE_REQUESTED: TerminationState.ValueType  # 1
+"""Waits for another person's approval."""
+TERMINATION_STATE_APPROVED: TerminationState.ValueType  # 2
+"""Approved, and waits for its moment."""
+TERMINATION_STATE_CLOSING: TerminationState.ValueType  # 3
+"""Nothing is stored any more; credentials are being destroyed, accounts become former customers' contacts."""
+TERMINATION_STATE_GRACE: TerminationState.ValueType  # 4
+"""The customer may take its data."""
+TERMINATION_STATE_ERASING: TerminationState.ValueType  # 5
+"""Lists are being erased, and what is kept loses whoever it does not need."""
+TERMINATION_STATE_COMPLETE: TerminationState.ValueType  # 6
+"""Done, and certified."""
+Global___TerminationState: _TypeAlias = TerminationState  # noqa: Y015
+
+class _TerminationParty:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TerminationPartyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TerminationParty.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TERMINATION_PARTY_UNSPECIFIED: _TerminationParty.ValueType  # 0
+    """Refused by the server."""
+    TERMINATION_PARTY_CUSTOMER: _TerminationParty.ValueType  # 1
+    """The customer."""
+    TERMINATION_PARTY_OPERATOR: _TerminationParty.ValueType  # 2
+    """The operator."""
+
+class TerminationParty(_TerminationParty, metaclass=_TerminationPartyEnumTypeWrapper):
+    """Who wants a contract to end."""
+
+TERMINATION_PARTY_UNSPECIFIED: TerminationParty.ValueType  # 0
+"""Refused by the server."""
+TERMINATION_PARTY_CUSTOMER: TerminationParty.ValueType  # 1
+"""The customer."""
+TERMINATION_PARTY_OPERATOR: TerminationParty.ValueType  # 2
+"""The operator."""
+Global___TerminationParty: _TypeAlias = TerminationParty  # noqa: Y015
+
+class _ReturnFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReturnFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReturnFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RETURN_FORMAT_UNSPECIFIED: _ReturnFormat.ValueType  # 0
+    """JSON lines."""
+    RETURN_FORMAT_JSONL: _ReturnFormat.ValueType  # 1
+    """One JSON object per line."""
+    RETURN_FORMAT_CSV: _ReturnFormat.ValueType  # 2
+    """RFC 4180, each category with a header of its own."""
+
+class ReturnFormat(_ReturnFormat, metaclass=_ReturnFormatEnumTypeWrapper):
+    """How returned data is written."""
+
+RETURN_FORMAT_UNSPECIFIED: ReturnFormat.ValueType  # 0
+"""JSON lines."""
+RETURN_FORMAT_JSONL: ReturnFormat.ValueType  # 1
+"""One JSON object per line."""
+RETURN_FORMAT_CSV: ReturnFormat.ValueType  # 2
+"""RFC 4180, each category with a header of its own."""
+Global___ReturnFormat: _TypeAlias = ReturnFormat  # noqa: Y015
+
 @_typing.final
 class CustomerRequest(_message.Message):
     """What a customer asked staff to do."""
@@ -108,7 +196,7 @@ class CustomerRequest(_message.Message):
     """Distribution list concerned; every list if empty."""
     @_builtins.property
     def operations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Allowed operations: `reveal`, `find`, `update`, `delete`."""
+        """Allowed operations: `reveal`, `find`, `update`, `delete`, `export`."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
@@ -546,7 +634,7 @@ class OpenCustomerRequestRequest(_message.Message):
     """Distribution list concerned; every list if empty."""
     @_builtins.property
     def operations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Allowed operations: `reveal`, `find`, `update`, `delete`."""
+        """Allowed operations: `reveal`, `find`, `update`, `delete`, `export`."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
@@ -849,6 +937,132 @@ class AcknowledgeNotificationResponse(_message.Message):
 Global___AcknowledgeNotificationResponse: _TypeAlias = AcknowledgeNotificationResponse  # noqa: Y015
 
 @_typing.final
+class Termination(_message.Message):
+    """The end of a contract."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    GRACE_END_TIME_FIELD_NUMBER: _builtins.int
+    ASKED_BY_FIELD_NUMBER: _builtins.int
+    REMOVE_CONTACTS_FIELD_NUMBER: _builtins.int
+    REQUESTER_FIELD_NUMBER: _builtins.int
+    APPROVER_FIELD_NUMBER: _builtins.int
+    REQUEST_TIME_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_TIME_FIELD_NUMBER: _builtins.int
+    RETURN_TIME_FIELD_NUMBER: _builtins.int
+    FINISH_TIME_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """`tenants/{tenant}`."""
+    state: Global___TerminationState.ValueType
+    """How far it is."""
+    asked_by: Global___TerminationParty.ValueType
+    """Who wants it."""
+    remove_contacts: _builtins.bool
+    """Whether the customer asked that its contacts be removed as well."""
+    requester: _builtins.str
+    """Who asked for it in the vault."""
+    approver: _builtins.str
+    """Who approved it."""
+    @_builtins.property
+    def effective_time(self) -> _timestamp_pb2.Timestamp:
+        """When the contract ends."""
+
+    @_builtins.property
+    def grace_end_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when the customer may take its data."""
+
+    @_builtins.property
+    def request_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was asked for."""
+
+    @_builtins.property
+    def credentials_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last credential was destroyed."""
+
+    @_builtins.property
+    def return_time(self) -> _timestamp_pb2.Timestamp:
+        """When the customer last took all of its data."""
+
+    @_builtins.property
+    def finish_time(self) -> _timestamp_pb2.Timestamp:
+        """When everything was done."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        state: Global___TerminationState.ValueType = ...,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
+        grace_end_time: _timestamp_pb2.Timestamp | None = ...,
+        asked_by: Global___TerminationParty.ValueType = ...,
+        remove_contacts: _builtins.bool = ...,
+        requester: _builtins.str = ...,
+        approver: _builtins.str = ...,
+        request_time: _timestamp_pb2.Timestamp | None = ...,
+        credentials_time: _timestamp_pb2.Timestamp | None = ...,
+        return_time: _timestamp_pb2.Timestamp | None = ...,
+        finish_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credentials_time", b"credentials_time", "effective_time", b"effective_time", "finish_time", b"finish_time", "grace_end_time", b"grace_end_time", "request_time", b"request_time", "return_time", b"return_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver", b"approver", "asked_by", b"asked_by", "credentials_time", b"credentials_time", "effective_time", b"effective_time", "finish_time", b"finish_time", "grace_end_time", b"grace_end_time", "remove_contacts", b"remove_contacts", "request_time", b"request_time", "requester", b"requester", "return_time", b"return_time", "state", b"state", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Termination: _TypeAlias = Termination  # noqa: Y015
+
+@_typing.final
+class TerminationCounts(_message.Message):
+    """What became of the records of one category."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    ERASED_FIELD_NUMBER: _builtins.int
+    CONVERTED_FIELD_NUMBER: _builtins.int
+    TOKENISED_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    OTHERWISE_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    found: _builtins.int
+    """Records there were when the contract ended, and those it made."""
+    erased: _builtins.int
+    """Erased because of it."""
+    converted: _builtins.int
+    """Reduced to what invoices need, their contact kept apart."""
+    tokenised: _builtins.int
+    """Kept with a token in the place of a person."""
+    kept: _builtins.int
+    """Still there."""
+    otherwise: _builtins.int
+    """Gone in between for another reason: their time was over, or a person was erased."""
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why they are kept: `ENQUIRY`, `AUTHORITY_OR_CLAIM`, `KEEPING_IN_TOUCH`."""
+
+    def __init__(
+        self,
+        *,
+        found: _builtins.int = ...,
+        erased: _builtins.int = ...,
+        converted: _builtins.int = ...,
+        tokenised: _builtins.int = ...,
+        kept: _builtins.int = ...,
+        otherwise: _builtins.int = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["converted", b"converted", "erased", b"erased", "found", b"found", "kept", b"kept", "otherwise", b"otherwise", "reasons", b"reasons", "tokenised", b"tokenised"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TerminationCounts: _TypeAlias = TerminationCounts  # noqa: Y015
+
+@_typing.final
 class TerminateTenantRequest(_message.Message):
     """Request of TerminateTenant."""
 
@@ -856,21 +1070,39 @@ class TerminateTenantRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    GRACE_DAYS_FIELD_NUMBER: _builtins.int
+    ASKED_BY_FIELD_NUMBER: _builtins.int
+    REMOVE_CONTACTS_FIELD_NUMBER: _builtins.int
+    JUSTIFICATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`tenants/{tenant}`."""
+    grace_days: _builtins.int
+    """Days after that within which the customer may take its data; 30 unless told, 365 at most."""
+    asked_by: Global___TerminationParty.ValueType
+    """Who wants it."""
+    remove_contacts: _builtins.bool
+    """Whether the customer asked that its contacts be removed as well."""
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
-        """When the contract ends."""
+        """When the contract ends; at most a year ahead, and 31 days back."""
+
+    @_builtins.property
+    def justification(self) -> _resources_pb2.Justification:
+        """Why; names the ticket or the customer request in which it was asked for."""
 
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         effective_time: _timestamp_pb2.Timestamp | None = ...,
+        grace_days: _builtins.int = ...,
+        asked_by: Global___TerminationParty.ValueType = ...,
+        remove_contacts: _builtins.bool = ...,
+        justification: _resources_pb2.Justification | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "justification", b"justification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_by", b"asked_by", "effective_time", b"effective_time", "grace_days", b"grace_days", "justification", b"justification", "name", b"name", "remove_contacts", b"remove_contacts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -884,6 +1116,7 @@ class TerminateTenantResponse(_message.Message):
 
     TENANT_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
+    TERMINATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tenant(self) -> _resources_pb2.Tenant:
         """The tenant."""
@@ -892,19 +1125,160 @@ class TerminateTenantResponse(_message.Message):
     def receipt(self) -> _resources_pb2.Receipt:
         """Where it was recorded."""
 
+    @_builtins.property
+    def termination(self) -> Global___Termination:
+        """The end of its contract."""
+
     def __init__(
         self,
         *,
         tenant: _resources_pb2.Tenant | None = ...,
         receipt: _resources_pb2.Receipt | None = ...,
+        termination: Global___Termination | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "tenant", b"tenant"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "tenant", b"tenant", "termination", b"termination"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "tenant", b"tenant", "termination", b"termination"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TerminateTenantResponse: _TypeAlias = TerminateTenantResponse  # noqa: Y015
+
+@_typing.final
+class ApproveTerminationRequest(_message.Message):
+    """Request of ApproveTermination."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    JUSTIFICATION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`tenants/{tenant}`."""
+    @_builtins.property
+    def effective_time(self) -> _timestamp_pb2.Timestamp:
+        """When the contract ends, as it was asked for."""
+
+    @_builtins.property
+    def justification(self) -> _resources_pb2.Justification:
+        """Why."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
+        justification: _resources_pb2.Justification | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "justification", b"justification"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "justification", b"justification", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveTerminationRequest: _TypeAlias = ApproveTerminationRequest  # noqa: Y015
+
+@_typing.final
+class ApproveTerminationResponse(_message.Message):
+    """Response of ApproveTermination."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERMINATION_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def termination(self) -> Global___Termination:
+        """The end of the contract."""
+
+    @_builtins.property
+    def receipt(self) -> _resources_pb2.Receipt:
+        """Where it was recorded."""
+
+    def __init__(
+        self,
+        *,
+        termination: Global___Termination | None = ...,
+        receipt: _resources_pb2.Receipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "termination", b"termination"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "termination", b"termination"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveTerminationResponse: _TypeAlias = ApproveTerminationResponse  # noqa: Y015
+
+@_typing.final
+class ReturnTenantDataRequest(_message.Message):
+    """Request of ReturnTenantData."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    JUSTIFICATION_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`tenants/{tenant}`."""
+    format: Global___ReturnFormat.ValueType
+    """JSON lines unless told."""
+    @_builtins.property
+    def justification(self) -> _resources_pb2.Justification:
+        """Why; names an open customer request that allows `export`."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        justification: _resources_pb2.Justification | None = ...,
+        format: Global___ReturnFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["justification", b"justification"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "justification", b"justification", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReturnTenantDataRequest: _TypeAlias = ReturnTenantDataRequest  # noqa: Y015
+
+@_typing.final
+class ReturnTenantDataResponse(_message.Message):
+    """Some records of one category."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    WITHHELD_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """Whole lines; with the first of a category, its header if there is one."""
+    category: _builtins.str
+    """The category."""
+    count: _builtins.int
+    """Records in it."""
+    withheld: _builtins.int
+    """Records of the category that are not in it, because a person in them is restricted or being erased."""
+    @_builtins.property
+    def receipt(self) -> _resources_pb2.Receipt:
+        """Where it was recorded that they leave."""
+
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+        category: _builtins.str = ...,
+        receipt: _resources_pb2.Receipt | None = ...,
+        count: _builtins.int = ...,
+        withheld: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "count", b"count", "data", b"data", "receipt", b"receipt", "withheld", b"withheld"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReturnTenantDataResponse: _TypeAlias = ReturnTenantDataResponse  # noqa: Y015
 
 @_typing.final
 class GetTerminationReportRequest(_message.Message):
@@ -974,8 +1348,34 @@ class GetTerminationReportResponse(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class CountsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___TerminationCounts: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___TerminationCounts | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     REMOVED_COUNTS_FIELD_NUMBER: _builtins.int
     KEPT_COUNTS_FIELD_NUMBER: _builtins.int
+    TERMINATION_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    report: _builtins.str
+    """The signed report; empty until everything is done."""
     @_builtins.property
     def removed_counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Records removed, per category."""
@@ -984,16 +1384,109 @@ class GetTerminationReportResponse(_message.Message):
     def kept_counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Records kept, per category."""
 
+    @_builtins.property
+    def termination(self) -> Global___Termination:
+        """The end of the contract."""
+
+    @_builtins.property
+    def counts(self) -> _containers.MessageMap[_builtins.str, Global___TerminationCounts]:
+        """Everything there is to say about each category, as far as it is now."""
+
     def __init__(
         self,
         *,
         removed_counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         kept_counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        termination: Global___Termination | None = ...,
+        counts: _abc.Mapping[_builtins.str, Global___TerminationCounts] | None = ...,
+        report: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["termination", b"termination"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept_counts", b"kept_counts", "removed_counts", b"removed_counts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "kept_counts", b"kept_counts", "removed_counts", b"removed_counts", "report", b"report", "termination", b"termination"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetTerminationReportResponse: _TypeAlias = GetTerminationReportResponse  # noqa: Y015
+
+@_typing.final
+class GetSurplusReportRequest(_message.Message):
+    """Request of GetSurplusReport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`tenants/{tenant}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSurplusReportRequest: _TypeAlias = GetSurplusReportRequest  # noqa: Y015
+
+@_typing.final
+class SurplusList(_message.Message):
+    """A list that nobody used for a year."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIST_FIELD_NUMBER: _builtins.int
+    RECORD_COUNT_FIELD_NUMBER: _builtins.int
+    LAST_USE_TIME_FIELD_NUMBER: _builtins.int
+    list: _builtins.str
+    """Distribution list."""
+    record_count: _builtins.int
+    """Records in it."""
+    @_builtins.property
+    def last_use_time(self) -> _timestamp_pb2.Timestamp:
+        """When something was stored in it, imported to it or scheduled for it last."""
+
+    def __init__(
+        self,
+        *,
+        list: _builtins.str = ...,
+        record_count: _builtins.int = ...,
+        last_use_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_use_time", b"last_use_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_use_time", b"last_use_time", "list", b"list", "record_count", b"record_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SurplusList: _TypeAlias = SurplusList  # noqa: Y015
+
+@_typing.final
+class GetSurplusReportResponse(_message.Message):
+    """Response of GetSurplusReport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LISTS_FIELD_NUMBER: _builtins.int
+    FORMER_CONTACTS_DUE_FIELD_NUMBER: _builtins.int
+    former_contacts_due: _builtins.int
+    """Former customers' contacts that nobody looked at for two years."""
+    @_builtins.property
+    def lists(self) -> _containers.RepeatedCompositeFieldContainer[Global___SurplusList]:
+        """The lists, longest unused first."""
+
+    def __init__(
+        self,
+        *,
+        lists: _abc.Iterable[Global___SurplusList] | None = ...,
+        former_contacts_due: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["former_contacts_due", b"former_contacts_due", "lists", b"lists"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSurplusReportResponse: _TypeAlias = GetSurplusReportResponse  # noqa: Y015

@@ -90,10 +90,25 @@ class TenantServiceStub:
                 request_serializer=vault_dot_v1_dot_tenant__service__pb2.TerminateTenantRequest.SerializeToString,
                 response_deserializer=vault_dot_v1_dot_tenant__service__pb2.TerminateTenantResponse.FromString,
                 _registered_method=True)
+        self.ApproveTermination = channel.unary_unary(
+                '/vault.v1.TenantService/ApproveTermination',
+                request_serializer=vault_dot_v1_dot_tenant__service__pb2.ApproveTerminationRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_tenant__service__pb2.ApproveTerminationResponse.FromString,
+                _registered_method=True)
+        self.ReturnTenantData = channel.unary_stream(
+                '/vault.v1.TenantService/ReturnTenantData',
+                request_serializer=vault_dot_v1_dot_tenant__service__pb2.ReturnTenantDataRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_tenant__service__pb2.ReturnTenantDataResponse.FromString,
+                _registered_method=True)
         self.GetTerminationReport = channel.unary_unary(
                 '/vault.v1.TenantService/GetTerminationReport',
                 request_serializer=vault_dot_v1_dot_tenant__service__pb2.GetTerminationReportRequest.SerializeToString,
                 response_deserializer=vault_dot_v1_dot_tenant__service__pb2.GetTerminationReportResponse.FromString,
+                _registered_method=True)
+        self.GetSurplusReport = channel.unary_unary(
+                '/vault.v1.TenantService/GetSurplusReport',
+                request_serializer=vault_dot_v1_dot_tenant__service__pb2.GetSurplusReportRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_tenant__service__pb2.GetSurplusReportResponse.FromString,
                 _registered_method=True)
 
 
@@ -172,7 +187,21 @@ class TenantServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TerminateTenant(self, request, context):
-        """Ends the contract.
+        """Asks for the end of the contract.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApproveTermination(self, request, context):
+        """Approves it; from the moment it names on, nothing is stored any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReturnTenantData(self, request, context):
+        """Sends the customer what is processed for it, from the approval until the grace is over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,6 +209,13 @@ class TenantServiceServicer:
 
     def GetTerminationReport(self, request, context):
         """Reads what the end of the contract removed and kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSurplusReport(self, request, context):
+        """Says which lists nobody used for a year, and how many former contacts are due for a look.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -243,10 +279,25 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     request_deserializer=vault_dot_v1_dot_tenant__service__pb2.TerminateTenantRequest.FromString,
                     response_serializer=vault_dot_v1_dot_tenant__service__pb2.TerminateTenantResponse.SerializeToString,
             ),
+            'ApproveTermination': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveTermination,
+                    request_deserializer=vault_dot_v1_dot_tenant__service__pb2.ApproveTerminationRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_tenant__service__pb2.ApproveTerminationResponse.SerializeToString,
+            ),
+            'ReturnTenantData': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReturnTenantData,
+                    request_deserializer=vault_dot_v1_dot_tenant__service__pb2.ReturnTenantDataRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_tenant__service__pb2.ReturnTenantDataResponse.SerializeToString,
+            ),
             'GetTerminationReport': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTerminationReport,
                     request_deserializer=vault_dot_v1_dot_tenant__service__pb2.GetTerminationReportRequest.FromString,
                     response_serializer=vault_dot_v1_dot_tenant__service__pb2.GetTerminationReportResponse.SerializeToString,
+            ),
+            'GetSurplusReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSurplusReport,
+                    request_deserializer=vault_dot_v1_dot_tenant__service__pb2.GetSurplusReportRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_tenant__service__pb2.GetSurplusReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -558,6 +609,60 @@ class TenantService:
             _registered_method=True)
 
     @staticmethod
+    def ApproveTermination(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.TenantService/ApproveTermination',
+            vault_dot_v1_dot_tenant__service__pb2.ApproveTerminationRequest.SerializeToString,
+            vault_dot_v1_dot_tenant__service__pb2.ApproveTerminationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReturnTenantData(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/vault.v1.TenantService/ReturnTenantData',
+            vault_dot_v1_dot_tenant__service__pb2.ReturnTenantDataRequest.SerializeToString,
+            vault_dot_v1_dot_tenant__service__pb2.ReturnTenantDataResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetTerminationReport(request,
             target,
             options=(),
@@ -574,6 +679,33 @@ class TenantService:
             '/vault.v1.TenantService/GetTerminationReport',
             vault_dot_v1_dot_tenant__service__pb2.GetTerminationReportRequest.SerializeToString,
             vault_dot_v1_dot_tenant__service__pb2.GetTerminationReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSurplusReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.TenantService/GetSurplusReport',
+            vault_dot_v1_dot_tenant__service__pb2.GetSurplusReportRequest.SerializeToString,
+            vault_dot_v1_dot_tenant__service__pb2.GetSurplusReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,9 +54,15 @@ class TenantServiceStub:
     AcknowledgeNotification: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.AcknowledgeNotificationRequest, _tenant_service_pb2.AcknowledgeNotificationResponse]
     """Says that a task is done."""
     TerminateTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.TerminateTenantRequest, _tenant_service_pb2.TerminateTenantResponse]
-    """Ends the contract."""
+    """Asks for the end of the contract."""
+    ApproveTermination: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.ApproveTerminationRequest, _tenant_service_pb2.ApproveTerminationResponse]
+    """Approves it; from the moment it names on, nothing is stored any more."""
+    ReturnTenantData: _grpc.UnaryStreamMultiCallable[_tenant_service_pb2.ReturnTenantDataRequest, _tenant_service_pb2.ReturnTenantDataResponse]
+    """Sends the customer what is processed for it, from the approval until the grace is over."""
     GetTerminationReport: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTerminationReportRequest, _tenant_service_pb2.GetTerminationReportResponse]
     """Reads what the end of the contract removed and kept."""
+    GetSurplusReport: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.GetSurplusReportRequest, _tenant_service_pb2.GetSurplusReportResponse]
+    """Says which lists nobody used for a year, and how many former contacts are due for a look."""
 
 @_typing.type_check_only
 class TenantServiceAsyncStub(TenantServiceStub):
@@ -84,9 +90,15 @@ class TenantServiceAsyncStub(TenantServiceStub):
     AcknowledgeNotification: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.AcknowledgeNotificationRequest, _tenant_service_pb2.AcknowledgeNotificationResponse]  # type: ignore[assignment]
     """Says that a task is done."""
     TerminateTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.TerminateTenantRequest, _tenant_service_pb2.TerminateTenantResponse]  # type: ignore[assignment]
-    """Ends the contract."""
+    """Asks for the end of the contract."""
+    ApproveTermination: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.ApproveTerminationRequest, _tenant_service_pb2.ApproveTerminationResponse]  # type: ignore[assignment]
+    """Approves it; from the moment it names on, nothing is stored any more."""
+    ReturnTenantData: _aio.UnaryStreamMultiCallable[_tenant_service_pb2.ReturnTenantDataRequest, _tenant_service_pb2.ReturnTenantDataResponse]  # type: ignore[assignment]
+    """Sends the customer what is processed for it, from the approval until the grace is over."""
     GetTerminationReport: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTerminationReportRequest, _tenant_service_pb2.GetTerminationReportResponse]  # type: ignore[assignment]
     """Reads what the end of the contract removed and kept."""
+    GetSurplusReport: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetSurplusReportRequest, _tenant_service_pb2.GetSurplusReportResponse]  # type: ignore[assignment]
+    """Says which lists nobody used for a year, and how many former contacts are due for a look."""
 
 class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
     """Manages tenants and customer requests. Called by the operator and tenant admins."""
@@ -177,7 +189,23 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tenant_service_pb2.TerminateTenantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tenant_service_pb2.TerminateTenantResponse, _abc.Awaitable[_tenant_service_pb2.TerminateTenantResponse]]:
-        """Ends the contract."""
+        """Asks for the end of the contract."""
+
+    @_abc_1.abstractmethod
+    def ApproveTermination(
+        self,
+        request: _tenant_service_pb2.ApproveTerminationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_service_pb2.ApproveTerminationResponse, _abc.Awaitable[_tenant_service_pb2.ApproveTerminationResponse]]:
+        """Approves it; from the moment it names on, nothing is stored any more."""
+
+    @_abc_1.abstractmethod
+    def ReturnTenantData(
+        self,
+        request: _tenant_service_pb2.ReturnTenantDataRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_tenant_service_pb2.ReturnTenantDataResponse], _abc.AsyncIterator[_tenant_service_pb2.ReturnTenantDataResponse]]:
+        """Sends the customer what is processed for it, from the approval until the grace is over."""
 
     @_abc_1.abstractmethod
     def GetTerminationReport(
@@ -186,5 +214,13 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tenant_service_pb2.GetTerminationReportResponse, _abc.Awaitable[_tenant_service_pb2.GetTerminationReportResponse]]:
         """Reads what the end of the contract removed and kept."""
+
+    @_abc_1.abstractmethod
+    def GetSurplusReport(
+        self,
+        request: _tenant_service_pb2.GetSurplusReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_service_pb2.GetSurplusReportResponse, _abc.Awaitable[_tenant_service_pb2.GetSurplusReportResponse]]:
+        """Says which lists nobody used for a year, and how many former contacts are due for a look."""
 
 def add_TenantServiceServicer_to_server(servicer: TenantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
