@@ -3,18 +3,15 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from vault.store.tokens import tokenise_parts
-
 from tests.store.rows import ACME, BETA, HOUR, MAIL, NOW, PHONE, count, record, store
 from vault.store.database import Database
-from vault.store.records import get_parts, parts_sealed_before, readable_parts
+from vault.store.records import delete_index_roles, get_parts, parts_sealed_before, readable_parts, tokenise_parts, unbind_identities
 from vault.store.subjects import claim_identities, set_subject_state
 from vault.store.terminations import (
     Queued,
     TerminationRow,
     Which,
     count_left,
-    delete_unused_identities,
     dequeue_subject,
     find_records,
     get_termination,
@@ -114,6 +111,7 @@ async def test_a_tokenised_part_stays_with_nothing_in_it_and_nothing_leads_to_it
     await store(database, call, other)
 
     async with database.write() as connection:
+        await delete_index_roles(connection, ACME, [(call.row.record_id, "calling")])
         await tokenise_parts(connection, ACME, [(call.row.record_id, "calling")])
         await tokenise_parts(connection, ACME, [])
 
@@ -144,7 +142,7 @@ async def test_identities_that_lead_to_no_record_go_and_no_others(database: Data
     await store(database, record({"subject": "one"}, {"a": ("subject", PHONE)}), record({"subject": "two"}, {"a": ("subject", MAIL)}))
     async with database.write() as connection:
         await claim_identities(connection, ACME, [(PHONE, "one"), (MAIL, "one")])
-        await delete_unused_identities(connection, ACME, "one")
+        await unbind_identities(connection, ACME, "one")
 
     assert await count(database, "identities", kind=PHONE.kind) == 1
     # The other person has a record by that identifier; it is not this one's for that.

@@ -12,7 +12,7 @@ A chain does not show that its end was cut off; the number that the database not
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -70,6 +70,7 @@ class LedgerEntry:
         keys: versions of the person's key that were to be destroyed.
         categories: what was known of the person.
         requester: as what kind it was asked for, which says what it reaches; empty for a termination.
+        terms: what a termination was agreed to be; empty for an erasure, and then not in the bytes.
     """
 
     kind: Kind
@@ -80,6 +81,7 @@ class LedgerEntry:
     keys: Sequence[int] = ()
     categories: Sequence[str] = ()
     requester: str = ""
+    terms: Mapping[str, str] = field(default_factory=dict)
     sequence: int = 0
     previous: str = START
 
@@ -98,6 +100,8 @@ def encode(entry: LedgerEntry, key: LedgerKey) -> bytes:
         "keys": list(entry.keys),
         "categories": list(entry.categories),
     }
+    if not entry.terms:
+        del members["terms"]
     return _line({**members, "mac": hmac.digest(key.mac, _line(members), hashlib.sha256).hex()})
 
 

@@ -37,6 +37,7 @@ from vault.store import holds as hold_store
 from vault.store import orders as order_store
 from vault.store import records as record_store
 from vault.store import subjects as subject_store
+from vault.store import terminations as termination_store
 from vault.store.database import Connection
 from vault.store.holds import HoldRow, ScopeRow
 from vault.store.tenants import TenantRow
@@ -248,6 +249,8 @@ async def _release(vault: Vault, connection: Connection, name: ChildName, *, by:
     await hold_store.release_hold(connection, name.tenant, name.id, by=by, now=vault.clock())
     # What erasures kept for a hold is looked at again; another one may keep it still. Retention needs no telling.
     await erasure_store.requeue(connection, name.tenant, [ErasureException.LEGAL_HOLD, ErasureException.LEGAL_CLAIM], vault.clock())
+    # So is what the end of the contract left because of it.
+    await termination_store.take_up(connection, name.tenant)
 
 
 def _checked_end(vault: Vault, new: NewHold, now: datetime) -> datetime | None:

@@ -27,9 +27,11 @@ from vault.store import erasures as erasure_store
 from vault.store import restore_markers as marker_store
 from vault.store import subjects as subject_store
 from vault.store import tenants as tenant_store
+from vault.store import terminations as termination_store
 from vault.store.database import Connection, Database
 from vault.store.erasures import ErasureRow
 from vault.store.restore_markers import MarkerRow
+from vault.store.terminations import TerminationRow
 
 # As long as the ledger is kept beyond the oldest backup from which anybody may restore.
 KEPT_BEYOND_BACKUPS = timedelta(days=30)
@@ -38,6 +40,9 @@ BEFORE_APPROVAL = frozenset({"REQUESTED"})
 # Keys were destroyed; what is kept or told does not matter here.
 DONE = frozenset({"COMPLETE", "PARTIAL"})
 _COMPLETE = "COMPLETE"
+# How far the end of a contract is: access details are destroyed, and then everything that is not kept.
+CONTRACT_ENDED, GRACE_OVER = "contract-ended", "grace-over"
+_PAGE = 1000
 
 _log = structlog.get_logger()
 
@@ -68,18 +73,36 @@ async def record(vault: Vault, tenant: str, erasure: ErasureRow) -> None:
     )
 
 
-async def record_termination(vault: Vault, tenant: str, termination: str) -> None:
-    """Note that a tenant's contract ended, before anything is destroyed for it.
+async def record_termination(vault: Vault, row: TerminationRow, stage: str) -> None:
+    """Note how far the end of a contract is, before anything is destroyed for it; what is noted already is not noted again.
 
     Args:
         vault: the vault.
-        tenant: id of the tenant.
-        termination: id under which it is noted once.
+        row: the end of the contract.
+        stage: CONTRACT_ENDED or GRACE_OVER.
     Raises:
         UnavailableError: LEDGER_UNAVAILABLE, RESTORE_PENDING; nothing may be destroyed.
+        DataLossError: LEDGER_CORRUPT, LEDGER_BEHIND.
     """
-    if termination not in vault.ledger.erasures:
-        await _append(vault, LedgerEntry(Kind.TERMINATION, tenant, "", termination, vault.clock()))
+    if has_termination(vault, row.tenant_id, stage):
+        return
+    terms = {
+        "effective_time": row.effective_time.isoformat(),
+        "grace_end_time": row.grace_end_time.isoformat(),
+        "asked_by": row.asked_by,
+        "remove_contacts": str(row.remove_contacts),
+    }
+    await _append(vault, LedgerEntry(Kind.TERMINATION, row.tenant_id, "", f"{row.tenant_id}:{stage}", vault.clock(), terms=terms))
+
+
+def has_termination(vault: Vault, tenant: str, stage: str) -> bool:
+    """Whether the ledger says that the end of a tenant's contract came that far."""
+    return f"{tenant}:{stage}" in vault.ledger.erasures
+
+
+def is_grace_over(entry: LedgerEntry) -> bool:
+    """Whether an entry of a termination says that everything was to be erased, and not only that the contract had ended."""
+    return entry.erasure.endswith(f":{GRACE_OVER}")
 
 
 async def open_ledger(vault: Vault) -> None:
@@ -163,7 +186,7 @@ async def _append(vault: Vault, entry: LedgerEntry) -> None:
         number = await asyncio.to_thread(vault.ledger.append, entry)
     async with vault.database.write() as connection:
         await marker_store.advance_marker(connection, seen=number - 1, reached=number, now=vault.clock())
-    _log.info("erasure noted", resource=f"tenants/{entry.tenant}/erasures/{entry.erasure}", count=number)
+    _log.info("noted in the erasure ledger", resource=f"tenants/{entry.tenant}/erasures/{entry.erasure}", count=number)
 
 
 async def _compared(vault: Vault) -> tuple[str, int]:
@@ -229,8 +252,7 @@ async def _catch_up(vault: Vault, found: list[MarkerRow]) -> bool:
 async def _state(connection: Connection, apart: Connection | None, entry: LedgerEntry) -> str | None:
     """How far the databases are with what an entry says; None if one of them is older than that."""
     if entry.kind is Kind.TERMINATION:
-        tenant = await tenant_store.get_tenant(connection, entry.tenant)
-        return None if tenant is not None and tenant.state == "ACTIVE" else _COMPLETE
+        return await state_of_termination(connection, apart, entry)
     erasure = await erasure_store.get_erasure(connection, entry.tenant, entry.erasure)
     if erasure is None or erasure.state in BEFORE_APPROVAL:
         return None
@@ -239,6 +261,35 @@ async def _state(connection: Connection, apart: Connection | None, entry: Ledger
         if destroyed(entry, erasure) & {key.version for key in keys}:
             return None
     return erasure.state
+
+
+async def state_of_termination(connection: Connection, apart: Connection | None, entry: LedgerEntry) -> str | None:
+    """The same of an entry that says how far the end of a contract was. A database without the tenant has nothing to end."""
+    tenant = await tenant_store.get_tenant(connection, entry.tenant)
+    if tenant is None:
+        return _COMPLETE
+    if not tenant.has_ended:
+        return None
+    if not is_grace_over(entry):
+        # No key dies before the grace is over.
+        return _COMPLETE
+    row = await termination_store.get_termination(connection, entry.tenant)
+    if row is None or row.erase_time is None:
+        return None
+    if row.state == _COMPLETE and apart is not None and await _have_returned(connection, apart, entry.tenant):
+        return None
+    return row.state
+
+
+async def _have_returned(connection: Connection, apart: Connection, tenant: str) -> bool:
+    """Whether a database of keys holds keys in ordinary use of people who are gone."""
+    after = ""
+    while owners := await subject_store.key_owners_after(apart, tenant, after, limit=_PAGE):
+        gone = await subject_store.erased_subjects(connection, tenant, owners)
+        if any(key.keyring == subject_store.DATA for key in await subject_store.subject_key_rows(apart, tenant, sorted(gone))):
+            return True
+        after = owners[-1]
+    return False
 
 
 def destroyed(entry: LedgerEntry, erasure: ErasureRow) -> frozenset[int]:

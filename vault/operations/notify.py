@@ -102,6 +102,14 @@ async def erased(
             await notify(vault, connection, name.tenant, recipient, replace(told, categories=concerned))
 
 
+async def contract_ended(vault: Vault, connection: Connection, tenant: str, categories: Collection[str]) -> None:
+    """Tell whoever received data of a tenant that these categories are erased with its contract; the tenant itself knows."""
+    told = Told(Kind.ERASURE, f"tenants/{tenant}", categories=categories)
+    for recipient, concerned in (await _recipients(vault, connection, tenant, categories)).items():
+        if recipient is not Recipient.TENANT:
+            await notify(vault, connection, tenant, recipient, replace(told, categories=concerned))
+
+
 async def forwarded(
     vault: Vault,
     connection: Connection,

@@ -2,7 +2,7 @@
 
     (1) one worker alone, by lease
     (2) every entry that a database has not seen: the person is found by their token among those who came before the cut-off; their erasure is
-        entered if the database lacks it, and finished by the flow that finishes every erasure
+        entered if the database lacks it, and finished by the flow that finishes every erasure; an end of a contract likewise by its own
     (3) everything that retention has ended for meanwhile
     (4) a look at everybody: nobody of whom the ledger has an entry may be left, however old the entry
     (5) the markers move, the database gets a new incarnation, and calls are served
@@ -21,9 +21,9 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from vault.audit.ledger import Kind, LedgerEntry
-from vault.errors import AbortedError, DataLossError, FailedPreconditionError, UnavailableError, VaultError
+from vault.errors import AbortedError, DataLossError, UnavailableError, VaultError
 from vault.names import ChildName, SubjectName, new_id
-from vault.operations import erase, erase_run, ledger, log, retain
+from vault.operations import erase, erase_run, ledger, log, retain, wind_up
 from vault.operations.attempt import Attempt, Caller, Receipt
 from vault.operations.core import Vault, known_tenant, reading_keys, writing_keys
 from vault.operations.outcomes import Requester
@@ -32,9 +32,11 @@ from vault.store import restore_markers as marker_store
 from vault.store import rotations as rotation_store
 from vault.store import subjects as subject_store
 from vault.store import tenants as tenant_store
+from vault.store import terminations as termination_store
 from vault.store.database import Connection
 from vault.store.erasures import ErasureRow
 from vault.store.subjects import SubjectRow
+from vault.store.terminations import TerminationRow
 
 OPERATION = "replay-erasures"
 # Who asked for an erasure, and approved it, is in the certificate of then; the ledger names nobody.
@@ -104,16 +106,50 @@ async def _is_replayed(vault: Vault, caller: Caller, entry: LedgerEntry, people:
 
 
 async def replay_termination(vault: Vault, caller: Caller, entry: LedgerEntry) -> None:
-    """End a contract again that had ended; the flow of termination fills this.
+    """End a contract again that had ended, as far as it had come.
 
     Raises:
-        FailedPreconditionError: TERMINATION_NOT_BUILT, unless the database has no such tenant, or one whose contract has ended.
+        UnavailableError: RESTORE_PENDING, it does not come that far now.
+        VaultError: a dependency of the tenant's is away.
     """
-    del caller
-    async with vault.database.read() as connection:
-        tenant = await tenant_store.get_tenant(connection, entry.tenant)
-    if tenant is not None and tenant.state == "ACTIVE":
-        raise FailedPreconditionError("TERMINATION_NOT_BUILT", "this version cannot end a contract again")
+    async with vault.database.write() as connection:
+        row = await termination_store.get_termination(connection, entry.tenant, lock=True)
+        if await tenant_store.get_tenant(connection, entry.tenant) is None:
+            return
+        if row is None or row.state in termination_store.BEFORE:
+            entered = _entered_end(entry)
+            await (termination_store.insert_termination if row is None else termination_store.update_termination)(connection, entered)
+        elif ledger.is_grace_over(entry) and vault.key_database is not None:
+            async with vault.key_database.read() as apart:
+                await _queue_owners(connection, apart, entry.tenant)
+            await termination_store.take_up(connection, entry.tenant)
+    await wind_up.carry_out(vault, caller, entry.tenant)
+    async with vault.database.read() as connection, reading_keys(vault) as apart:
+        if await ledger.state_of_termination(connection, apart, entry) is None:
+            raise UnavailableError("RESTORE_PENDING", "the end of a contract did not come as far as it had")
+
+
+def _entered_end(entry: LedgerEntry) -> TerminationRow:
+    return TerminationRow(
+        tenant_id=entry.tenant,
+        state="APPROVED",
+        position="",
+        asked_by=entry.terms["asked_by"],
+        remove_contacts=int(entry.terms["remove_contacts"]),
+        effective_time=datetime.fromisoformat(entry.terms["effective_time"]),
+        grace_end_time=datetime.fromisoformat(entry.terms["grace_end_time"]),
+        requester=_REQUESTER,
+        approver=_REQUESTER,
+        request_time=entry.cut_off,
+    )
+
+
+async def _queue_owners(connection: Connection, apart: Connection, tenant: str) -> None:
+    """Look at everybody's keys once more: those that were destroyed, or were sealed away from, may have come back."""
+    after = ""
+    while owners := await subject_store.key_owners_after(apart, tenant, after, limit=_PAGE):
+        await termination_store.queue_subjects(connection, tenant, owners)
+        after = owners[-1]
 
 
 async def _erase_again(vault: Vault, caller: Caller, entry: LedgerEntry, subject: str) -> None:

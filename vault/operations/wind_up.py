@@ -10,7 +10,10 @@
 
 Rules:
 - Every batch is one commit with its counts and its entry, and one that is done twice changes nothing: a crash costs the one under way (I10).
-- A person who is being erased is the erasure's: their records are left to it and waited for, so that both counts are right (E18).
+- Before anything is destroyed the erasure ledger says so, outside of every backup (§6.6): at first, and again when the grace is over.
+- A person who is being erased is the erasure's: their records are left to it and waited for, so that both counts are right (E18). What an erasure
+  kept under an exception stays its own.
+- What is held stays, and nobody waits for it: when the hold ends, the end of the contract is taken up once more, and its report signed anew.
 - One tenant whose root key is away keeps no other waiting.
 
 Not here: what KEEPING and KEYS do, which is in `wind_up_kept.py` and `wind_up_keys.py`.
@@ -26,30 +29,32 @@ import structlog
 
 from vault.audit import termination_report
 from vault.audit.checkpoint import sign_note
-from vault.catalogue.model import Catalogue, Category, ContractEnd, HeldAs
+from vault.catalogue.model import Category, ContractEnd
 from vault.errors import DataLossError, VaultError
-from vault.operations import log
+from vault.operations import ledger, log, notify
 from vault.operations.attempt import Attempt, Caller, Receipt
 from vault.operations.core import Vault, known_tenant
 from vault.operations.keyring import TenantKeys
 from vault.operations.terminate import Tally, tallies
 from vault.operations.wind_up_kept import keep_records
 from vault.operations.wind_up_keys import renew_keys
+from vault.operations.wind_up_which import ending_as, gone_after_grace, tokenised
+from vault.store import holds as hold_store
 from vault.store import records as record_store
 from vault.store import retention as retention_store
 from vault.store import subjects as subject_store
 from vault.store import tenants as tenant_store
 from vault.store import terminations as termination_store
 from vault.store.database import Connection
-from vault.store.records import RecordRow
-from vault.store.terminations import Counts, TerminationRow, Which
+from vault.store.records import PartRow, RecordRow
+from vault.store.terminations import Counts, Spared, TerminationRow, Which
 
 OPERATION = "wind-up"
 # One batch holds its locks for some milliseconds.
 _BATCH = 200
 _REQUESTS = 1000
-# A24: what was kept for the customer's reports goes with the lists, whatever becomes of the other levels.
-_REPORT = "report"
+# What is said in the erasure ledger before a step destroys anything.
+_NOTED = {"CREDENTIALS": ledger.CONTRACT_ENDED, "LISTS": ledger.GRACE_OVER}
 
 _log = structlog.get_logger()
 
@@ -73,15 +78,47 @@ async def advance(vault: Vault, caller: Caller) -> bool:
     return advanced
 
 
+async def carry_out(vault: Vault, caller: Caller, tenant: str) -> None:
+    """Do everything of one end of a contract that is to be done now and that the erasure ledger knows of.
+
+    Raises:
+        VaultError: something is in the way; it goes on from there.
+    """
+    while await _is_known(vault, tenant) and await _step(vault, caller, tenant):
+        pass
+
+
 async def _step(vault: Vault, caller: Caller, tenant: str) -> bool:
+    await _note(vault, tenant)
     async with vault.database.write() as connection:
         row = await termination_store.get_termination(connection, tenant, lock=True)
         if row is None or not _is_due(vault, row):
             return False
         # Whoever stores for the tenant holds its keys: alone with them for a moment at the beginning, nobody stores after what was counted.
         await (tenant_store.change_keys if row.state == "APPROVED" else tenant_store.hold_keys)(connection, tenant)
+        await hold_store.delay_holds(connection, tenant)
+        if not _is_noted(vault, row):
+            # Another worker was here: once more from the top.
+            return True
         _, keys = await known_tenant(vault, connection, tenant)
         return await _STEPS[row.state](vault, connection, keys, caller, row)
+
+
+async def _is_known(vault: Vault, tenant: str) -> bool:
+    async with vault.database.read() as connection:
+        row = await termination_store.get_termination(connection, tenant)
+    return row is not None and _is_noted(vault, row)
+
+
+async def _note(vault: Vault, tenant: str) -> None:
+    async with vault.database.read() as connection:
+        row = await termination_store.get_termination(connection, tenant)
+    if row is not None and not _is_noted(vault, row):
+        await ledger.record_termination(vault, row, _NOTED[row.state])
+
+
+def _is_noted(vault: Vault, row: TerminationRow) -> bool:
+    return row.state not in _NOTED or ledger.has_termination(vault, row.tenant_id, _NOTED[row.state])
 
 
 def _is_due(vault: Vault, row: TerminationRow) -> bool:
@@ -105,10 +142,12 @@ async def _begin(vault: Vault, connection: Connection, keys: TenantKeys, caller:
 async def _credentials(vault: Vault, connection: Connection, keys: TenantKeys, caller: Caller, row: TerminationRow) -> bool:
     if await termination_store.forget_requests(connection, row.tenant_id, limit=_REQUESTS):
         return True
-    which = _ending_as(vault.catalogue, ContractEnd.DESTROYED)
+    which = ending_as(vault.catalogue, ContractEnd.DESTROYED)
     if (erased := await _erase_some(vault, connection, keys, caller, row, which)) is not None:
         return erased
-    await termination_store.update_termination(connection, replace(row, state="KEEPING", credentials_time=vault.clock()))
+    await termination_store.update_termination(
+        connection, replace(row, state="KEEPING", credentials_time=row.credentials_time or vault.clock())
+    )
     return True
 
 
@@ -127,13 +166,13 @@ async def _keeping(vault: Vault, connection: Connection, keys: TenantKeys, calle
     return True
 
 
-async def _grace(_vault: Vault, connection: Connection, _keys: TenantKeys, _caller: Caller, row: TerminationRow) -> bool:
-    await termination_store.update_termination(connection, replace(row, state="LISTS"))
+async def _grace(vault: Vault, connection: Connection, _keys: TenantKeys, _caller: Caller, row: TerminationRow) -> bool:
+    await termination_store.update_termination(connection, replace(row, state="LISTS", erase_time=row.erase_time or vault.clock()))
     return True
 
 
 async def _lists(vault: Vault, connection: Connection, keys: TenantKeys, caller: Caller, row: TerminationRow) -> bool:
-    if (erased := await _erase_some(vault, connection, keys, caller, row, _gone_after_grace(vault.catalogue))) is not None:
+    if (erased := await _erase_some(vault, connection, keys, caller, row, gone_after_grace(vault.catalogue))) is not None:
         return erased
     await termination_store.forget_imports(connection, row.tenant_id)
     await termination_store.update_termination(connection, replace(row, state="TOKENS"))
@@ -141,15 +180,17 @@ async def _lists(vault: Vault, connection: Connection, keys: TenantKeys, caller:
 
 
 async def _tokens(vault: Vault, connection: Connection, keys: TenantKeys, caller: Caller, row: TerminationRow) -> bool:
-    tenant, which = row.tenant_id, _tokenised(vault.catalogue)
-    rows = await termination_store.sealed_records(connection, tenant, which, after=row.position, limit=_BATCH) if which else []
+    tenant, which = row.tenant_id, tokenised(vault.catalogue)
+    spared = await _spared(vault, connection, tenant)
+    found = termination_store.sealed_records(connection, tenant, which, after=row.position, limit=_BATCH, spared=spared)
+    rows = await found if which else []
     reached = rows[-1].record_id if rows else ""
     rows = await _free(connection, tenant, rows)
     if not rows:
-        is_left = bool(which) and bool(await termination_store.count_left(connection, tenant, which, sealed=True))
+        is_left = bool(which) and bool(await termination_store.count_left(connection, tenant, which, sealed=True, spared=spared))
         await termination_store.update_termination(connection, replace(row, state=row.state if is_left else "KEYS", position=reached))
         return bool(reached) or not is_left
-    parts = await record_store.get_parts(connection, tenant, [item.record_id for item in rows])
+    parts, _ = await _own_parts(connection, tenant, [item.record_id for item in rows])
     await termination_store.queue_subjects(connection, tenant, sorted({part.subject_id for part in parts}))
     named = [(part.record_id, part.role) for part in parts]
     await record_store.delete_index_roles(connection, tenant, named)
@@ -177,14 +218,15 @@ async def _finish(vault: Vault, connection: Connection, keys: TenantKeys, caller
     Raises:
         DataLossError: TERMINATION_INCOMPLETE, something came back; the end of the contract is not reported as done.
     """
-    gone = [*_ending_as(vault.catalogue, ContractEnd.DESTROYED), *_gone_after_grace(vault.catalogue)]
-    if await termination_store.count_left(connection, row.tenant_id, gone):
+    gone = [*ending_as(vault.catalogue, ContractEnd.DESTROYED), *gone_after_grace(vault.catalogue)]
+    if await termination_store.count_left(connection, row.tenant_id, gone, spared=await _spared(vault, connection, row.tenant_id)):
         raise DataLossError("TERMINATION_INCOMPLETE", "the sweep after the end of a contract still finds records")
     kept = await termination_store.count_by_category(connection, row.tenant_id)
     counts = {name: {**row.counts.get(name, {}), "kept": kept.get(name, 0)} for name in sorted(row.counts.keys() | kept.keys())}
     done = replace(row, state="COMPLETE", finish_time=vault.clock(), counts=counts)
     found = tallies(vault.catalogue, done, kept)
     [receipt] = await log.append(vault, connection, keys, [_attempt(caller, row, count=sum(tally.erased for tally in found.values()))])
+    await notify.contract_ended(vault, connection, row.tenant_id, [name for name, tally in found.items() if tally.erased])
     await tenant_store.set_state(connection, row.tenant_id, "TERMINATED")
     await termination_store.update_termination(connection, replace(done, report=_report(vault, done, found, receipt)))
     return True
@@ -194,16 +236,35 @@ async def _erase_some(
     vault: Vault, connection: Connection, keys: TenantKeys, caller: Caller, row: TerminationRow, which: Sequence[Which]
 ) -> bool | None:
     """Erase some of the records. None if there are none; False if what is left is some erasure's."""
-    tenant = row.tenant_id
-    rows = await _free(connection, tenant, await termination_store.find_records(connection, tenant, which, limit=_BATCH))
+    tenant, spared = row.tenant_id, await _spared(vault, connection, row.tenant_id)
+    found = await termination_store.find_records(connection, tenant, which, limit=_BATCH, spared=spared)
+    rows = await _free(connection, tenant, found)
     if not rows:
-        return False if await termination_store.count_left(connection, tenant, which) else None
-    ids = [item.record_id for item in rows]
-    await termination_store.queue_subjects(connection, tenant, await termination_store.people_in(connection, tenant, ids))
-    await retention_store.delete_records(connection, tenant, ids)
+        return False if await termination_store.count_left(connection, tenant, which, spared=spared) else None
+    parts, kept = await _own_parts(connection, tenant, [item.record_id for item in rows])
+    await termination_store.queue_subjects(connection, tenant, sorted({part.subject_id for part in parts}))
+    gone = [item for item in rows if item.record_id not in kept]
+    await retention_store.delete_records(connection, tenant, [item.record_id for item in gone])
+    for part in (part for part in parts if part.record_id in kept):
+        await record_store.delete_part(connection, tenant, part.record_id, part.role)
     await log.append(vault, connection, keys, _entries(caller, row, rows))
-    await termination_store.update_termination(connection, replace(row, counts=added(row.counts, _counted(rows, "erased"))))
+    await termination_store.update_termination(connection, replace(row, counts=added(row.counts, _counted(gone, "erased"))))
     return True
+
+
+async def _own_parts(connection: Connection, tenant: str, ids: Sequence[str]) -> tuple[list[PartRow], frozenset[str]]:
+    """Parts of records but for those that an erasure kept, and of which records it kept any."""
+    kept = await termination_store.kept_parts(connection, tenant, ids)
+    parts = await record_store.get_parts(connection, tenant, ids)
+    return [part for part in parts if (part.record_id, part.role) not in kept], frozenset(record for record, _ in kept)
+
+
+async def _spared(vault: Vault, connection: Connection, tenant: str) -> Spared:
+    """What holds keep; looked at once per batch of a tenant that has none."""
+    now = vault.clock()
+    if not await hold_store.has_live_holds(connection, tenant, now):
+        return Spared()
+    return Spared(now, frozenset(category.name for category in vault.catalogue.categories.values() if category.is_transient))
 
 
 async def _free(connection: Connection, tenant: str, rows: Sequence[RecordRow]) -> list[RecordRow]:
@@ -213,35 +274,6 @@ async def _free(connection: Connection, tenant: str, rows: Sequence[RecordRow]) 
     dying = await termination_store.being_erased(connection, tenant, owners)
     left = set(await record_store.lock_records(connection, tenant, [row.record_id for row in rows if row.subject_id not in dying]))
     return [row for row in rows if row.record_id in left]
-
-
-def _ending_as(catalogue: Catalogue, end: ContractEnd) -> list[Which]:
-    return [Which(category.name) for category in _stored(catalogue) if category.on_contract_end is end]
-
-
-def _gone_after_grace(catalogue: Catalogue) -> list[Which]:
-    reports = [
-        Which(category.name, _REPORT)
-        for category in _stored(catalogue)
-        if category.on_contract_end is ContractEnd.EXPIRES and _REPORT in category.levels
-    ]
-    return [*_ending_as(catalogue, ContractEnd.ERASED), *reports]
-
-
-def _tokenised(catalogue: Catalogue) -> list[Which]:
-    """Categories that are tokenised, without the kinds of rows that are kept as they are."""
-    found = []
-    for category in _stored(catalogue):
-        if category.on_contract_end is ContractEnd.TOKENISED:
-            kept = [kind for kind in category.rows if kind.on_contract_end not in {None, ContractEnd.TOKENISED}]
-            # The kinds of one category are told by the same field.
-            field, but = (kept[0].field, frozenset().union(*(kind.values for kind in kept))) if kept else ("", frozenset())
-            found.append(Which(category.name, None, field, but))
-    return found
-
-
-def _stored(catalogue: Catalogue) -> list[Category]:
-    return [category for category in catalogue.categories.values() if category.held_as is HeldAs.RECORD]
 
 
 def added(counts: Counts, more: Counts) -> dict[str, dict[str, int]]:

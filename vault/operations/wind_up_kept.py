@@ -2,6 +2,7 @@
 
 - An account becomes a former customer's contact, unless the customer or the person asked to be left alone; what remains of it is what invoices need.
 - An assignment of a number ends with the contract.
+- An account that is held, or that an erasure kept, is left whole.
 - What is kept for a time after the contract, or after what a card or a number was for, is given its end.
 
 What cannot be opened now is left whole, says so in the log, and is not counted as converted.
@@ -25,10 +26,12 @@ from vault.operations.keyring import TenantKeys
 from vault.operations.preparing import RecordInput, prepare
 from vault.operations.retain import take_out
 from vault.operations.reveal import open_part, wrapped_under
+from vault.store import holds as hold_store
 from vault.store import objections as objection_store
 from vault.store import terminations as termination_store
 from vault.store.database import Connection
 from vault.store.records import ReadableRow, RecordRow
+from vault.store.subjects import RESTRICTED
 from vault.store.terminations import TerminationRow
 
 FORMER = "former-customer-contact"
@@ -60,10 +63,11 @@ async def keep_records(vault: Vault, connection: Connection, keys: TenantKeys, t
     for part in await readable_parts(vault, connection, tenant, [row.record_id for row in rows]):
         parts[part.record_id].append(part)
     keys = await keys_of_parts(vault, connection, keys, wrapped_under(part for group in parts.values() for part in group))
+    held = await hold_store.held_records(connection, tenant, [row.record_id for row in rows], vault.clock())
     for row in rows:
         category, group = vault.catalogue.category(row.category), parts[row.record_id]
         present = frozenset(name for part in group if part.key_version for name in crypto.field_names(part.sealed))
-        if category.on_contract_end is ContractEnd.CONVERTED:
+        if category.on_contract_end is ContractEnd.CONVERTED and row.record_id not in held:
             present -= await _convert(vault, connection, keys, termination, row, group, kept)
         clocked = clock_of(category, row, termination.effective_time, present)
         if clocked != row:
@@ -121,7 +125,10 @@ async def _convert(
     """Make an account a former customer's contact, and leave of it what invoices need. Names of the fields that are gone from it."""
     tenant, subject = keys.tenant, row.subject_id
     part = next((part for part in parts if part.subject_id == subject and not part.is_erased), None)
-    if part is None or subject not in await usable_keys(vault, connection, tenant, [subject]):
+    if part is None or part.keyring == RESTRICTED or not _PERSON & set(crypto.field_names(part.sealed)):
+        # It is the erasure's, or was converted before.
+        return frozenset()
+    if subject not in await usable_keys(vault, connection, tenant, [subject]):
         # A person who is being erased is the erasure's.
         return frozenset()
     try:

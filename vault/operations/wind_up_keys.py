@@ -4,18 +4,19 @@ For everybody who lost a record:
 - Nothing is sealed under their key any more: it is destroyed, their identifiers lead to nobody, and the id that is left is a token.
 - Something is left: (1) a new key, (2) what is left is sealed under it, committed, (3) the older keys are destroyed.
 
+What an erasure kept under the restricted keyring stays under it, and its identifiers lead to nobody, as the erasure left them.
+
 (3) is another transaction than (1) and (2), because the keys may be in another database. What does not open is left under its key, and counted.
 """
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from vault import crypto
-from vault.crypto import DataKey
-from vault.operations.core import Vault, reading_keys, writing_keys
+from vault.operations.core import Vault, add_subject_key, reading_keys, writing_keys
 from vault.operations.guardian import reseal_guardian
 from vault.operations.keyring import TenantKeys
-from vault.operations.rotate import opened_keys, resealed, whole_records
+from vault.operations.rotate import kept_apart, opened_keys, resealed, whole_records
 from vault.store import records as record_store
 from vault.store import subjects as subject_store
 from vault.store import terminations as termination_store
@@ -58,18 +59,21 @@ async def _advance(vault: Vault, connection: Connection, keys: TenantKeys, perso
     """One step for one person. How many parts were sealed anew."""
     tenant, subject = keys.tenant, person.subject_id
     row = await subject_store.get_subject(connection, tenant, subject, lock=True)
+    kept = kept_apart(await _stored(vault, connection, tenant, subject))
     if row is None or row.state in _DYING:
-        # Their keys are the erasure's, or gone.
+        if row is not None and row.state == "ERASED":
+            # A restored key store must not bring one back.
+            async with writing_keys(vault, connection) as keys_on:
+                await subject_store.destroy_subject_keys(keys_on, tenant, subject, but=kept)
         await termination_store.dequeue_subject(connection, tenant, subject)
         return 0
-    if not await termination_store.has_sealed(connection, tenant, subject):
-        await _destroy(vault, connection, tenant, subject)
+    if not await termination_store.has_sealed(connection, tenant, subject, but=kept):
+        await _destroy(vault, connection, tenant, subject, kept)
         await _end(connection, tenant, subject, "destroyed", renewed)
         return 0
     version = person.version or await _new_key(vault, connection, keys, subject)
-    page = whole_records(await record_store.parts_sealed_before(connection, tenant, subject, version, after="", limit=_PARTS))
-    async with reading_keys(vault) as apart:
-        own = opened_keys(keys, await subject_store.subject_key_rows(apart or connection, tenant, [subject]))
+    page = whole_records(await record_store.parts_sealed_before(connection, tenant, subject, version, but=kept, after="", limit=_PARTS))
+    own = opened_keys(keys, await _stored(vault, connection, tenant, subject))
     sealed, _ = resealed(tenant, own, version, page)
     await record_store.replace_parts(connection, tenant, sealed)
     if page and not sealed:
@@ -84,23 +88,23 @@ async def _advance(vault: Vault, connection: Connection, keys: TenantKeys, perso
     return len(sealed)
 
 
-async def _destroy(vault: Vault, connection: Connection, tenant: str, subject: str) -> None:
+async def _stored(vault: Vault, connection: Connection, tenant: str, subject: str) -> list[SubjectKeyRow]:
+    async with reading_keys(vault) as apart:
+        return await subject_store.subject_key_rows(apart or connection, tenant, [subject])
+
+
+async def _destroy(vault: Vault, connection: Connection, tenant: str, subject: str, kept: Collection[int]) -> None:
     async with writing_keys(vault, connection) as keys_on:
-        await subject_store.destroy_subject_keys(keys_on, tenant, subject)
+        await subject_store.destroy_subject_keys(keys_on, tenant, subject, but=kept)
     await subject_store.delete_identities(connection, tenant, subject)
     await subject_store.set_subject_state(connection, tenant, subject, "ERASED")
 
 
 async def _new_key(vault: Vault, connection: Connection, keys: TenantKeys, subject: str) -> int:
     """Make a key that what is left of somebody is sealed under; its version."""
-    async with reading_keys(vault) as apart:
-        stored = await subject_store.subject_key_rows(apart or connection, keys.tenant, [subject])
-    key, under = DataKey(max((row.version for row in stored), default=0) + 1, crypto.new_key_material()), keys.newest("data")
-    wrapped = crypto.wrap_subject_key(key, under=under, tenant=keys.tenant, subject=subject)
-    async with writing_keys(vault, connection) as keys_on:
-        await subject_store.insert_subject_keys(keys_on, keys.tenant, [SubjectKeyRow(subject, key.version, under.version, wrapped)])
+    key = await add_subject_key(vault, connection, keys, subject, keyring=subject_store.DATA)
     await termination_store.set_new_version(connection, keys.tenant, subject, key.version)
-    await termination_store.delete_unused_identities(connection, keys.tenant, subject)
+    await record_store.unbind_identities(connection, keys.tenant, subject)
     return key.version
 
 

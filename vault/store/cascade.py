@@ -48,6 +48,8 @@ CASCADE = {
     tables.erasure_exceptions: Reach.OPAQUE,
     tables.erasure_certificates: Reach.OPAQUE,
     tables.key_rotations: Reach.OPAQUE,
+    # Gone when the end of the contract is done with them.
+    tables.termination_subjects: Reach.OPAQUE,
     tables.notifications: Reach.OPAQUE,
     tables.hold_scopes: Reach.OPAQUE,
     tables.incidents: Reach.OPAQUE,
@@ -59,7 +61,7 @@ CASCADE = {
     tables.idempotent_requests: Reach.OPAQUE,
     **dict.fromkeys(
         (
-            *(tables.tenants, tables.tenant_keys, tables.leases, tables.signing_keys, tables.restore_markers),
+            *(tables.tenants, tables.terminations, tables.tenant_keys, tables.leases, tables.signing_keys, tables.restore_markers),
             *(tables.imports, tables.import_issues, tables.customer_requests, tables.jobs),
             *(tables.ndas, tables.role_grants, tables.access_reviews, tables.agreements),
             *(tables.content_levels, tables.transport_policies, tables.webhooks),

@@ -161,6 +161,14 @@ async def known_subjects(connection: AsyncConnection, tenant: str, ids: Sequence
     return frozenset(row.subject_id for row in await connection.execute(query))
 
 
+async def erased_subjects(connection: AsyncConnection, tenant: str, ids: Sequence[str]) -> frozenset[str]:
+    """Those of the subjects who are erased."""
+    query = select(subjects.c.subject_id).where(
+        subjects.c.tenant_id == tenant, subjects.c.subject_id.in_(ids), subjects.c.state == "ERASED"
+    )
+    return frozenset(row.subject_id for row in await connection.execute(query))
+
+
 async def key_owners_after(connection: AsyncConnection, tenant: str, after: str, *, limit: int) -> list[str]:
     """Ids of those who have a key, from `after` on."""
     query = (

@@ -240,7 +240,7 @@ record_parts = Table(
     Column("subject_id", Text, nullable=False),
     # 0 for a party that is a token: nothing is sealed, and the opaque id leads nowhere (A23).
     Column("key_version", Integer, nullable=False),
-    # Empty where the subject's id is all that is left of the party: see tokens.py.
+    # Empty, with key version 0, where the subject's id is all that is left of the party (A23).
     Column("sealed", LargeBinary, nullable=False),
     PrimaryKeyConstraint("tenant_id", "record_id", "role"),
     ForeignKeyConstraint(["tenant_id", "record_id"], ["records.tenant_id", "records.record_id"], ondelete="CASCADE"),
@@ -718,6 +718,8 @@ terminations = Table(
     Column("approver", Text, nullable=False),
     Column("request_time", UtcTime, nullable=False),
     Column("credentials_time", UtcTime, nullable=True),
+    # When the grace was found to be over; an entry of the erasure ledger says so before anything is erased.
+    Column("erase_time", UtcTime, nullable=True),
     Column("return_time", UtcTime, nullable=True),
     Column("finish_time", UtcTime, nullable=True),
     # What became of records, by category and outcome, and of keys, by outcome.

@@ -9,15 +9,15 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from vault.store.holds import is_held
 from vault.store.records import RecordRow
 from vault.store.tables import (
     customer_requests,
+    erasure_exceptions,
     guardian_consents,
     idempotent_requests,
-    identities,
     import_issues,
     imports,
-    index_entries,
     jobs,
     record_parts,
     records,
@@ -44,6 +44,7 @@ class TerminationRow:
     approver: str
     request_time: datetime
     credentials_time: datetime | None = None
+    erase_time: datetime | None = None
     return_time: datetime | None = None
     finish_time: datetime | None = None
     counts: Counts = field(default_factory=dict)
@@ -67,6 +68,19 @@ class Which:
 
 
 @dataclass(frozen=True, slots=True)
+class Spared:
+    """What holds keep. What an erasure kept is spared in any case, by party.
+
+    Attributes:
+        now: records that are held at this moment are left alone; None if nothing of the tenant's is held.
+        transient: categories of which nothing is held.
+    """
+
+    now: datetime | None = None
+    transient: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Queued:
     """Somebody whose keys are to be renewed or destroyed; `version` is 0 before the new key was made."""
 
@@ -76,6 +90,9 @@ class Queued:
 
 _TERMINATION = tuple(terminations.c[name] for name in TerminationRow.__dataclass_fields__)
 _RECORD = tuple(records.c[name] for name in RecordRow.__dataclass_fields__)
+_NOTHING_HELD = Spared()
+# The contract still runs.
+BEFORE = ("REQUESTED", "APPROVED")
 _UNDER_WAY = ("CREDENTIALS", "KEEPING", "LISTS", "TOKENS", "KEYS")
 
 
@@ -94,6 +111,15 @@ async def get_termination(connection: AsyncConnection, tenant: str, *, lock: boo
 async def update_termination(connection: AsyncConnection, row: TerminationRow) -> None:
     """Store a changed termination."""
     await connection.execute(update(terminations).where(terminations.c.tenant_id == row.tenant_id).values(_values(row)))
+
+
+async def take_up(connection: AsyncConnection, tenant: str) -> None:
+    """Begin anew with the end of a tenant's contract, if it has begun: something that was left may go now."""
+    await connection.execute(
+        update(terminations)
+        .where(terminations.c.tenant_id == tenant, terminations.c.state.not_in(BEFORE))
+        .values(state="CREDENTIALS", position="", finish_time=None)
+    )
 
 
 async def pending_terminations(connection: AsyncConnection, now: datetime) -> list[str]:
@@ -128,27 +154,41 @@ async def forget_imports(connection: AsyncConnection, tenant: str) -> None:
         await connection.execute(delete(table).where(table.c.tenant_id == tenant))
 
 
-async def find_records(connection: AsyncConnection, tenant: str, which: Sequence[Which], *, limit: int) -> list[RecordRow]:
-    """Some of the records, but for those whose owner is being erased, which are the erasure's."""
-    query = select(*_RECORD).where(_one_of(tenant, which), _is_free()).limit(limit)
+async def find_records(
+    connection: AsyncConnection, tenant: str, which: Sequence[Which], *, limit: int, spared: Spared = _NOTHING_HELD
+) -> list[RecordRow]:
+    """Some of the records, but for what is spared and those whose owner is being erased, which are the erasure's."""
+    query = select(*_RECORD).where(_one_of(tenant, which), _is_free(), _may_go(tenant, spared)).limit(limit)
     return [RecordRow(*row) for row in await connection.execute(query)]
 
 
-async def sealed_records(connection: AsyncConnection, tenant: str, which: Sequence[Which], *, after: str, limit: int) -> list[RecordRow]:
+async def sealed_records(
+    connection: AsyncConnection, tenant: str, which: Sequence[Which], *, after: str, limit: int, spared: Spared = _NOTHING_HELD
+) -> list[RecordRow]:
     """The same of records that are no tokens yet, by id from `after` on."""
     query = (
         select(*_RECORD)
-        .where(_one_of(tenant, which), _is_free(), _has_sealed(), records.c.record_id > after)
+        .where(_one_of(tenant, which), _is_free(), _may_go(tenant, spared, sealed=True), records.c.record_id > after)
         .order_by(records.c.record_id)
         .limit(limit)
     )
     return [RecordRow(*row) for row in await connection.execute(query)]
 
 
-async def count_left(connection: AsyncConnection, tenant: str, which: Sequence[Which], *, sealed: bool = False) -> int:
-    """How many of the records there are, whosever they are."""
-    query = select(func.count()).select_from(records).where(_one_of(tenant, which))
-    return (await connection.execute(query.where(_has_sealed()) if sealed else query)).scalar_one()
+async def count_left(
+    connection: AsyncConnection, tenant: str, which: Sequence[Which], *, sealed: bool = False, spared: Spared = _NOTHING_HELD
+) -> int:
+    """How many of the records there are but for what is spared, whosever they are."""
+    query = select(func.count()).select_from(records).where(_one_of(tenant, which), _may_go(tenant, spared, sealed=sealed))
+    return (await connection.execute(query)).scalar_one()
+
+
+async def kept_parts(connection: AsyncConnection, tenant: str, ids: Sequence[str]) -> frozenset[tuple[str, str]]:
+    """(record, role) of the parties of these records that an erasure kept under an exception."""
+    query = select(erasure_exceptions.c.record_id, erasure_exceptions.c.role).where(
+        erasure_exceptions.c.tenant_id == tenant, erasure_exceptions.c.record_id.in_(ids)
+    )
+    return frozenset((row.record_id, row.role) for row in await connection.execute(query))
 
 
 async def records_of(connection: AsyncConnection, tenant: str, categories: Collection[str], *, after: str, limit: int) -> list[RecordRow]:
@@ -178,17 +218,6 @@ async def count_by_category(connection: AsyncConnection, tenant: str) -> dict[st
         .order_by(records.c.category)
     )
     return {row[0]: row[1] for row in await connection.execute(query)}
-
-
-async def people_in(connection: AsyncConnection, tenant: str, ids: Sequence[str]) -> list[str]:
-    """Everybody who is a party of one of the records."""
-    query = (
-        select(record_parts.c.subject_id)
-        .where(record_parts.c.tenant_id == tenant, record_parts.c.record_id.in_(ids))
-        .order_by(record_parts.c.subject_id)
-        .distinct()
-    )
-    return [row.subject_id for row in await connection.execute(query)]
 
 
 async def being_erased(connection: AsyncConnection, tenant: str, ids: Sequence[str]) -> frozenset[str]:
@@ -249,26 +278,15 @@ async def dequeue_subject(connection: AsyncConnection, tenant: str, subject: str
     )
 
 
-async def has_sealed(connection: AsyncConnection, tenant: str, subject: str) -> bool:
-    """Whether anything is sealed under somebody's key: a part of a record, or who their guardian is."""
+async def has_sealed(connection: AsyncConnection, tenant: str, subject: str, *, but: Collection[int] = ()) -> bool:
+    """Whether anything is sealed under somebody's keys, but for some: a part of a record, or who their guardian is."""
     parts = select(record_parts.c.record_id).where(
-        record_parts.c.tenant_id == tenant, record_parts.c.subject_id == subject, record_parts.c.sealed != b""
+        record_parts.c.tenant_id == tenant, record_parts.c.subject_id == subject, record_parts.c.key_version.not_in([0, *sorted(but)])
     )
     guardian = select(guardian_consents.c.subject_id).where(
         guardian_consents.c.tenant_id == tenant, guardian_consents.c.subject_id == subject
     )
     return (await connection.execute(parts.limit(1))).first() is not None or (await connection.execute(guardian)).first() is not None
-
-
-async def delete_unused_identities(connection: AsyncConnection, tenant: str, subject: str) -> None:
-    """Unbind those of somebody's tokens that lead to no record of theirs any more."""
-    used = select(index_entries.c.record_id).where(
-        index_entries.c.tenant_id == tenant,
-        index_entries.c.kind == identities.c.kind,
-        index_entries.c.token == identities.c.token,
-        index_entries.c.subject_id == subject,
-    )
-    await connection.execute(delete(identities).where(identities.c.tenant_id == tenant, identities.c.subject_id == subject, ~used.exists()))
 
 
 def _one_of(tenant: str, which: Sequence[Which]) -> ColumnElement[bool]:
@@ -294,13 +312,13 @@ def _is_free() -> ColumnElement[bool]:
     return ~dying.exists()
 
 
-def _has_sealed() -> ColumnElement[bool]:
-    part = record_parts.c
-    return (
-        select(part.record_id)
-        .where(part.tenant_id == records.c.tenant_id, part.record_id == records.c.record_id, part.sealed != b"")
-        .exists()
-    )
+def _may_go(tenant: str, spared: Spared, *, sealed: bool = False) -> ColumnElement[bool]:
+    """Whether a record is not held, and some party of it, that is no token yet if `sealed`, is kept by no erasure's exception."""
+    part, kept = record_parts.c, erasure_exceptions.c
+    excepted = select(kept.record_id).where(kept.tenant_id == tenant, kept.record_id == part.record_id, kept.role == part.role)
+    free = select(part.record_id).where(part.tenant_id == records.c.tenant_id, part.record_id == records.c.record_id, ~excepted.exists())
+    some = (free.where(part.key_version != 0) if sealed else free).exists()
+    return some if spared.now is None else and_(some, ~is_held(tenant, spared.now, transient=spared.transient))
 
 
 def _values(row: TerminationRow) -> dict[str, object]:

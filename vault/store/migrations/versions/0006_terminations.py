@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("approver", sa.Text(), nullable=False),
         sa.Column("request_time", sa.DateTime(timezone=True), nullable=False),
         sa.Column("credentials_time", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("erase_time", sa.DateTime(timezone=True), nullable=True),
         sa.Column("return_time", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finish_time", sa.DateTime(timezone=True), nullable=True),
         sa.Column("counts", sa.JSON(), nullable=False),
