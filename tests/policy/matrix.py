@@ -15,7 +15,7 @@ from vault.policy.decide import Allowed, Policy, Question, Reference, Refused
 
 CODES = Path(__file__).with_name("matrix.csv")
 RELEASING = (Operation.REVEAL, Operation.RESOLVE, Operation.EXPORT)
-RECIPIENTS = ("internal", "tenant", "affiliate", "data-subject", "authority")
+RECIPIENTS = ("internal", "tenant", "affiliate", "data-subject", "authority", "third-party")
 # What a purpose has to refer to (A3 and §1); a job for those that rest on the contract or the law, since the engine reads lists for one.
 REFERENCES = {
     "CON": Reference.TICKET,
