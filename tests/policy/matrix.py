@@ -15,7 +15,7 @@ from vault.policy.decide import Allowed, Policy, Question, Reference, Refused
 
 CODES = Path(__file__).with_name("matrix.csv")
 RELEASING = (Operation.REVEAL, Operation.RESOLVE, Operation.EXPORT)
-RECIPIENTS = ("internal", "tenant", "affiliate", "data-subject", "authority")
+RECIPIENTS = ("internal", "tenant", "affiliate", "data-subject", "authority", "third-party")
 # What a purpose has to refer to (A3 and §1); a job for those that rest on the contract or the law, since the engine reads lists for one.
 REFERENCES = {
     "CON": Reference.TICKET,
@@ -103,7 +103,7 @@ class Asker:
                         yield Place(code, level, operation, purpose)
 
     def question(self, place: Place, roles: frozenset[str], view: View, recipient: str) -> Question:
-        """A question in which everything but the grant is in order: references hold, agreements run, the person said yes, nobody is a minor."""
+        """A question in which everything but the grant is in order: references hold, agreements run, everybody said yes, nobody is a minor."""
         return Question(
             operation=place.operation,
             category=self.categories[place.code].name,
@@ -121,6 +121,7 @@ class Asker:
             preference="in",
             nda_valid=True,
             affiliate_part=True,
+            third_party_consent=True,
             justified=True,
         )
 

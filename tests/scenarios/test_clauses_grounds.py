@@ -5,6 +5,7 @@ from datetime import timedelta
 from tests.builders import (
     OTHER_PHONE,
     PHONE,
+    account,
     asked,
     at,
     call_detail,
@@ -12,6 +13,7 @@ from tests.builders import (
     create,
     incoming,
     not_revealed,
+    open_request,
     profile,
     record,
     reveal,
@@ -26,7 +28,7 @@ from vault.v1.access_service_pb2 import (
     RegisterAgreementRequest,
     RevokeRoleRequest,
 )
-from vault.v1.rights_service_pb2 import RecordConsentRequest, SetMarketingPreferenceRequest
+from vault.v1.rights_service_pb2 import RecordConsentRequest, SetMarketingPreferenceRequest, WithdrawConsentRequest
 
 DAY = timedelta(days=1)
 FAULT = why("technical-fault", "SUP-4711", "the customer reports that a call was cut off")
@@ -143,8 +145,32 @@ async def test_marketing_is_shown_only_whoever_said_yes(served: Serving) -> None
     assert [told(error) for error in (silent, by_terms, against)] == [("FAILED_PRECONDITION", "CONSENT_BASIS_MISSING")] * 3
 
 
+async def test_a_third_party_is_shown_what_the_customer_asked_for_and_consented_to(served: Serving) -> None:
+    """P1.7-no3p, A1: X and not Y, until the consent is withdrawn."""
+    await served.create_tenants()
+    manager = served.service("account-manager")
+    stored = (await create(served.service("billing"), account(), purpose="billing")).name
+    because = why("customer-request", (await open_request(served, "", "reveal")).name, "the customer asked us to pass it on")
+    shipper, printer = (asked(stored, "full_name", because=because, recipient=f"third-party:{name}") for name in ("shipper", "printer"))
+    consent = RecordConsentRequest(
+        subject=subject_of(stored), scope="third-party:shipper", text_version="2026-01", evidence_sha256=b"\3" * 32
+    )
+    admin = served.service("acme-admin")
+
+    without = await not_revealed(manager, shipper)
+    await admin.call(admin.rights.RecordConsent, consent)
+    shown = await reveal(manager, shipper)
+    of_another = await not_revealed(manager, printer)
+    withdrawal = WithdrawConsentRequest(subject=subject_of(stored), scope="third-party:shipper")
+    await admin.call(admin.rights.WithdrawConsent, withdrawal)
+    after = await not_revealed(manager, shipper)
+
+    assert shown.fields["full_name"].text == "דנה לוי"
+    assert {told(error) for error in (without, of_another, after)} == {("PERMISSION_DENIED", "THIRD_PARTY_CONSENT_REQUIRED")}
+
+
 async def test_a_consent_alone_hands_nothing_to_a_third_party(served: Serving) -> None:
-    """P1.7-no3p, A1: without one it is missing; with one there is still no grant that reaches a third party."""
+    """P1.7-no3p, A1: without one it is missing; with one a list is still nothing that any third party is shown."""
     await served.create_tenants()
     app = served.service("acme-app")
     stored = (await create(app, contact())).name

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 from tests.builders import (
     ERASING,
@@ -102,12 +103,12 @@ async def turn(served: Serving, *, after: timedelta) -> None:
     await erase_run.resume(served.vault, upkeep_caller())
 
 
-async def not_previewed(caller: Caller, because: Justification, **who: object) -> CallError:
+async def not_previewed(caller: Caller, because: Justification, **who: Any) -> CallError:
     """A refused preview."""
     return await caller.refused(caller.erasures.PreviewErasure, PreviewErasureRequest(justification=because, **who))
 
 
-def identifier(kind: str, value: str, as_of: str = "") -> dict[str, object]:
+def identifier(kind: str, value: str, as_of: str = "") -> dict[str, Any]:
     """Someone, by an identifier within the tenant."""
     return {"parent": "tenants/acme", "identifier": IdentifierSelector(kind=kind, value=value, as_of=at(as_of) if as_of else None)}
 

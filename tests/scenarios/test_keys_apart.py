@@ -56,7 +56,7 @@ from vault.store import subjects as subject_store
 from vault.store.database import Database
 from vault.v1.erasure_service_pb2 import (
     ERASURE_STATE_COMPLETE,
-    ERASURE_STATE_RUNNING,
+    ERASURE_STATE_PENDING_KEY_DESTRUCTION,
     ApproveErasureRequest,
     Erasure,
     GetErasureCertificateRequest,
@@ -211,7 +211,7 @@ async def test_after_an_erasure_neither_database_holds_anything_of_the_person(se
 async def test_an_erasure_that_dies_at_any_statement_shows_nothing_and_is_finished(served: Serving) -> None:
     """I4, I10: blocked from the first commit on, readable until then, and gone in the end from both databases."""
     await quiet(served)
-    app, officer = served.service("acme-app"), served.service("privacy-officer")
+    app, admin = served.service("acme-app"), served.service("acme-admin")
     await served.sign_nda("e-approver")
     approver = served.person("e-approver", "privacy-officer")
     bystander = (await create(app, contact("+972502345671"))).name
@@ -222,7 +222,7 @@ async def test_an_erasure_that_dies_at_any_statement_shows_nothing_and_is_finish
         phone = f"+97250236{boundary:04}"
         name = (await create(app, contact(phone))).name
         person = id_of(subject_of(name))
-        erasure = await request_erasure(officer, subject_of(name))
+        erasure = await request_erasure(admin, subject_of(name))
         crash.at(boundary)
         acknowledged = await approve(approver, erasure)
         crash.over()
@@ -252,7 +252,7 @@ async def test_an_erasure_that_died_between_the_two_databases_is_finished_by_the
         await first.create_tenants()
         app = first.service("acme-app")
         name, other = (await create(app, contact())).name, (await create(app, contact("+972502345671"))).name
-        erasure = await request_erasure(first.service("privacy-officer"), subject_of(name))
+        erasure = await request_erasure(first.service("acme-admin"), subject_of(name))
         await first.sign_nda("e-approver")
         await quiet(first)
         crash = Crash(first.vault.database, keys_of(first))
@@ -374,7 +374,7 @@ async def test_an_erasure_whose_keys_cannot_be_reached_keeps_no_vault_from_servi
         await vault.create_tenants()
         app = vault.service("acme-app")
         name = (await create(app, contact())).name
-        erasure = await request_erasure(vault.service("privacy-officer"), subject_of(name))
+        erasure = await request_erasure(vault.service("acme-admin"), subject_of(name))
         await vault.sign_nda("e-approver")
         await quiet(vault)
         crash = Crash(vault.vault.database, keys_of(vault))
@@ -398,7 +398,7 @@ async def test_an_approval_whose_erasure_is_held_up_says_that_it_runs_and_upkeep
     await quiet(served)
     app = served.service("acme-app")
     name = (await create(app, contact())).name
-    erasure = await request_erasure(served.service("privacy-officer"), subject_of(name))
+    erasure = await request_erasure(served.service("acme-admin"), subject_of(name))
     await served.sign_nda("e-approver")
     approver = served.person("e-approver", "privacy-officer")
     failed: list[str] = []
@@ -413,7 +413,7 @@ async def test_an_approval_whose_erasure_is_held_up_says_that_it_runs_and_upkeep
     during = await shown(app, name)
     await upkeep.resume_erasures(served.vault)
 
-    assert (answer.erasure.state, during) == (ERASURE_STATE_RUNNING, "SUBJECT_ERASED")
+    assert (answer.erasure.state, during) == (ERASURE_STATE_PENDING_KEY_DESTRUCTION, "SUBJECT_ERASED")
     assert await erasure_state(served, erasure) == ERASURE_STATE_COMPLETE
     assert await subjects_with_keys(keys_of(served)) == []
 

@@ -22,6 +22,7 @@ from vault.operations import upkeep
 from vault.operations.budget import ReleaseBudgets
 from vault.operations.core import Limits, SigningKey, Vault
 from vault.operations.keyring import PURPOSES, WARN_USES, Keyring, TenantKeys
+from vault.operations.webhook import Webhooks
 from vault.policy.decide import Policy
 from vault.store import tenants as tenant_store
 from vault.store.database import Database
@@ -294,6 +295,7 @@ def vault(parts: Parts) -> Vault:
         region="IL",
         limits=Limits(),
         budgets=ReleaseBudgets(parts.clock),
+        webhooks=Webhooks.of([], None),
         ledger=LedgerDirectory(Path("nowhere")),
     )
 

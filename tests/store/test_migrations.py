@@ -15,6 +15,7 @@ from tests.store.rows import ACME, TENANT, opened
 from vault.errors import FailedPreconditionError
 from vault.store import schema
 from vault.store.database import Database
+from vault.store.erasures import Count, certificates_of, get_erasure
 from vault.store.tables import metadata
 from vault.store.tenants import TenantKeyRow, get_tenant, insert_tenant
 
@@ -109,6 +110,36 @@ async def test_migrating_a_migrated_database_keeps_what_is_in_it(database: Datab
 
     async with database.read() as connection:
         assert await get_tenant(connection, ACME) == TENANT
+
+
+async def test_erasures_of_the_first_versions_keep_their_certificate_and_their_counts(database_url: str) -> None:
+    """0004: a certificate is the one that was signed, and whoever approved is the one who did."""
+    old = (
+        "INSERT INTO erasures (tenant_id, erasure_id, subject_id, state, requester, approver, preview_digest, outcomes, request_time, "
+        "finish_time, certificate) VALUES ('acme', 'e1', 'anna', 'COMPLETE', 'desk', 'people/e-1', 'digest', "
+        """'{"site-visitor": 1, "call-detail": 2}', '2026-01-01 00:00:00+00:00', '2026-01-02 00:00:00+00:00', 'signed')"""
+    )
+
+    def to_third(connection: Connection) -> None:
+        config = schema.alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+
+    async with opened(database_url) as database:
+        async with database.write() as connection:
+            await connection.run_sync(to_third)
+            await connection.exec_driver_sql(old)
+
+        await schema.migrate(database)
+
+        async with database.read() as connection:
+            row = await get_erasure(connection, ACME, "e1")
+            notes = await certificates_of(connection, ACME, "e1")
+
+    assert row is not None
+    assert row.outcomes == (Count("call-detail", "erased", 2), Count("site-visitor", "erased", 1))
+    assert (row.state, row.requester_kind, row.approvers, row.required_approvals) == ("COMPLETE", "SUBJECT", ("people/e-1",), 1)
+    assert notes == ["signed"]
 
 
 async def test_workers_that_migrate_at_once_all_find_it_done(database_url: str) -> None:

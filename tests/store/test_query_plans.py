@@ -13,7 +13,21 @@ from tests.store.rows import ACME, BETA, END, NOW, Stored, record, store
 from vault.store.database import Connection, Database
 from vault.store.holds import HoldRow, ScopeRow, held_records, insert_hold
 from vault.store.orders import records_in_scope
-from vault.store.records import find_by_token, list_members, list_records, readable_parts
+from vault.store.records import (
+    count_by_category,
+    count_traces,
+    delete_part,
+    delete_subject_parts,
+    entries_of_tokens,
+    find_by_token,
+    list_members,
+    list_records,
+    parts_in,
+    readable_parts,
+    records_of_identifiers,
+    tokenise_subject,
+    unbind_identities,
+)
 from vault.store.retention import Swept, has_due
 from vault.store.subjects import Token, active_subject_keys, claim_identities, subjects_of_tokens
 
@@ -95,6 +109,43 @@ async def _due_and_not_held(connection: Connection, filled: Filled) -> object:
     return await has_due(connection, ACME, NOW, where)
 
 
+async def _entries_of_tokens(connection: Connection, _filled: Filled) -> object:
+    return await entries_of_tokens(connection, ACME, [token(0), token(1)], limit=1000)
+
+
+async def _records_of_identifiers(connection: Connection, filled: Filled) -> object:
+    return await records_of_identifiers(connection, ACME, filled.subjects[0], ["phone", "mail"])
+
+
+async def _parts_in(connection: Connection, filled: Filled) -> object:
+    row = filled.stored[0].row
+    return await parts_in(connection, ACME, row.subject_id, categories=[row.category], but=[2], after="", limit=200, lock=True)
+
+
+async def _tokenise_subject(connection: Connection, filled: Filled) -> None:
+    await tokenise_subject(connection, ACME, filled.subjects[0], categories=[filled.stored[0].row.category], but=[2])
+
+
+async def _delete_subject_parts(connection: Connection, filled: Filled) -> None:
+    await delete_subject_parts(connection, ACME, filled.subjects[1], but=[2])
+
+
+async def _delete_part(connection: Connection, filled: Filled) -> None:
+    await delete_part(connection, ACME, filled.ids[2], "member")
+
+
+async def _unbind_identities(connection: Connection, filled: Filled) -> None:
+    await unbind_identities(connection, ACME, filled.subjects[3])
+
+
+async def _count_by_category(connection: Connection, filled: Filled) -> object:
+    return await count_by_category(connection, ACME, filled.subjects[0], [0, 2])
+
+
+async def _count_traces(connection: Connection, filled: Filled) -> object:
+    return await count_traces(connection, ACME, filled.subjects[0], but=[2])
+
+
 # What SQLite must have looked up, in the words of EXPLAIN QUERY PLAN: how far into the index each table's search goes.
 QUERIES: dict[str, tuple[Query, tuple[str, ...]]] = {
     "readable_parts": (_readable_parts, ("record_parts: tenant_id record_id", "records: tenant_id record_id")),
@@ -125,6 +176,18 @@ QUERIES: dict[str, tuple[Query, tuple[str, ...]]] = {
             "holds: tenant_id hold_id",
         ),
     ),
+    "entries_of_tokens": (_entries_of_tokens, ("index_entries: tenant_id kind token", "records: tenant_id record_id")),
+    "records_of_identifiers": (_records_of_identifiers, ("index_entries: tenant_id subject_id",)),
+    "parts_in": (_parts_in, ("record_parts: tenant_id subject_id record_id", "records: tenant_id record_id")),
+    "tokenise_subject": (_tokenise_subject, ("record_parts: tenant_id subject_id",)),
+    "delete_subject_parts": (_delete_subject_parts, ("record_parts: tenant_id subject_id", "index_entries: tenant_id subject_id")),
+    "delete_part": (_delete_part, ("record_parts: tenant_id record_id role", "records: tenant_id record_id")),
+    "unbind_identities": (_unbind_identities, ("identities: tenant_id subject_id",)),
+    "count_by_category": (_count_by_category, ("record_parts: tenant_id subject_id", "records: tenant_id record_id")),
+    "count_traces": (
+        _count_traces,
+        ("record_parts: tenant_id subject_id", "index_entries: tenant_id subject_id", "subject_keys: tenant_id subject_id"),
+    ),
     "records_in_scope": (_records_in_scope, ("index_entries: tenant_id kind token", "records: tenant_id record_id")),
 }
 
@@ -153,11 +216,11 @@ async def analyze(database: Database) -> None:
 
 
 async def plans(filled: Filled, query: Query) -> list[list[str]]:
-    """The plan of each SELECT that a query makes."""
+    """The plan of each statement that a query makes."""
     statements: list[tuple[str, Sequence[object]]] = []
 
     def note(_connection: object, _cursor: object, statement: str, parameters: Sequence[object], _context: object, _many: bool) -> None:
-        if statement.startswith("SELECT"):
+        if statement.startswith(("SELECT", "UPDATE", "DELETE")):
             statements.append((statement, parameters))
 
     engine = filled.database.engine.sync_engine

@@ -3,21 +3,25 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import event
 
-from tests.store.rows import ACME, BETA, HOUR, MAIL, NOW, PHONE, count, index_of, opened, parts_of, record, store, subject_key
+from tests.store.rows import ACME, BETA, HOUR, MAIL, NOW, PHONE, Stored, count, index_of, opened, parts_of, record, store, subject_key
 from vault.errors import AbortedError
 from vault.names import new_id
 from vault.store.database import Database
 from vault.store.records import (
     PartRow,
     ReadableRow,
+    count_by_category,
     count_traces,
     delete_index_fields,
+    delete_part,
     delete_record,
     delete_subject_parts,
+    entries_of_tokens,
     find_by_token,
     get_parts,
     get_record,
@@ -26,12 +30,25 @@ from vault.store.records import (
     insert_records,
     list_members,
     list_records,
+    parts_in,
     readable_parts,
+    records_of_identifiers,
     replace_part,
     replace_parts,
+    tokenise_parts,
+    tokenise_subject,
     touch_records,
+    unbind_identities,
 )
-from vault.store.subjects import claim_identities, destroy_subject_keys, set_subject_state
+from vault.store.subjects import (
+    Token,
+    claim_identities,
+    destroy_subject_keys,
+    insert_subject_keys,
+    set_subject_state,
+    subject_key_rows,
+    subjects_of_tokens,
+)
 
 CALL = record(
     {"caller": "anna", "callee": "ben"},
@@ -65,9 +82,24 @@ async def ids_of(database: Database, subject: str, *, category: str = "", after:
     return [row.record_id for row in rows]
 
 
-async def traces(database: Database, subject: str, *, tenant: str = ACME) -> int:
+async def traces(database: Database, subject: str, *, tenant: str = ACME, but: Sequence[int] = ()) -> int:
     async with database.read() as connection:
-        return await count_traces(connection, tenant, subject)
+        return await count_traces(connection, tenant, subject, but=but)
+
+
+async def reseal(database: Database, stored: Stored, role: str, version: int) -> None:
+    """Seal one part under another version of its party's key, as an erasure does with what stays."""
+    [part] = [part for part in parts_of(stored) if part.role == role]
+    async with database.write() as connection:
+        await replace_part(connection, ACME, replace(part, key_version=version))
+
+
+async def versions(database: Database, *stored: Stored, tenant: str = ACME) -> dict[tuple[str, str], int]:
+    """Version of the key of each part, by record and role; 0 is a token, which has nothing sealed."""
+    async with database.read() as connection:
+        parts = await get_parts(connection, tenant, [item.row.record_id for item in stored])
+    assert all(bool(part.sealed) == (part.key_version != 0) for part in parts)
+    return {(part.record_id, part.role): part.key_version for part in parts}
 
 
 async def erase(database: Database, *subjects: str) -> None:
@@ -530,6 +562,192 @@ async def test_an_identity_that_is_still_bound_is_a_trace_of_an_erased_subject(d
     left = await traces(database, "anna")
 
     assert left == 1  # so the sweep finds that the erasure is not complete
+
+
+# What an erasure keeps
+
+
+async def test_an_identifier_is_found_in_every_category_by_any_of_its_tokens(database: Database) -> None:
+    old = Token(PHONE.kind, b"\x03" * 32)
+    message = record({"sender": "anna"}, {"from": ("sender", old)}, category="incoming-message")
+    other_kind = record({"sender": "carl"}, {"from": ("sender", replace(PHONE, kind="mail"))})
+    await store(database, CALL, message, other_kind)
+    await store(database, record({"caller": "dora"}, {"from": ("caller", PHONE)}), tenant=BETA)
+
+    async with database.read() as connection:
+        rows = await entries_of_tokens(connection, ACME, [PHONE, old], limit=10)
+        first = await entries_of_tokens(connection, ACME, [PHONE, old], limit=1)
+
+    assert sorted((entry.record_id, row.category) for entry, row in rows) == sorted(
+        [(CALL.row.record_id, "call-detail"), (message.row.record_id, "incoming-message")]
+    )
+    assert all(entry.record_id == row.record_id for entry, row in rows)
+    assert len(first) == 1
+
+
+async def test_each_identifier_of_a_subject_leads_to_one_record(database: Database) -> None:
+    """Of several in which it stands, one is enough; other kinds and other people's are left out."""
+    twice = [record({"caller": "anna"}, {"from": ("caller", PHONE)}) for _ in range(2)]
+    mailed = record({"caller": "anna"}, {"from": ("caller", MAIL)})
+    await store(database, *twice, mailed, record({"caller": "ben"}, {"from": ("caller", PHONE)}))
+    first = min(item.row.record_id for item in twice)
+
+    async with database.read() as connection:
+        found = [await records_of_identifiers(connection, ACME, "anna", kinds) for kinds in ([PHONE.kind], [PHONE.kind, MAIL.kind], [])]
+        foreign = await records_of_identifiers(connection, BETA, "anna", [PHONE.kind])
+
+    assert found == [[first], sorted([first, mailed.row.record_id]), []]
+    assert foreign == []
+
+
+async def test_parts_that_may_stay_are_read_by_record_without_tokens_and_what_was_kept(database: Database) -> None:
+    calls = sorted([record({"caller": "anna", "callee": "ben"}) for _ in range(5)], key=lambda item: item.row.record_id)
+    message = record({"sender": "anna"}, category="incoming-message")
+    await store(database, *calls, message)
+    await store(database, *calls, tenant=BETA)
+    await reseal(database, calls[1], "caller", 2)
+    async with database.write() as connection:
+        await tokenise_parts(connection, ACME, [(calls[3].row.record_id, "caller")])
+
+    async with database.write() as connection:
+        wanted: dict[str, Any] = {"categories": ["call-detail"], "but": [2]}
+        pages = [
+            await parts_in(connection, ACME, "anna", **wanted, after="", limit=2, lock=True),
+            await parts_in(connection, ACME, "anna", **wanted, after=calls[2].row.record_id, limit=2),
+        ]
+
+    assert [[(part.record_id, part.role, row) for part, row in page] for page in pages] == [
+        [(item.row.record_id, "caller", item.row) for item in (calls[0], calls[2])],
+        [(calls[4].row.record_id, "caller", calls[4].row)],
+    ]
+
+
+async def test_a_party_that_becomes_a_token_leaves_its_id_and_nothing_else(database: Database) -> None:
+    """A23: the other party, and the same record of another tenant, are what they were."""
+    other = record({"caller": "anna"})
+    await store(database, CALL, other)
+    await store(database, CALL, tenant=BETA)
+
+    async with database.write() as connection:
+        await tokenise_parts(connection, ACME, [(CALL.row.record_id, "caller")])
+        await tokenise_parts(connection, ACME, [])
+
+    callee, caller = await read(database, CALL.row.record_id)
+    assert (caller.subject_id, caller.sealed, caller.key_version, caller.wrapped) == ("anna", b"", 0, None)
+    assert caller.is_erased
+    assert not callee.is_erased
+    assert await versions(database, CALL, other) == {
+        (CALL.row.record_id, "caller"): 0,
+        (CALL.row.record_id, "callee"): 1,
+        (other.row.record_id, "caller"): 1,
+    }
+    assert set((await versions(database, CALL, tenant=BETA)).values()) == {1}
+
+
+async def test_a_subject_becomes_a_token_in_some_categories_where_nothing_keeps_it(database: Database) -> None:
+    kept, message = record({"caller": "anna", "callee": "ben"}), record({"sender": "anna"}, category="incoming-message")
+    await store(database, CALL, kept, message)
+    await store(database, CALL, tenant=BETA)
+    await reseal(database, kept, "caller", 2)
+
+    async with database.write() as connection:
+        await tokenise_subject(connection, ACME, "anna", categories=["call-detail"], but=[2])
+        await tokenise_subject(connection, ACME, "anna", categories=[], but=[])
+
+    assert await versions(database, CALL, kept, message) == {
+        (CALL.row.record_id, "caller"): 0,
+        (CALL.row.record_id, "callee"): 1,
+        (kept.row.record_id, "caller"): 2,
+        (kept.row.record_id, "callee"): 1,
+        (message.row.record_id, "sender"): 1,
+    }
+    assert set((await versions(database, CALL, tenant=BETA)).values()) == {1}
+
+
+async def test_deleting_a_subject_leaves_what_is_kept_with_its_index_and_the_tokens(database: Database) -> None:
+    """§6.4: what stays is found by its entries; of the rest not one is left."""
+    kept = record({"caller": "anna"}, {"from": ("caller", PHONE)})
+    token = record({"caller": "anna", "callee": "ben"}, {"from": ("caller", PHONE), "to": ("callee", MAIL)})
+    gone = record({"caller": "anna"}, {"from": ("caller", MAIL)})
+    await store(database, kept, token, gone)
+    await reseal(database, kept, "caller", 2)
+    async with database.write() as connection:
+        await tokenise_parts(connection, ACME, [(token.row.record_id, "caller")])
+        await insert_subject_keys(connection, ACME, [subject_key("anna", version=2)])
+    before = await traces(database, "anna", but=[2])
+
+    async with database.write() as connection:
+        await delete_subject_parts(connection, ACME, "anna", but=[2])
+        await destroy_subject_keys(connection, ACME, "anna", but=[2])
+        left = [key.version for key in await subject_key_rows(connection, ACME, ["anna"])]
+
+    assert await versions(database, kept, token, gone) == {
+        (kept.row.record_id, "caller"): 2,
+        (token.row.record_id, "caller"): 0,
+        (token.row.record_id, "callee"): 1,
+    }
+    assert await count(database, "records", record_id=gone.row.record_id) == 0
+    assert await count(database, "index_entries", subject_id="anna") == 1
+    assert await count(database, "index_entries", record_id=kept.row.record_id) == 1
+    assert left == [2]
+    assert before == 4  # part, two index entries that belong to nothing that stays, key
+    assert await traces(database, "anna", but=[2]) == 0
+
+
+async def test_a_record_goes_although_its_subject_is_two_parties_of_it(database: Database) -> None:
+    """Harm: each of the two parts was the other one that kept the record."""
+    twice = record({"caller": "anna", "callee": "anna"})
+    await store(database, twice)
+
+    async with database.write() as connection:
+        await delete_subject_parts(connection, ACME, "anna", but=[2])
+
+    assert await count(database, "records") == 0
+
+
+async def test_a_party_that_nothing_keeps_any_more_goes_alone_and_the_record_with_the_last(database: Database) -> None:
+    await store(database, CALL)
+    await store(database, CALL, tenant=BETA)
+    record_id = CALL.row.record_id
+
+    async with database.write() as connection:
+        await delete_part(connection, ACME, record_id, "caller")
+    first = [await count(database, table, tenant_id=ACME) for table in ("records", "record_parts", "index_entries")]
+    async with database.write() as connection:
+        await delete_part(connection, ACME, record_id, "callee")
+
+    assert first == [1, 1, 1]
+    assert await count(database, "records", tenant_id=ACME) == 0
+    assert await count(database, "record_parts", tenant_id=BETA) == 2
+
+
+async def test_an_identity_stays_bound_while_a_record_of_its_subject_is_found_by_it(database: Database) -> None:
+    """A4: what a tenant keeps is found; the address that stood with the operator alone leads to nobody."""
+    old = Token(PHONE.kind, b"\x03" * 32)
+    await store(database, CALL, record({"caller": "carl"}, {"from": ("caller", old)}))
+    async with database.write() as connection:
+        await claim_identities(connection, ACME, [(PHONE, "anna"), (old, "anna"), (MAIL, "ben")])
+        await claim_identities(connection, BETA, [(old, "anna")])
+
+    async with database.write() as connection:
+        await unbind_identities(connection, ACME, "anna")
+        bound = await subjects_of_tokens(connection, ACME, [PHONE, old, MAIL])
+        foreign = await subjects_of_tokens(connection, BETA, [old])
+
+    assert bound == {PHONE: "anna", MAIL: "ben"}
+    assert foreign == {old: "anna"}
+
+
+async def test_parts_are_counted_by_category_and_key_and_tokens_as_well(database: Database) -> None:
+    message = record({"sender": "anna"}, category="incoming-message")
+    twice = record({"caller": "anna", "callee": "anna"})
+    await store(database, CALL, message, twice)
+    await reseal(database, message, "sender", 2)
+    async with database.write() as connection:
+        await tokenise_parts(connection, ACME, [(CALL.row.record_id, "caller")])
+        found = [await count_by_category(connection, ACME, "anna", keys) for keys in ([0], [1], [2], [0, 2], [])]
+
+    assert found == [{"call-detail": 1}, {"call-detail": 2}, {"incoming-message": 1}, {"call-detail": 1, "incoming-message": 1}, {}]
 
 
 def _sorted(parts: Sequence[PartRow]) -> list[PartRow]:

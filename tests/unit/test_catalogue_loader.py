@@ -158,6 +158,7 @@ BROKEN = [
     ("interval", MAPPING, "valid_from_field: valid_from\n", "", "valid_to_field"),
     ("interval", CALLS, "court_class: T", "court_class: T\nrequires_as_of: true", "requires_as_of"),
     ("recipient", CALLS, "recipients: [internal, tenant]", "recipients: [third-party]", "recipients: [third-party]"),  # A1
+    ("recipient", CALLS, "recipients: [internal, tenant]", "recipients: [internal, third-party]", "recipients: [internal, third-party]"),
     ("recipient", CALLS, "recipients: [internal, tenant]", "recipients: [affiliate]", "recipients: [affiliate]"),  # A2
     ("recipient", CALLS, "roles: [reporting]", "roles: [reporting, affiliate-service]", "recipients: [internal, tenant]"),
     ("recipient", CALLS, "affiliate: true", "affiliate: false", "recipients: [affiliate]"),

@@ -11,7 +11,8 @@ Rules beyond spelling:
 - Only services see a value that is its own mask.
 - Kinds of rows with rules of their own are told apart by one clear field, so that a record is of one kind.
 - What is kept after a contract says for which reasons; what is erased then, or hangs on no contract and is nobody's former customer, says none.
-- Only the affiliate's own roles may hand anything to the affiliate, and only what is releasable to it; no grant reaches a third party (A1, A2).
+- Only the affiliate's own roles may hand anything to the affiliate, and only what is releasable to it; a third party is
+  shown something at the customer's request alone, and to whom its consent names (A1, A2).
 """
 
 import re
@@ -46,6 +47,8 @@ from vault.catalogue.model import (
 from vault.identifiers import IdentifierKind
 from vault.masking import MaskStyle
 
+# P1.7-no3p: what a third party is shown, the customer asked for.
+_ASKED = "customer-request"
 CONTENT_LEVELS = ("system-log", "report", "system-file")
 
 # Keys of a category file and of the mappings in it; the published schema (`schema.py`) is made of the same.
@@ -501,8 +504,9 @@ def _recipients(node: Node | None) -> frozenset[Recipient]:
 
 
 def _check_recipients(node: Node, grant: Grant, known: Known, *, affiliate: bool) -> None:
-    if Recipient.THIRD_PARTY in grant.recipients:
-        node.fail("recipient", "no grant reaches a third party; that takes the customer's consent")
+    to_third_party = grant.recipients == {Recipient.THIRD_PARTY} and grant.purposes == {_ASKED} and grant.operations == {Operation.REVEAL}
+    if Recipient.THIRD_PARTY in grant.recipients and not to_third_party:
+        node.fail("recipient", "a third party is shown something at the customer's request, by a grant of its own, and nothing else")
     other_entity = {known.roles[name].other_entity for name in grant.roles}
     to_affiliate = grant.recipients == frozenset({Recipient.AFFILIATE})
     if (Recipient.AFFILIATE in grant.recipients or True in other_entity) and not (to_affiliate and other_entity == {True} and affiliate):

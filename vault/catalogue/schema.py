@@ -141,7 +141,7 @@ _GRANT: Mapping[str, Json] = {
     "purposes": _list(_NAME),
     "view": _one_of(View),
     "levels": _list({"enum": list(form.CONTENT_LEVELS)}),
-    "recipients": _list({"enum": [str(word) for word in Recipient if word is not Recipient.THIRD_PARTY]}),
+    "recipients": _list(_one_of(Recipient)),
 }
 
 

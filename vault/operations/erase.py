@@ -359,7 +359,8 @@ async def count_outcomes(vault: Vault, connection: Connection, subject: SubjectN
             async for _, record in erase_run.parts_of(connection, subject, [name]):
                 outcome = outcome_of(category, record, requester, now)
                 counts[Count(name, outcome.kind, 0, outcome.basis or "", outcome.until.isoformat() if outcome.until else "")] += 1
-    if requester is not Requester.TENANT:
+    if not any(count.outcome == Erasure.FORWARDED for count in counts):
+        # Who lives on with a tenant has agreed to what they agreed to.
         for name, ids in (await rights.proofs_of(connection, subject.tenant, subject.subject)).items():
             basis = vault.catalogue.category(name).erasure_exception or ""
             counts[Count(name, Erasure.RESTRICTED, 0, basis)] += len(ids)

@@ -390,8 +390,9 @@ async def _finish(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
         else:
             await record_store.unbind_identities(connection, tenant, subject)
         await subject_store.set_subject_state(connection, tenant, subject, "ERASED" if is_gone else await _state_of(connection, name, row))
-        if is_gone or _is_persons(row):
+        if is_gone:
             await erasure_store.insert_exceptions(connection, tenant, await _proofs(vault, connection, tenant, row))
+        if is_gone or _is_persons(row):
             await rights.forget(connection, tenant, subject, is_gone=is_gone, by=caller.principal, now=vault.clock())
         async with reading_keys(vault) as apart:
             left = await record_store.count_traces(connection, tenant, subject, but=kept, keys_on=apart)

@@ -308,12 +308,15 @@ async def entries_of_tokens(
 
 async def records_of_identifiers(connection: AsyncConnection, tenant: str, subject: str, kinds: Collection[str]) -> list[str]:
     """For each identifier of a subject, a record in which it stands."""
-    query = (
-        select(func.min(index_entries.c.record_id))
-        .where(index_entries.c.tenant_id == tenant, index_entries.c.subject_id == subject, index_entries.c.kind.in_(sorted(kinds)))
-        .group_by(index_entries.c.kind, index_entries.c.token)
+    # Asked by the subject alone and grouped here: SQLite would go by the kinds, and read every entry of everybody's.
+    query = select(index_entries.c.kind, index_entries.c.token, index_entries.c.record_id).where(
+        index_entries.c.tenant_id == tenant, index_entries.c.subject_id == subject
     )
-    return sorted({row[0] for row in await connection.execute(query)})
+    first: dict[tuple[str, bytes], str] = {}
+    for kind, token, record in await connection.execute(query):
+        if kind in kinds:
+            first[kind, token] = min(record, first.get((kind, token), record))
+    return sorted(set(first.values()))
 
 
 async def replace_part(connection: AsyncConnection, tenant: str, part: PartRow) -> None:
@@ -529,10 +532,13 @@ async def tokenise_subject(
     """The same for every part of a subject in some categories that is not sealed under some keys."""
     if not categories:
         return
-    within = select(records.c.record_id).where(records.c.tenant_id == tenant, records.c.category.in_(sorted(categories)))
-    await connection.execute(
-        update(record_parts).where(*_whose(tenant, subject, but), record_parts.c.record_id.in_(within)).values(sealed=b"", key_version=0)
+    # Asked of each part: a list of the records of the categories would be that of everybody's.
+    within = select(records.c.record_id).where(
+        records.c.tenant_id == record_parts.c.tenant_id,
+        records.c.record_id == record_parts.c.record_id,
+        records.c.category.in_(sorted(categories)),
     )
+    await connection.execute(update(record_parts).where(*_whose(tenant, subject, but), within.exists()).values(sealed=b"", key_version=0))
 
 
 async def delete_subject_parts(connection: AsyncConnection, tenant: str, subject: str, *, but: Collection[int] = ()) -> None:
