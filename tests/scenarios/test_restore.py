@@ -34,7 +34,6 @@ from tests.restoring import Restorable, findings, in_thread, people, person_of, 
 from tests.rpc.test_access_matrix import METHODS, answers_of, call, roles_of
 from tests.serving import Serving
 from vault.audit.certificate import verify_certificate
-from vault.audit.ledger import Kind, LedgerEntry
 from vault.client.errors import CallError
 from vault.errors import FailedPreconditionError, UnavailableError
 from vault.operations import erase_run, upkeep
@@ -490,19 +489,6 @@ async def test_the_ledger_holds_nothing_of_the_person(vault: Restorable) -> None
     assert person_of(name).encode() not in content
     assert id_of(name).encode() not in content
     assert PHONES[0].removeprefix("+").encode() not in content
-
-
-async def test_a_termination_that_cannot_be_replayed_keeps_the_vault_closed(vault: Restorable) -> None:
-    """§6.6: contracts that ended; until that flow is there nobody reads what it ended."""
-    async with vault.serving() as served:
-        await served.create_tenants()
-        served.vault.ledger.append(LedgerEntry(Kind.TERMINATION, "acme", "", "t1", served.clock()))
-        told = await findings(served)
-        operator = served.service("operator")
-        refused = await operator.refused(operator.operations.ReplayErasures, ReplayErasuresRequest())
-
-    assert told == ["RESTORE_PENDING 1"]
-    assert (refused.code.name, refused.reason) == PENDING
 
 
 async def test_two_replays_at_once_are_one(vault: Restorable) -> None:
