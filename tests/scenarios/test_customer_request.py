@@ -158,7 +158,7 @@ async def test_staff_cannot_ask_on_the_customers_behalf_and_customers_cannot_ask
 
     by_staff = await manager.refused(manager.tenants.OpenCustomerRequest, wanted("reveal"))
     wrong = {
-        "an operation that is not staff's": wanted("reveal", "export"),
+        "an operation that is not staff's": wanted("reveal", "create"),
         "too long": wanted("reveal", days=30.1),
         "already over": wanted("reveal", days=-1),
         "a list named like a number": wanted("reveal", list_id="0502345678"),
