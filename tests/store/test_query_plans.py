@@ -11,6 +11,7 @@ from sqlalchemy import event, text
 
 from tests.store.rows import ACME, BETA, END, NOW, Stored, record, store
 from vault.store.database import Connection, Database
+from vault.store.erasures import ExceptionRow, insert_exceptions
 from vault.store.holds import HoldRow, ScopeRow, held_records, insert_hold
 from vault.store.orders import records_in_scope
 from vault.store.records import (
@@ -205,6 +206,8 @@ async def filled(database: Database) -> Filled:
             for n in range(HOLDS):
                 hold = HoldRow(f"hold{n}", "CLAIM", "CASE-17", None, None, None, END, "people/e-legal", NOW)
                 await insert_hold(connection, tenant, hold, [ScopeRow(f"subject{n * 4 + k}", "", "") for k in range(4)])
+            kept = [ExceptionRow(f"kept{n}", "member", "e1", f"gone{n}", "call-detail", "legal-claim", END, END) for n in range(RECORDS)]
+            await insert_exceptions(connection, tenant, kept)
     return Filled(database, stored)
 
 

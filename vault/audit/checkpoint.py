@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
+from vault.audit.armour import unarmoured
 from vault.errors import DataLossError, InvalidArgumentError
 
 _ED25519 = b"\x01"
@@ -63,7 +64,7 @@ class NoteVerifier:
         """
         try:
             name, key_id, encoded = text.strip().split("+", 2)
-            material = base64.b64decode(encoded, validate=True)
+            material = unarmoured(encoded)
             verifier = NoteVerifier(name, Ed25519PublicKey.from_public_bytes(material[1:]))
             sound = material[:1] == _ED25519 and verifier.key_id.hex() == key_id and _is_name(name)
         except (ValueError, binascii.Error):
@@ -135,7 +136,7 @@ def open_note(text: str, verifier: NoteVerifier) -> str:
     for line in signatures[:-1].split("\n"):
         name, _, encoded = line.removeprefix(_DASH).partition(" ")
         try:
-            signed = base64.b64decode(encoded, validate=True)
+            signed = unarmoured(encoded)
         except (binascii.Error, ValueError):
             raise DataLossError("NOTE_INVALID", "a signature line of the note is damaged") from None
         if line.startswith(_DASH) and name == verifier.name and signed[:_KEY_ID_BYTES] == verifier.key_id:
@@ -160,7 +161,7 @@ def open_checkpoint(text: str, verifier: NoteVerifier) -> Checkpoint:
     """
     lines = open_note(text, verifier).split("\n")
     try:
-        origin, size, root = lines[0], lines[1], base64.b64decode(lines[2], validate=True)
+        origin, size, root = lines[0], lines[1], unarmoured(lines[2])
     except (IndexError, binascii.Error, ValueError):
         raise DataLossError("CHECKPOINT_INVALID", "the note is not a checkpoint") from None
     if len(lines) != _LINES + 1 or not size.isascii() or not size.isdecimal() or str(int(size)) != size or len(root) != _ROOT_BYTES:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from vault.audit.armour import unarmoured
 from vault.errors import DataLossError, ResourceExhaustedError
 
 FORMAT_VERSION = 1
@@ -113,7 +114,7 @@ def decode(content: bytes) -> AuditEntry:
         if not isinstance(members, dict) or members.keys() - _KEYS or members.pop("v") != FORMAT_VERSION:
             raise ValueError  # noqa: TRY301 - every damage is one error
         members["time"] = datetime.fromisoformat(members["time"])
-        members["justification"] = base64.b64decode(members.get("justification", ""), validate=True)
+        members["justification"] = unarmoured(members.get("justification", ""))
         values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in members.items()}
         entry = AuditEntry(**values)
         damaged = encode(entry) != content

@@ -18,6 +18,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from vault.audit.armour import unarmoured
 from vault.audit.checkpoint import Checkpoint, NoteVerifier, open_checkpoint
 from vault.errors import VaultError
 
@@ -155,7 +156,7 @@ def _check_entry(members: dict[str, object], tree: _Tree, log: str) -> None:
     if members["i"] != index or isinstance(members["i"], bool):
         raise _BadLogError("an entry is missing, repeated or out of order", index)
     try:
-        content = base64.b64decode(str(members["e"]), validate=True)
+        content = unarmoured(str(members["e"]))
         if base64.b64encode(content).decode() != members["e"]:
             raise ValueError  # noqa: TRY301 - a second spelling of the same bytes
         entry = json.loads(content)
@@ -186,7 +187,7 @@ def _names(note: str, key: NoteVerifier) -> bool:
     for line in note.splitlines():
         name, _, encoded = line.removeprefix("— ").partition(" ")
         try:
-            if name == key.name and base64.b64decode(encoded, validate=True)[: len(key.key_id)] == key.key_id:
+            if name == key.name and unarmoured(encoded)[: len(key.key_id)] == key.key_id:
                 return True
         except (binascii.Error, ValueError):
             continue

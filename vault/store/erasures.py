@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, exists, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.store.tables import erasure_certificates, erasure_exceptions, erasures
+from vault.store.notifications import ACKNOWLEDGED
+from vault.store.tables import erasure_certificates, erasure_exceptions, erasures, notifications
 
 # Approved, and not certified.
 UNDER_WAY = ("RUNNING", "PENDING_KEY_DESTRUCTION")
@@ -144,9 +145,14 @@ async def erasures_due(connection: AsyncConnection, now: datetime) -> list[tuple
 
 
 async def erasures_told(connection: AsyncConnection) -> list[tuple[str, str]]:
-    """(tenant, erasure) of every erasure that keeps nothing and only waits for somebody to acknowledge it."""
+    """(tenant, erasure) of every erasure that kept nothing and waited only for somebody to acknowledge it, which is done."""
     kept = exists().where(erasure_exceptions.c.tenant_id == erasures.c.tenant_id, erasure_exceptions.c.erasure_id == erasures.c.erasure_id)
-    query = select(erasures.c.tenant_id, erasures.c.erasure_id).where(erasures.c.state == "PARTIAL", ~kept)
+    told = exists().where(
+        notifications.c.tenant_id == erasures.c.tenant_id,
+        notifications.c.resource == literal("tenants/") + erasures.c.tenant_id + literal("/erasures/") + erasures.c.erasure_id,
+        notifications.c.state != ACKNOWLEDGED,
+    )
+    query = select(erasures.c.tenant_id, erasures.c.erasure_id).where(erasures.c.state == "PARTIAL", ~kept, ~told)
     return [(row.tenant_id, row.erasure_id) for row in await connection.execute(query)]
 
 
