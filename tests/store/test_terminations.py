@@ -5,10 +5,13 @@ from datetime import timedelta
 
 from tests.store.rows import ACME, BETA, HOUR, MAIL, NOW, PHONE, count, record, store
 from vault.store.database import Database
+from vault.store.erasures import ExceptionRow, insert_exceptions
+from vault.store.holds import HoldRow, ScopeRow, insert_hold
 from vault.store.records import delete_index_roles, get_parts, parts_sealed_before, readable_parts, tokenise_parts, unbind_identities
 from vault.store.subjects import claim_identities, set_subject_state
 from vault.store.terminations import (
     Queued,
+    Spared,
     TerminationRow,
     Which,
     count_left,
@@ -17,11 +20,13 @@ from vault.store.terminations import (
     get_termination,
     has_sealed,
     insert_termination,
+    kept_parts,
     pending_terminations,
     queue_subjects,
     queued_subjects,
     sealed_records,
     set_new_version,
+    take_up,
     update_termination,
 )
 
@@ -102,6 +107,62 @@ async def test_records_of_somebody_who_is_being_erased_are_counted_and_left_alon
 
         assert [row.subject_id for row in found] == [row.subject_id for row in sealed] == ["living"]
         assert await count_left(connection, ACME, [Which("fax")]) == 2
+
+
+async def test_what_is_held_is_spared_and_counted_by_nobody(database: Database) -> None:
+    """§5.4: by the clock; a hold that is over spares nothing."""
+    held, free = record({"subject": "one"}, category="fax"), record({"subject": "two"}, category="fax")
+    await store(database, held, free)
+    letter = HoldRow("h", "PRESERVATION", "CASE-1", None, None, NOW + HOUR, None, "people/one", NOW)
+    async with database.write() as connection:
+        await insert_hold(connection, ACME, letter, [ScopeRow("one", "", "")])
+        which, now, later = [Which("fax")], Spared(NOW), Spared(NOW + HOUR)
+
+        found = [await find_records(connection, ACME, which, limit=10, spared=spared) for spared in (now, later, Spared())]
+        sealed = await sealed_records(connection, ACME, which, after="", limit=10, spared=now)
+        left = [await count_left(connection, ACME, which, spared=spared) for spared in (now, later, Spared(NOW, {"fax"}))]
+
+    assert [len(rows) for rows in found] == [1, 2, 2]
+    assert [row.record_id for row in (*found[0], *sealed)] == [free.row.record_id] * 2
+    assert left == [1, 2, 2]
+
+
+async def test_a_record_is_left_alone_when_an_erasure_keeps_all_of_it(database: Database) -> None:
+    """E18, §6.3: of a record that others share, what is kept is known by party."""
+    shared = record({"calling": "one", "called": "two"}, category="fax")
+    own = record({"subject": "one"}, category="fax")
+    await store(database, shared, own)
+    kept = [
+        ExceptionRow(item.row.record_id, role, "e", "one", "fax", "legal-hold", None, NOW)
+        for item, role in ((shared, "calling"), (own, "subject"))
+    ]
+    async with database.write() as connection:
+        await insert_exceptions(connection, ACME, kept)
+        await insert_exceptions(connection, BETA, kept)
+
+        found = await find_records(connection, ACME, [Which("fax")], limit=10)
+        parts = await kept_parts(connection, ACME, [shared.row.record_id, own.row.record_id])
+        await tokenise_parts(connection, ACME, [(shared.row.record_id, "called")])
+        sealed = await sealed_records(connection, ACME, [Which("fax")], after="", limit=10)
+        left = await count_left(connection, ACME, [Which("fax")])
+
+    assert [row.record_id for row in found] == [shared.row.record_id]
+    assert parts == {(shared.row.record_id, "calling"), (own.row.record_id, "subject")}
+    assert (sealed, left) == ([], 1)
+
+
+async def test_an_end_is_taken_up_once_it_has_begun(database: Database) -> None:
+    """A hold that is released before the contract ends changes nothing of what was asked for."""
+    async with database.write() as connection:
+        await insert_termination(connection, replace(ROW, tenant_id="a", state="APPROVED"))
+        await insert_termination(connection, replace(ROW, tenant_id="b", state="COMPLETE", finish_time=NOW, erase_time=NOW, report="note"))
+        for tenant in ("a", "b", "c"):
+            await take_up(connection, tenant)
+        waiting, begun, none = [await get_termination(connection, tenant) for tenant in ("a", "b", "c")]
+
+    assert waiting == replace(ROW, tenant_id="a", state="APPROVED")
+    assert begun == replace(ROW, tenant_id="b", state="CREDENTIALS", finish_time=None, erase_time=NOW, report="note")
+    assert none is None
 
 
 async def test_a_tokenised_part_stays_with_nothing_in_it_and_nothing_leads_to_it(database: Database) -> None:
