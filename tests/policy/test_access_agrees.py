@@ -83,6 +83,7 @@ ELSEWHERE = {
     "TenantService": {
         *("CreateTenant", "GetTenant", "ListTenants", "UpdateTenant", "OpenCustomerRequest", "CloseCustomerRequest", "OpenJob", "CloseJob"),
         *("TerminateTenant", "ApproveTermination", "GetTerminationReport", "GetSurplusReport"),
+        *("ListNotifications", "AcknowledgeNotification"),
     },
 }
 WHOLE_SERVICES = {"AccessService", "AuditService", "OperationsService"}

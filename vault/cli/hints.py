@@ -75,7 +75,6 @@ _HINTS = {
     "LEDGER_BEHIND": "restore the directory of erasure_ledger from its own backup: entries are missing",
     "LEDGER_CORRUPT": "restore the directory of erasure_ledger from its own backup: it was altered",
     "LEDGER_PRUNED": "use a younger backup of the database: this one was kept for longer than backup_retention_days says",
-    "TERMINATION_NOT_BUILT": "use the version of pii-vault that wrote the entry: this one cannot end a contract again",
     "LEDGER_TOO_YOUNG": "take away older entries only: those of the last backup_retention_days + 30 days are needed",
     "KEYS_UNAVAILABLE": "the key service does not answer; try again shortly or call operations",
     "UNREACHABLE": "check the address, that the vault runs, and that the client's certificate is in date and of its authority",
