@@ -9,6 +9,8 @@ Rules:
 
 import argparse
 import asyncio
+import multiprocessing
+import os
 import random
 import shutil
 import sys
@@ -18,6 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from datetime import timedelta
 from functools import partial
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from signal import SIGKILL
 from tempfile import TemporaryDirectory
@@ -30,8 +33,9 @@ from deploy import backup
 from tests.builders import ERASING, asked_by, call_detail, contact, id_of, record, request_erasure, subject_of
 from tests.databases import create_migrated_sqlite, running_postgres, sqlite_url
 from tests.erasure_checks import DONE, Stored, findings, stored
-from tests.processes import VaultProcess, copy_home, serving
+from tests.processes import VaultProcess, copy_home
 from tests.serving import Clock, Serving, make_home
+from vault import server
 from vault.audit.entry import decode
 from vault.client import CallError
 from vault.config import load
@@ -89,6 +93,54 @@ class Tally:
         self.told += told
 
 
+class _Forked:
+    """A process that was forked, with the methods of `Popen` that tests use."""
+
+    def __init__(self, process: ForkServerProcess) -> None:
+        self._process = process
+
+    def poll(self) -> int | None:
+        """The exit code, once it has ended."""
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+
+    def wait(self, timeout: float) -> int | None:
+        """Wait until it has ended; the exit code."""
+        self._process.join(timeout)
+        return self._process.exitcode
+
+
+def _serve(home: str, log: str) -> None:
+    """What `pii-vault serve` does, once everything is imported."""
+    with Path(log).open("wb") as out:
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno(), 2)
+    server.run(load(Path(home) / "vault.yaml"))
+
+
+_forks = multiprocessing.get_context("forkserver")
+
+
+@contextmanager
+def serving(home: Path) -> Iterator[VaultProcess]:
+    """A vault that serves in a process of its own, forked from one that has imported everything: hundreds are started."""
+    _forks.set_forkserver_preload([__name__])
+    log = home / f"serve-{time.monotonic_ns()}.log"
+    log.touch()
+    process = _forks.Process(target=_serve, args=(str(home), str(log)))
+    process.start()
+    vault = VaultProcess(home, _Forked(process), log)  # type: ignore[arg-type]
+    try:
+        vault.wait_until_serving()
+        yield vault
+    finally:
+        process.kill()
+        process.join()
+
+
 class Torture:
     """One vault that is killed again and again.
 
@@ -122,7 +174,7 @@ class Torture:
                 if len(waiting) < FLEET // 4:
                     # A backup has people in it who are not known to be asking yet.
                     waiting += self._calls(vault, self._fleet)
-                self._kill(vault, partial(self._approve, tuple(waiting)), within=0.25)
+                self._kill(vault, partial(self._approve, tuple(waiting)), within=0.4)
             found = self._look(stored)
             tally.kills, tally.amid = tally.kills + 1, tally.amid + bool(found.under_way())
             tally.note([*findings(found), *self._lost(found)])
@@ -141,7 +193,7 @@ class Torture:
             with serving(self._home) as vault:
                 if not left:
                     self._calls(vault, self._store_events)
-                self._kill(vault, _sweep, within=0.4)
+                self._kill(vault, _sweep, within=0.8)
             found, logged = self._look(_seen_and_logged)
             left = self._events & found.records.keys()
             tally.kills, tally.amid = tally.kills + 1, tally.amid + (0 < len(left) < DUE)
@@ -402,11 +454,11 @@ def main() -> int:
                 urls = stack.enter_context(databases(kind, folder))
                 home, used = folder / "home", (urls[0], urls[1] if place == "apart" else "")
                 tallies += torture(template, home, used, names=(kind, place), kills=kills, seed=arguments.seed)
+                RESULTS.write_text(f"{HEAD}\n{table(tallies)}\n", encoding="utf-8")
                 print(table(tallies), flush=True)  # noqa: T201 - what the run measured
                 shutil.rmtree(home)
     for tally in tallies:
         print(*tally.told[:20], sep="\n", end="\n" if tally.told else "", file=sys.stderr)  # noqa: T201 - what the run found
-    RESULTS.write_text(f"{HEAD}\n{table(tallies)}\n", encoding="utf-8")
     return int(any(tally.inconsistent or tally.unfinished for tally in tallies))
 
 
