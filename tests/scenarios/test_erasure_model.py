@@ -32,7 +32,7 @@ from vault.operations import erase_run
 from vault.operations.hold import CLAIM, PRESERVATION, NewHold
 
 # `make torture-erasure` sets more.
-SEQUENCES = int(os.environ.get("PII_VAULT_ERASURE_SEQUENCES", "6"))
+SEQUENCES = int(os.environ.get("PII_VAULT_ERASURE_SEQUENCES", "4"))
 STEPS = 25
 PHONES = [f"+97250234567{n}" for n in range(4)]
 LINE = "+972732345678"
