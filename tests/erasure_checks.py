@@ -8,8 +8,9 @@ Rules:
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Row, select
 
@@ -67,15 +68,15 @@ async def stored(vault: Vault, tenant: str = "acme") -> Stored:
         subjects, erasures, exceptions = tables.subjects.c, tables.erasures.c, tables.erasure_exceptions.c
         _, keys = await active_tenant(vault, connection, tenant)
 
-        async def rows(*columns: object) -> "Iterable[Row[tuple[object, ...]]]":
-            [table] = {column.table for column in columns}  # type: ignore[attr-defined]
-            return (await connection.execute(select(*columns).where(table.c.tenant_id == tenant))).all()  # type: ignore[call-overload,no-any-return]
+        async def rows(*columns: Any) -> Sequence[Row[Any]]:
+            [table] = {column.table for column in columns}
+            return (await connection.execute(select(*columns).where(table.c.tenant_id == tenant))).all()
 
         found.subjects = {row.subject_id: row.state for row in await rows(subjects.subject_id, subjects.state)}
         record = tables.records.c
         found.records = {row.record_id: row.category for row in await rows(record.record_id, record.category)}
         entry, part = tables.index_entries.c, tables.record_parts.c
-        found.index = [tuple(row) for row in await rows(entry.record_id, entry.role, entry.subject_id, entry.kind)]  # type: ignore[misc]
+        found.index = [tuple(row) for row in await rows(entry.record_id, entry.role, entry.subject_id, entry.kind)]
         found.identities = {row.subject_id for row in await rows(tables.identities.c.subject_id)}
         named = await rows(exceptions.record_id, exceptions.role, exceptions.erasure_id)
         found.exceptions = {(row.record_id, row.role): row.erasure_id for row in named if row.role}
