@@ -347,7 +347,8 @@ async def count_outcomes(vault: Vault, connection: Connection, subject: SubjectN
     """What becomes of a person's parts, counted. Holds are not looked at: they win when it is carried out, whoever approved what (E4)."""
     counts = Counter[Count]()
     now = vault.clock()
-    for name, found in (await subject_store.record_counts(connection, subject.tenant, subject.subject)).items():
+    before = await erase_run.kept_before(connection, subject.tenant, subject.subject)
+    for name, found in (await subject_store.record_counts(connection, subject.tenant, subject.subject, but=before)).items():
         category = vault.catalogue.category(name)
         if not in_scope(category, requester):
             continue
@@ -356,7 +357,7 @@ async def count_outcomes(vault: Vault, connection: Connection, subject: SubjectN
         elif not depends_on_record(category):
             counts[Count(name, str(at_last(category, {}).kind), 0)] += found
         else:
-            async for _, record in erase_run.parts_of(connection, subject, [name]):
+            async for _, record in erase_run.parts_of(connection, subject, [name], but=before):
                 outcome = outcome_of(category, record, requester, now)
                 counts[Count(name, outcome.kind, 0, outcome.basis or "", outcome.until.isoformat() if outcome.until else "")] += 1
     if not any(count.outcome == Erasure.FORWARDED for count in counts):

@@ -127,11 +127,19 @@ async def complete(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
             await _end_exceptions(vault, connection, name.tenant, row, due)
 
 
-async def parts_of(connection: Connection, subject: SubjectName, categories: Collection[str]) -> AsyncIterator[tuple[PartRow, RecordRow]]:
-    """Every part of a person in some categories, with its record; read, not locked."""
+async def kept_before(connection: Connection, tenant: str, subject: str, *, but: str = "") -> frozenset[int]:
+    """Versions of the keys that seal what other erasures of a person keep: that is theirs, is not found again, and outlives this one."""
+    rows = await erasure_store.erasures_of_subject(connection, tenant, subject)
+    return frozenset(row.restricted_version for row in rows if row.restricted_version and row.erasure_id != but)
+
+
+async def parts_of(
+    connection: Connection, subject: SubjectName, categories: Collection[str], *, but: Collection[int]
+) -> AsyncIterator[tuple[PartRow, RecordRow]]:
+    """Every part of a person in some categories that is not sealed under some keys, with its record; read, not locked."""
     after = ""
     while page := await record_store.parts_in(
-        connection, subject.tenant, subject.subject, categories=categories, but=(), after=after, limit=_PAGE
+        connection, subject.tenant, subject.subject, categories=categories, but=but, after=after, limit=_PAGE
     ):
         for item in page:
             yield item
@@ -173,7 +181,12 @@ async def _keep_batch(vault: Vault, name: ChildName) -> bool:
                 await erasure_store.update_erasure(connection, name.tenant, replace(row, position=page[-1][0].record_id))
                 return True
             if await hold_store.holds_parts(
-                connection, name.tenant, row.subject_id, vault.clock(), but=_kept(row), transient=_transient(vault)
+                connection,
+                name.tenant,
+                row.subject_id,
+                vault.clock(),
+                but=await _kept(connection, name.tenant, row),
+                transient=_transient(vault),
             ):
                 # A hold came after its records were passed: once more from the beginning (E5).
                 await erasure_store.update_erasure(connection, name.tenant, replace(row, position=""))
@@ -181,9 +194,10 @@ async def _keep_batch(vault: Vault, name: ChildName) -> bool:
             await _suppress(vault, connection, keys, row)
         async with reading_keys(vault) as apart:
             stored = await subject_store.subject_key_rows(apart or connection, name.tenant, [row.subject_id])
-        row = replace(row, destroyed_keys=[key.version for key in stored if key.version not in _kept(row)])
+        kept = await _kept(connection, name.tenant, row)
+        row = replace(row, destroyed_keys=[key.version for key in stored if key.version not in kept])
         if vault.key_database is None:
-            await subject_store.destroy_subject_keys(connection, name.tenant, row.subject_id, but=_kept(row))
+            await subject_store.destroy_subject_keys(connection, name.tenant, row.subject_id, but=kept)
         # From here on nothing is looked for that might stay, whatever comes.
         await erasure_store.update_erasure(connection, name.tenant, replace(row, state="PENDING_KEY_DESTRUCTION"))
     return False
@@ -194,7 +208,14 @@ async def _page(connection: Connection, tenant: str, row: ErasureRow, categories
     if not categories:
         return []
     page = await record_store.parts_in(
-        connection, tenant, row.subject_id, categories=categories, but=_kept(row), after=row.position, limit=_BATCH, lock=True
+        connection,
+        tenant,
+        row.subject_id,
+        categories=categories,
+        but=await _kept(connection, tenant, row),
+        after=row.position,
+        limit=_BATCH,
+        lock=True,
     )
     return [item for item in page if item[0].record_id != page[-1][0].record_id] if len(page) == _BATCH else page
 
@@ -206,7 +227,8 @@ def _is_persons(row: ErasureRow) -> bool:
 async def _may_stay(vault: Vault, connection: Connection, tenant: str, row: ErasureRow) -> list[str]:
     """Categories of the person of which some part may stay. Empty for most people, and then nothing is read."""
     requester = Requester(row.requester_kind)
-    found = [vault.catalogue.category(name) for name in await subject_store.record_counts(connection, tenant, row.subject_id)]
+    before = await kept_before(connection, tenant, row.subject_id, but=row.erasure_id)
+    found = [vault.catalogue.category(name) for name in await subject_store.record_counts(connection, tenant, row.subject_id, but=before)]
     if await hold_store.has_live_holds(connection, tenant, vault.clock()):
         return [category.name for category in found]
     return [
@@ -346,9 +368,10 @@ def _reseal(
     return fields
 
 
-def _kept(row: ErasureRow) -> frozenset[int]:
-    """Versions of the person's keys that seal what stays."""
-    return frozenset({row.kept_version, row.restricted_version} - {0})
+async def _kept(connection: Connection, tenant: str, row: ErasureRow) -> frozenset[int]:
+    """Versions of the person's keys that seal what stays, for this erasure or for an earlier one."""
+    own = frozenset({row.kept_version, row.restricted_version} - {0})
+    return own | await kept_before(connection, tenant, row.subject_id, but=row.erasure_id)
 
 
 async def _suppress(vault: Vault, connection: Connection, keys: TenantKeys, row: ErasureRow) -> None:
@@ -364,9 +387,10 @@ async def _destroy_apart(vault: Vault, name: ChildName) -> None:
         return
     async with vault.database.read() as connection:
         row = await erasure_store.get_erasure(connection, name.tenant, name.id)
+        kept = frozenset() if row is None else await _kept(connection, name.tenant, row)
     if row is not None and row.state == "PENDING_KEY_DESTRUCTION":
         async with vault.key_database.write() as apart:
-            await subject_store.destroy_subject_keys(apart, name.tenant, row.subject_id, but=_kept(row))
+            await subject_store.destroy_subject_keys(apart, name.tenant, row.subject_id, but=kept)
 
 
 async def _finish(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
@@ -376,7 +400,8 @@ async def _finish(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
         row = await _locked(connection, name)
         if row.state != "PENDING_KEY_DESTRUCTION":
             return row
-        tenant, subject, kept = name.tenant, row.subject_id, _kept(row)
+        tenant, subject = name.tenant, row.subject_id
+        kept = await _kept(connection, tenant, row)
         # Keys once more: a restored key store must not bring one back (E10).
         async with writing_keys(vault, connection) as keys_on:
             await subject_store.destroy_subject_keys(keys_on, tenant, subject, but=kept)
@@ -516,7 +541,9 @@ async def _supplement(
         return row
     if next_time is None:
         async with writing_keys(vault, connection) as keys_on:
-            await subject_store.destroy_subject_keys(keys_on, name.tenant, row.subject_id, but={row.kept_version})
+            # No other one: since then the person's key may have been rotated, or another erasure may keep something.
+            stored = {key.version for key in await subject_store.subject_key_rows(keys_on, name.tenant, [row.subject_id])}
+            await subject_store.destroy_subject_keys(keys_on, name.tenant, row.subject_id, but=stored - {row.restricted_version})
         row = replace(row, restricted_version=0)
     row = replace(row, outcomes=outcomes, state=state)
     [receipt] = await log.append(vault, connection, keys, [_entry(caller, name, row, "complete-erasure")])

@@ -258,7 +258,7 @@ async def _state(connection: Connection, apart: Connection | None, entry: Ledger
         return None
     if erasure.state in DONE:
         keys = await subject_store.subject_key_rows(apart or connection, entry.tenant, [erasure.subject_id])
-        if destroyed(entry, erasure) & {key.version for key in keys}:
+        if await destroyed(connection, entry, erasure) & {key.version for key in keys}:
             return None
     return erasure.state
 
@@ -292,9 +292,14 @@ async def _have_returned(connection: Connection, apart: Connection, tenant: str)
     return False
 
 
-def destroyed(entry: LedgerEntry, erasure: ErasureRow) -> frozenset[int]:
-    """Versions of the person's key that an erasure destroyed, and that are nowhere but in a backup."""
-    return frozenset({*entry.keys, *erasure.destroyed_keys}) - {erasure.kept_version, erasure.restricted_version}
+async def destroyed(connection: Connection, entry: LedgerEntry, erasure: ErasureRow) -> frozenset[int]:
+    """Versions of the person's key that an erasure destroyed, and that are nowhere but in a backup.
+
+    What seals what stays is not among them, for this erasure or for another one: after a replay its version may be another than it was then.
+    """
+    rows = await erasure_store.erasures_of_subject(connection, entry.tenant, erasure.subject_id)
+    stays = {erasure.kept_version, *(row.restricted_version for row in rows)}
+    return frozenset({*entry.keys, *erasure.destroyed_keys}) - stays
 
 
 async def _require_marker(vault: Vault, database: Database) -> None:

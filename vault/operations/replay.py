@@ -164,10 +164,11 @@ async def _erase_again(vault: Vault, caller: Caller, entry: LedgerEntry, subject
             await erasure_store.update_erasure(connection, entry.tenant, known)
         if known.state in erasure_store.UNDER_WAY:
             await subject_store.set_subject_state(connection, entry.tenant, subject, "ERASING")
+        versions = await ledger.destroyed(connection, entry, known)
     if known.state in erasure_store.UNDER_WAY:
         await erase_run.run(vault, caller, ChildName(entry.tenant, "erasures", known.erasure_id))
     else:
-        await _destroy_keys(vault, caller, entry, subject, versions=ledger.destroyed(entry, known))
+        await _destroy_keys(vault, caller, entry, subject, versions=versions)
 
 
 async def _entered(vault: Vault, connection: Connection, entry: LedgerEntry, subject: str) -> ErasureRow:
@@ -261,11 +262,12 @@ async def _verify(vault: Vault) -> None:
             async with vault.database.read() as connection, reading_keys(vault) as apart:
                 keys = await subject_store.subject_key_rows(apart or connection, entry.tenant, [person.subject_id])
                 erasure = await erasure_store.get_erasure(connection, entry.tenant, entry.erasure)
+                gone = await ledger.destroyed(connection, entry, erasure) if erasure is not None else frozenset()
             if person.create_time >= entry.cut_off:
                 continue
             # Whose erasure is under way is blocked, and taken up by upkeep.
             is_over = erasure is not None and erasure.state in ledger.DONE
-            came_back = is_over and erasure is not None and ledger.destroyed(entry, erasure) & {key.version for key in keys}
+            came_back = is_over and gone & {key.version for key in keys}
             left += bool(came_back) or not (is_over or person.state == "ERASING" or (person.state == _KEY_ALONE and not keys))
     if left:
         raise DataLossError("REPLAY_INCOMPLETE", f"{left} people are left whom the erasure ledger says were erased")

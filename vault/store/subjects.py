@@ -351,12 +351,14 @@ async def delete_identities(connection: AsyncConnection, tenant: str, subject: s
     await connection.execute(delete(identities).where(identities.c.tenant_id == tenant, identities.c.subject_id == subject))
 
 
-async def record_counts(connection: AsyncConnection, tenant: str, subject: str) -> dict[str, int]:
-    """Number of record parts per category in which the subject is a party."""
+async def record_counts(connection: AsyncConnection, tenant: str, subject: str, *, but: Collection[int] = ()) -> dict[str, int]:
+    """Number of record parts per category in which the subject is a party, without those that are sealed under some keys."""
     query = (
         select(records.c.category, func.count())
         .join(record_parts, (record_parts.c.tenant_id == records.c.tenant_id) & (record_parts.c.record_id == records.c.record_id))
-        .where(record_parts.c.tenant_id == tenant, record_parts.c.subject_id == subject, record_parts.c.key_version != 0)
+        .where(
+            record_parts.c.tenant_id == tenant, record_parts.c.subject_id == subject, record_parts.c.key_version.not_in([0, *sorted(but)])
+        )
         .group_by(records.c.category)
         .order_by(records.c.category)
     )
