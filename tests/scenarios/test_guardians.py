@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders import PHONE, asked, contact, create, entries, erase_for_person, id_of, not_revealed, record, reveal, rows, subject_of
+from tests.builders import PHONE, asked, contact, create, entries, erase, id_of, not_revealed, record, reveal, rows, subject_of
 from tests.serving import Caller, Serving, why
 from vault import crypto
 from vault.crypto import DataKey, Place
@@ -155,7 +155,7 @@ async def test_a_guardian_goes_with_the_minor(served: Serving) -> None:
     officer, _, record = await given_minor(served)
     await register(officer, subject_of(record))
 
-    await erase_for_person(served, subject_of(record))
+    await erase(served, subject_of(record))
 
     async with served.vault.database.read() as connection:
         proof = await get_guardian(connection, "acme", id_of(subject_of(record)))
