@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 HOME_RUN ?= .run
 TESTS ?= tests
-JOBS ?= auto
+# Twice as many as two cores: many tests wait, for leases, for processes that were killed, for a key service that hangs.
+JOBS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help setup protos fmt lint test policy-report demo run bench bench-quick bench-keys lock clean

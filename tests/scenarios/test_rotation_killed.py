@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import random
 import time
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ from vault.v1.operations_service_pb2 import KEY_ROTATION_STATE_COMPLETE, KEY_ROT
 from vault.v1.tenant_service_pb2 import CreateTenantRequest
 from vault.v1.vault_service_pb2 import BatchCreateRecordsRequest
 
-KILLS = 10
+# More with `PII_VAULT_ROTATION_KILLS`.
+KILLS = int(os.environ.get("PII_VAULT_ROTATION_KILLS", "5"))
 PEOPLE = 500
 PHONES = [f"+97250234560{n}" for n in range(6)]
 
