@@ -116,7 +116,7 @@ async def test_another_database_s_root_key_is_refused_and_nothing_new_is_made(ho
 
     assert error["reason"] == "CIPHERTEXT_INVALID"
     assert "root key" in error["message"]
-    assert len(before) == 10
+    assert len(before) == 12
     assert await stored_keys(migrated_url) == before
 
 

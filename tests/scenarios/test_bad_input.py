@@ -168,7 +168,7 @@ async def test_what_is_another_tenants_answers_like_what_never_existed(served: S
     ours = (await create(served.service("acme-app"), contact())).name
     app, officer = served.service("acme-app"), served.service("privacy-officer")
     lawyer, engine = served.service("legal-officer"), served.service("engine")
-    erasure = await request_erasure(officer, subject_of(ours))
+    erasure = await request_erasure(served.service("acme-admin"), subject_of(ours))
     request = await open_request(served, "", "reveal")
     manager = served.service("account-manager")
     pairs = {

@@ -61,11 +61,14 @@ async def test_the_end_of_an_exception_destroys_no_key_but_its_own(served: Servi
     """The person's key had been rotated meanwhile; the new version was destroyed, and the tenant's list lost."""
     await served.create_tenants()
     person, listed, _ = await customer(served)
-    await erase_for_person(served, person)
+    erasure = await erase_for_person(served, person)
     await rotated(served, "SUBJECT", subject=person)
 
     await turn(served, after=LATER)
 
+    done = await state_of(served, erasure)
+    counts = {line.category: (line.erased_count, line.forwarded_count) for line in done.outcomes}
+    assert counts == {"billing-record": (1, 0), "end-customer-contact": (0, 1)}
     assert findings(await stored(served.vault)) == []
     assert (await reveal(served.service("acme-app"), asked(listed, "phone"))).fields["phone"].text
     assert await rows(served, tables.records, tables.subject_keys) == (1, 1)

@@ -190,13 +190,13 @@ async def test_a_download_resumes_where_it_broke_off(served: Serving) -> None:
     assert {(error.code.name, error.reason) for error in refused} == {("INVALID_ARGUMENT", "FIELD_INVALID")}
 
 
-async def test_a_person_who_was_erased_after_the_approval_is_not_in_the_package(served: Serving) -> None:
-    """N18, L43: what has no key left cannot be released, and the totals of the package agree with what it holds."""
+async def test_what_an_order_holds_is_in_its_package_whoever_is_erased_meanwhile(served: Serving) -> None:
+    """E4, N18: an order holds from its registration on, so an erasure keeps what it covers; the totals agree with what the package holds."""
     await served.create_tenants()
     people = await team(served)
     engine = served.service("engine")
-    gone = await create(engine, incoming("system-file"))
-    kept = await create(engine, incoming("system-file", sender=OTHER_PHONE))
+    erased = await create(engine, incoming("system-file"))
+    other = await create(engine, incoming("system-file", sender=OTHER_PHONE))
     request = order_for(
         served,
         people,
@@ -207,18 +207,17 @@ async def test_a_person_who_was_erased_after_the_approval_is_not_in_the_package(
     )
     order = await approved(people, request)
 
-    await erase(served, subject_of(gone.name))
+    await erase(served, subject_of(erased.name))
 
     built = await export(people, order)
     package = await download(people.courier, built.name)
     verdict, archive = judged(served, people, package), opened(people, package)
     assert verdict.ok
     assert verdict.manifest is not None
-    assert verdict.manifest.counts == dict(built.record_counts) == {"incoming-message": 1}
+    assert verdict.manifest.counts == dict(built.record_counts) == {"incoming-message": 2}
     assert sum(verdict.manifest.withheld.values()) == sum(built.withheld_counts.values()) == 0
-    assert id_of(kept.name).encode() in archive
-    assert OTHER_PHONE.encode() in archive
-    assert PHONE.encode() not in archive
+    assert all(id_of(record.name).encode() in archive for record in (erased, other))
+    assert all(number.encode() in archive for number in (PHONE, OTHER_PHONE))
 
 
 async def test_a_call_that_an_erasure_kept_for_the_law_is_in_the_package(served: Serving) -> None:

@@ -93,7 +93,7 @@ def test_every_damage_is_found_and_nothing_is_shown(vault: Commands) -> None:
     found = verify(vault)
 
     assert sound["sound"] is True
-    assert {item["tenant"]: (item["keys"], item["parts_opened"]) for item in sound["tenants"]}["acme"] == (5, 2)
+    assert {item["tenant"]: (item["keys"], item["parts_opened"]) for item in sound["tenants"]}["acme"] == (6, 2)
     assert found.code == 1
     problems = {item["tenant"]: item["problems"] for item in json.loads(found.out)["tenants"]}
     # Of the moved digest key it is the place that does not fit, before its version is looked at.

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from vault import crypto, names
-from vault.catalogue.model import Erasure
+from vault.catalogue.model import Erasure, HeldAs
 from vault.errors import (
     AbortedError,
     FailedPreconditionError,
@@ -390,7 +390,9 @@ def _require(vault: Vault, attempt: Attempt, ground: _Ground, preview: Preview) 
         # A subject without records has no category to decide about; the agreement binds the person all the same (P3.7-nda).
         raise PermissionDeniedError("NDA_INVALID", "no confidentiality agreement is in force")
     found = {count.category for count in preview.outcomes if count.outcome != Erasure.FORWARDED}
-    for name in sorted(found or preview.beyond):
+    # What stays in a register as evidence is erased by nobody.
+    decided = [name for name in found if vault.catalogue.category(name).held_as is HeldAs.RECORD]
+    for name in sorted(decided or preview.beyond):
         level = next(iter(vault.catalogue.category(name).levels), "")
         require(vault, attempt, ground.facts, operation=Operation.ERASE, category=name, level=level, subject=preview.subject.subject)
     attempt.operation, attempt.category = operation, ""

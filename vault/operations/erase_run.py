@@ -115,8 +115,8 @@ async def complete(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
     """Step (8): erase or tokenise what no exception keeps any more; a supplement says so. What another exception keeps stays under that one."""
     while True:
         async with vault.database.write() as connection:
-            await hold_store.delay_holds(connection, name.tenant)
             _, keys = await known_tenant(vault, connection, name.tenant, hold=True)
+            await hold_store.delay_holds(connection, name.tenant)
             row = await _locked(connection, name)
             await subject_store.get_subject(connection, name.tenant, row.subject_id, lock=True)
             due = await erasure_store.due_exceptions(connection, name.tenant, name.id, vault.clock(), limit=_BATCH)
@@ -167,6 +167,8 @@ async def _ensure_restricted_key(vault: Vault, name: ChildName) -> None:
 async def _keep_batch(vault: Vault, name: ChildName) -> bool:
     """One batch of step (3), or step (4) if nothing more stays. Whether there may be more to keep."""
     async with vault.database.write() as connection:
+        # In this order everywhere: the tenant's keys, holds, rows.
+        await tenant_store.hold_keys(connection, name.tenant)
         await hold_store.delay_holds(connection, name.tenant)
         row = await _locked(connection, name)
         if row.state != "RUNNING":
@@ -476,7 +478,10 @@ async def _outcomes(connection: Connection, tenant: str, row: ErasureRow) -> lis
     for count in row.preview:
         found[count.category] += count.count
     kept = await erasure_store.exceptions_of(connection, tenant, row.erasure_id)
-    forwarded = await record_store.count_by_category(connection, tenant, row.subject_id, {row.kept_version}) if row.kept_version else {}
+    # Once it is certified it stays as it was: later the tenant's own are under another key, or gone for another reason.
+    forwarded: Mapping[str, int] = {count.category: count.count for count in row.outcomes if count.outcome == Erasure.FORWARDED}
+    if not row.outcomes and row.kept_version:
+        forwarded = await record_store.count_by_category(connection, tenant, row.subject_id, {row.kept_version})
     tokens = await record_store.count_by_category(connection, tenant, row.subject_id, {0})
     lines = list(kept)
     for category, number in found.items():
