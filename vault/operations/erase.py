@@ -28,16 +28,17 @@ from vault.errors import (
 )
 from vault.identifiers import IdentifierKind, normalise
 from vault.names import ChildName, SubjectName
-from vault.operations import erase_run, idempotency, log, rights, subject_request
+from vault.operations import erase_counts, erase_run, idempotency, log, rights, subject_request
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, active_tenant, page_limit, reading_keys
 from vault.operations.decision import Facts, gather, require
 from vault.operations.find import is_valid
 from vault.operations.idempotency import Answer, RequestKey
 from vault.operations.keyring import TenantKeys
-from vault.operations.outcomes import Requester, at_last, depends_on_record, in_scope, is_tenants, outcome_of
+from vault.operations.outcomes import Requester
 from vault.policy.decide import Operation, Reference
 from vault.store import erasures as erasure_store
+from vault.store import groups as group_store
 from vault.store import records as record_store
 from vault.store import subject_requests as request_store
 from vault.store import subjects as subject_store
@@ -206,6 +207,21 @@ async def list_erasures(vault: Vault, tenant: str, *, page_size: int, after: str
     return rows[:limit], rows[limit - 1].erasure_id if len(rows) > limit else ""
 
 
+async def progress(vault: Vault, tenant: str, rows: Sequence[ErasureRow]) -> list[int]:
+    """How many of the parts that each erasure reaches are settled: those it has gone through, or all of them once it has finished."""
+    done = []
+    async with vault.database.read() as connection:
+        for row in rows:
+            total = sum(count.count for count in row.preview)
+            if row.finish_time is not None:
+                done.append(total)
+            elif row.state in erasure_store.UNDER_WAY and row.position:
+                done.append(min(total, await group_store.count_up_to(connection, tenant, row.subject_id, row.position)))
+            else:
+                done.append(0)
+    return done
+
+
 async def get_certificates(vault: Vault, name: ChildName) -> list[str]:
     """The signed certificate of an erasure, and its supplements.
 
@@ -326,7 +342,7 @@ async def _same(connection: Connection, earlier: Sequence[ErasureRow], subject: 
 
 
 async def _preview(vault: Vault, connection: Connection, subject: SubjectName, requester: Requester) -> Preview:
-    outcomes = await count_outcomes(vault, connection, subject, requester)
+    outcomes = await erase_counts.count_outcomes(vault, connection, subject, requester)
     total = sum(count.count for count in outcomes)
     # Opaque ids and counts only, so a plain digest gives nothing away. Without dates: they move with the clock.
     counts = Counter[tuple[str, str]]()
@@ -336,40 +352,6 @@ async def _preview(vault: Vault, connection: Connection, subject: SubjectName, r
     two = total > _TWO_APPROVE_ABOVE or any(count.outcome == Erasure.RESTRICTED for count in outcomes)
     beyond = [] if outcomes else list(await subject_store.record_counts(connection, subject.tenant, subject.subject))
     return Preview(subject, outcomes, hashlib.sha256(content).hexdigest(), 2 if two else 1, beyond)
-
-
-async def count_outcomes(vault: Vault, connection: Connection, subject: SubjectName, requester: Requester) -> list[Count]:
-    """What becomes of a person's parts, counted. Holds are not looked at: they win when it is carried out, whoever approved what (E4)."""
-    counts = Counter[Count]()
-    now = vault.clock()
-    for name, found in (await subject_store.record_counts(connection, subject.tenant, subject.subject)).items():
-        category = vault.catalogue.category(name)
-        if not in_scope(category, requester):
-            continue
-        if requester is not Requester.TENANT and is_tenants(category):
-            counts[Count(name, Erasure.FORWARDED, 0)] += found
-        elif not depends_on_record(category):
-            counts[Count(name, str(at_last(category, {}).kind), 0)] += found
-        else:
-            async for _, record in erase_run.parts_of(connection, subject, [name]):
-                outcome = outcome_of(category, record, requester, now)
-                counts[Count(name, outcome.kind, 0, outcome.basis or "", outcome.until.isoformat() if outcome.until else "")] += 1
-    if requester is not Requester.TENANT:
-        for name, ids in (await rights.proofs_of(connection, subject.tenant, subject.subject)).items():
-            basis = vault.catalogue.category(name).erasure_exception or ""
-            counts[Count(name, Erasure.RESTRICTED, 0, basis)] += len(ids)
-    return _summed(counts)
-
-
-def _summed(counts: Counter[Count]) -> list[Count]:
-    """One line per category, outcome and basis, with the last of their dates."""
-    lines: dict[tuple[str, str, str], Count] = {}
-    for count, number in counts.items():
-        key = count.category, count.outcome, count.basis
-        line = lines.get(key, replace(count, count=0))
-        until = max(line.until, count.until) if line.until and count.until else ""
-        lines[key] = replace(line, count=line.count + number, until=until)
-    return [lines[key] for key in sorted(lines)]
 
 
 def _is_forwarded(outcomes: Sequence[Count]) -> bool:

@@ -16,7 +16,7 @@ how much there is. A crash anywhere leaves an erasure that `resume` takes up whe
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -49,7 +49,6 @@ from vault.store.records import IndexRow, PartRow, RecordRow
 
 # One batch holds its locks for some milliseconds.
 _BATCH = 200
-_PAGE = 1000
 # The category of uploaded files (C04).
 _FILES = "list-file"
 
@@ -125,17 +124,6 @@ async def complete(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
                     return row
                 return await _supplement(vault, connection, keys, caller, name, row)
             await _end_exceptions(vault, connection, name.tenant, row, due)
-
-
-async def parts_of(connection: Connection, subject: SubjectName, categories: Collection[str]) -> AsyncIterator[tuple[PartRow, RecordRow]]:
-    """Every part of a person in some categories, with its record; read, not locked."""
-    after = ""
-    while page := await record_store.parts_in(
-        connection, subject.tenant, subject.subject, categories=categories, but=(), after=after, limit=_PAGE
-    ):
-        for item in page:
-            yield item
-        after = page[-1][0].record_id
 
 
 async def _ensure_restricted_key(vault: Vault, name: ChildName) -> None:

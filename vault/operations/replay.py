@@ -23,7 +23,7 @@ import structlog
 from vault.audit.ledger import Kind, LedgerEntry
 from vault.errors import AbortedError, DataLossError, FailedPreconditionError, UnavailableError, VaultError
 from vault.names import ChildName, SubjectName, new_id
-from vault.operations import erase, erase_run, ledger, log, retain
+from vault.operations import erase_counts, erase_run, ledger, log, retain
 from vault.operations.attempt import Attempt, Caller, Receipt
 from vault.operations.core import Vault, active_tenant, reading_keys, writing_keys
 from vault.operations.outcomes import Requester
@@ -147,7 +147,7 @@ async def _entered(vault: Vault, connection: Connection, entry: LedgerEntry, sub
         required_approvals=1,
         keep_suppression=True,
         preview_digest="",
-        preview=await erase.count_outcomes(vault, connection, SubjectName(entry.tenant, subject), requester),
+        preview=await erase_counts.count_outcomes(vault, connection, SubjectName(entry.tenant, subject), requester),
         outcomes=(),
         request_time=entry.cut_off,
     )
