@@ -81,6 +81,7 @@ async def _replay(vault: Vault, attempt: Attempt) -> tuple[int, Receipt]:
     attempt.count = len(entries)
     receipt = await _serve_again(vault, attempt, reached=reached, is_pending=is_pending)
     await ledger.check(vault)
+    vault.meters.replayed(len(entries))
     _log.info("erasures replayed", count=len(entries))
     return len(entries), receipt
 
