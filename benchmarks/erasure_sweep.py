@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import URL, delete, func, select
 
 from benchmarks import people
-from benchmarks.key_vault import Clock, FailedCallError, caller, new_tenant, opened, store
+from benchmarks.key_vault import Clock, FailedCallError, analyze, caller, new_tenant, opened, store
 from benchmarks.results import Spread
 from benchmarks.section import Section, spread_cell
 from benchmarks.servers import POSTGRES, SQLITE
@@ -72,6 +72,7 @@ async def _rounds(vault: Vault, clock: Clock, count: int, rounds: int, say: Call
         for tenant in tenants.values():
             await new_tenant(vault, tenant)
             await store(vault, tenant, [_visitor(item) for item in range(count)])
+        await analyze(vault)
         clock.move(_ALL_OVER)
         await _hold_others(vault, tenants[_HELD])
         turn = number % len(order)

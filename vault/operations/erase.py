@@ -9,9 +9,6 @@ Rules:
 - What only tenants decide about is forwarded to them at once, and nothing is changed (E2).
 """
 
-import hashlib
-import json
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -167,14 +164,17 @@ async def approve_erasure(vault: Vault, attempt: Attempt, name: ChildName) -> tu
             raise PermissionDeniedError("SEPARATION_OF_DUTIES", "an erasure is approved by other people than its requester, each once")
         subject = SubjectName(name.tenant, row.subject_id)
         await _live_subject(connection, subject, lock=True)
-        requester = Requester(row.requester_kind)
-        preview = await _preview(vault, connection, subject, requester)
+        requester, is_last = Requester(row.requester_kind), len(row.approvers) + 1 >= row.required_approvals
+        # With the last approval the person is blocked first and counted then: how long that takes must not depend on how much there is.
+        preview = Preview(subject, row.preview, row.preview_digest, row.required_approvals)
+        if not is_last or not row.preview:
+            preview = await _preview(vault, connection, subject, requester)
         if preview.digest != row.preview_digest:
             raise AbortedError("PREVIEW_STALE", "what the erasure would do changed since the preview")
         # The request that it rests on was looked at when it was made.
         _require(vault, attempt, _Ground(_as_asked(facts), requester, row.reference), preview)
         row = replace(row, approvers=(*row.approvers, attempt.caller.principal), preview=preview.outcomes)
-        if len(row.approvers) >= row.required_approvals:
+        if is_last:
             row = await erase_run.begin(connection, name.tenant, row)
             async with reading_keys(vault) as apart:
                 attempt.count = len(await subject_store.subject_key_rows(apart or connection, name.tenant, [row.subject_id]))
@@ -344,14 +344,9 @@ async def _same(connection: Connection, earlier: Sequence[ErasureRow], subject: 
 async def _preview(vault: Vault, connection: Connection, subject: SubjectName, requester: Requester) -> Preview:
     outcomes = await erase_counts.count_outcomes(vault, connection, subject, requester)
     total = sum(count.count for count in outcomes)
-    # Opaque ids and counts only, so a plain digest gives nothing away. Without dates: they move with the clock.
-    counts = Counter[tuple[str, str]]()
-    for count in outcomes:
-        counts[count.category, count.outcome] += count.count
-    content = json.dumps({"subject": str(subject), "requester": requester, "outcomes": sorted(counts.items())}).encode()
     two = total > _TWO_APPROVE_ABOVE or any(count.outcome == Erasure.RESTRICTED for count in outcomes)
     beyond = [] if outcomes else list(await subject_store.record_counts(connection, subject.tenant, subject.subject))
-    return Preview(subject, outcomes, hashlib.sha256(content).hexdigest(), 2 if two else 1, beyond)
+    return Preview(subject, outcomes, erase_counts.digest_of(subject, requester, outcomes), 2 if two else 1, beyond)
 
 
 def _is_forwarded(outcomes: Sequence[Count]) -> bool:

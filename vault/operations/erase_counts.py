@@ -5,8 +5,10 @@ when they expire. The database groups them by the former; the earliest and the l
 duties end lies between them, and then it is asked how many are past it.
 """
 
+import hashlib
+import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -43,6 +45,18 @@ async def count_outcomes(vault: Vault, connection: Connection, subject: SubjectN
             basis = vault.catalogue.category(name).erasure_exception or ""
             counts[Count(name, Erasure.RESTRICTED, 0, basis)] += len(ids)
     return _summed(counts)
+
+
+def digest_of(subject: SubjectName, requester: Requester, outcomes: Sequence[Count]) -> str:
+    """SHA-256 over what an erasure would do, in hexadecimal.
+
+    Opaque ids and counts only, so a plain digest gives nothing away. Without dates: they move with the clock.
+    """
+    counts = Counter[tuple[str, str]]()
+    for count in outcomes:
+        counts[count.category, count.outcome] += count.count
+    content = json.dumps({"subject": str(subject), "requester": requester, "outcomes": sorted(counts.items())}).encode()
+    return hashlib.sha256(content).hexdigest()
 
 
 async def _outcomes(

@@ -1,6 +1,7 @@
 """Carrying out an approved erasure, and completing it when what had to stay may go.
 
-    (1) block: from the commit of the approval on, reads are refused and writes are told to come back (E11)
+    (1) block: from the commit of the approval on, reads are refused and writes are told to come back (E11); then, with nothing moving any more, see
+        that what it does is still what was asked for, and let go of the person if it is not
     (2) note it in the erasure ledger, outside every backup: what cannot be noted is not destroyed (§6.6)
     (3) keep: what is forwarded or must stay is sealed anew, under a key of its own; what must stay, under the restricted keyring and index (§6.4)
     (4) destroy the key: every other ciphertext of the person, backups included, is unreadable from here on (I4, L43)
@@ -31,6 +32,7 @@ from vault.operations import ledger, log, notify, preference, rights
 from vault.operations.attempt import Attempt, Caller, Justification, Receipt
 from vault.operations.core import Vault, active_tenant, add_subject_key, open_subject_key, reading_keys, writing_keys
 from vault.operations.erase_certificate import certificate
+from vault.operations.erase_counts import count_outcomes, digest_of
 from vault.operations.ingest import FILE_DIGEST
 from vault.operations.keyring import TenantKeys
 from vault.operations.outcomes import REVIEW, Outcome, Requester, at_last, depends_on_record, in_scope, is_tenants, outcome_of
@@ -75,12 +77,14 @@ async def run(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
     """Steps (2) to (7) of an approved erasure, from where it stands.
 
     Raises:
+        AbortedError: PREVIEW_STALE; nothing was destroyed, and it waits for approval again.
         DataLossError: ERASURE_INCOMPLETE, the sweep still finds something; the erasure stays under way.
         UnavailableError: a database or key service is away; the erasure stays under way.
     """
     async with vault.database.read() as connection:
         row = await erasure_store.get_erasure(connection, name.tenant, name.id)
     if row is not None and row.state in erasure_store.UNDER_WAY:
+        await _check(vault, name, row)
         await ledger.record(vault, name.tenant, row)
     await _ensure_restricted_key(vault, name)
     while await _keep_batch(vault, name):
@@ -124,6 +128,29 @@ async def complete(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
                     return row
                 return await _supplement(vault, connection, keys, caller, name, row)
             await _end_exceptions(vault, connection, name.tenant, row, due)
+
+
+async def _check(vault: Vault, name: ChildName, row: ErasureRow) -> None:
+    """The rest of step (1): what the erasure does is what was asked for. Once it is in the ledger it goes on, whatever is found.
+
+    Raises:
+        AbortedError: PREVIEW_STALE; the person is as before, and the last approval is void.
+        UnavailableError: LEDGER_UNAVAILABLE, RESTORE_PENDING; whether it is in the ledger is not known.
+    """
+    if row.state != "RUNNING" or await ledger.is_noted(vault, row.erasure_id):
+        return
+    async with vault.database.write() as connection:
+        row = await _locked(connection, name)
+        await subject_store.get_subject(connection, name.tenant, row.subject_id, lock=True)
+        subject, requester = SubjectName(name.tenant, row.subject_id), Requester(row.requester_kind)
+        # Where another worker was faster, parts may have changed by the erasure itself.
+        if row.state != "RUNNING" or row.position or _kept(row):
+            return
+        if digest_of(subject, requester, await count_outcomes(vault, connection, subject, requester)) == row.preview_digest:
+            return
+        await subject_store.set_subject_state(connection, name.tenant, row.subject_id, await _state_of(connection, name, row))
+        await erasure_store.update_erasure(connection, name.tenant, replace(row, state="REQUESTED", approvers=row.approvers[:-1]))
+    raise AbortedError("PREVIEW_STALE", "what the erasure would do changed since the preview")
 
 
 async def _ensure_restricted_key(vault: Vault, name: ChildName) -> None:

@@ -68,6 +68,21 @@ async def record(vault: Vault, tenant: str, erasure: ErasureRow) -> None:
     )
 
 
+async def is_noted(vault: Vault, erasure: str) -> bool:
+    """Whether an erasure is in the ledger, by whichever worker.
+
+    Raises:
+        UnavailableError: LEDGER_UNAVAILABLE, RESTORE_PENDING; it is not known.
+    """
+    if erasure in vault.ledger.erasures:
+        return True
+    standing = await check(vault)
+    standing.require()
+    if not standing.reachable:
+        raise UnavailableError("LEDGER_UNAVAILABLE", "the erasure ledger cannot be read")
+    return erasure in vault.ledger.erasures
+
+
 async def record_termination(vault: Vault, tenant: str, termination: str) -> None:
     """Note that a tenant's contract ended, before anything is destroyed for it.
 
