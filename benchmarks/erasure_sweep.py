@@ -54,8 +54,8 @@ async def measure(work: Path, urls: Iterator[URL], *, quick: bool, say: Callable
     note = (
         f"In process, {rounds} rounds after one to warm up, in which all take turns, each with a tenant of its own that has as many records, all of "
         "them due. Medians, least and greatest in brackets; ratios are formed within a round. A sweep looks for what is due, locks it, holds each "
-        f"record against the catalogue, deletes {BATCH} a transaction, and writes the entry that names them; parts and index entries go by cascade in "
-        f"all of them. With holds: {_HOLDS} live ones on other people, so that every batch has to look."
+        f"record against the catalogue, deletes {BATCH} a transaction, and writes the entry that names them; parts and index entries go by cascade "
+        f"in all of them. With holds: {_HOLDS} live ones on other people, so that every batch has to look."
     )
     return Section("retention", "Retention", note, _HEAD, rows, data, errors=0)
 
