@@ -9,7 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import URL, Column, MetaData, Table, bindparam, insert, literal_column, select, update
+from pydantic import SecretStr
+from sqlalchemy import URL, Column, MetaData, Table, bindparam, insert, literal_column, select, text, update
 from sqlalchemy.schema import CreateTable
 
 from benchmarks import people
@@ -80,14 +81,14 @@ class Clock:
 
 
 @asynccontextmanager
-async def opened(home: Path, url: URL | str, clock: Clock) -> AsyncIterator[tuple[Vault, Counting]]:
-    """A vault as `pii-vault init` makes it, whose provider counts."""
-    address = url if isinstance(url, str) else url.render_as_string(hide_password=False)
-    development.create(home, tenants=[people.TENANT], listen="localhost:0", database_url=address)
+async def opened(home: Path, url: URL | str, clock: Clock, *, keys_url: URL | str | None = None) -> AsyncIterator[tuple[Vault, Counting]]:
+    """A vault as `pii-vault init` makes it, whose provider counts. With `keys_url`, subject keys have that database to themselves."""
+    development.create(home, tenants=[people.TENANT], listen="localhost:0", database_url=_address(url))
     settings = config.load(home / "vault.yaml")
-    database = Database(address)
-    await schema.migrate(database)
-    await database.close()
+    await _migrate(url)
+    if keys_url is not None:
+        await _migrate(keys_url, of_keys=True)
+        settings = settings.model_copy(update={"keys_url": SecretStr(_address(keys_url))})
     vault, provider = await server.open_vault(settings, clock=clock)
     counting = Counting(provider)
     ring = Keyring(counting, ttl=TTL, clock=clock)
@@ -95,6 +96,16 @@ async def opened(home: Path, url: URL | str, clock: Clock) -> AsyncIterator[tupl
         yield replace(vault, keyring=ring), counting
     finally:
         await server.close_vault(vault)
+
+
+def _address(url: URL | str) -> str:
+    return url if isinstance(url, str) else url.render_as_string(hide_password=False)
+
+
+async def _migrate(url: URL | str, *, of_keys: bool = False) -> None:
+    database = Database(_address(url), of_keys=of_keys)
+    await schema.migrate(database)
+    await database.close()
 
 
 def caller(role: str, method: str) -> Caller:
@@ -107,11 +118,13 @@ async def new_tenant(vault: Vault, name: str) -> None:
     await tenant.create_tenant(vault, Attempt(caller("operator", "CreateTenant")), name, display_name="", request=_NO_REQUEST)
 
 
-async def store(vault: Vault, name: str, records: Sequence[RecordInput]) -> list[RecordName]:
+async def store(
+    vault: Vault, name: str, records: Sequence[RecordInput], *, role: str = "tenant-app", purpose: str = "service-delivery"
+) -> list[RecordName]:
     """Store records; their names."""
     stored = []
     for start in range(0, len(records), _STORED_AT_ONCE):
-        attempt = Attempt(caller("tenant-app", "BatchCreateRecords"), "create", name, justification=Justification("service-delivery"))
+        attempt = Attempt(caller(role, "BatchCreateRecords"), "create", name, justification=Justification(purpose))
         call = CreateCall(attempt, tuple(records[start : start + _STORED_AT_ONCE]), atomic=True, request=_NO_REQUEST)
         [outcomes] = await create_records(vault, name, [call])
         for outcome in outcomes:
@@ -119,6 +132,13 @@ async def store(vault: Vault, name: str, records: Sequence[RecordInput]) -> list
                 raise FailedCallError(f"{outcome.reason}: {outcome.message}")
             stored.append(outcome.name)
     return stored
+
+
+async def analyze(vault: Vault) -> None:
+    """Bring the planner's statistics up to date, as a PostgreSQL server does by itself within a minute."""
+    if not vault.database.is_sqlite:
+        async with vault.database.write() as connection:
+            await connection.execute(text("ANALYZE"))
 
 
 def person(number: int) -> RecordInput:

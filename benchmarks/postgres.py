@@ -71,6 +71,12 @@ def running_postgres(work: Path) -> Iterator[URL]:
         yield from _database_on(URL.create("postgresql+asyncpg", username="postgres", database="postgres", query={"host": str(socket)}))
 
 
+@contextmanager
+def another_database(url: URL) -> Iterator[URL]:
+    """Address of a new, empty database on the same server."""
+    yield from _database_on(url)
+
+
 def first_process(url: URL) -> int | None:
     """The server's first process, whose children are its others; None if it does not run on this machine."""
     return asyncio.run(_with_connection(url, _first_process))

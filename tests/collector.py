@@ -1,4 +1,4 @@
-"""A real OTLP collector: rotel, from its wheel, printing every span it is sent."""
+"""A real OTLP collector: rotel, from its wheel, printing every span or metric it is sent."""
 
 import importlib.util
 import socket
@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from tests.processes import wait_until
 
@@ -27,8 +28,8 @@ class Collector:
 
 
 @contextmanager
-def collecting(folder: Path) -> Iterator[Collector]:
-    """Run a collector on a loopback port."""
+def collecting(folder: Path, *, of: Literal["traces", "metrics"] = "traces") -> Iterator[Collector]:
+    """Run a collector on a loopback port that prints spans or metrics."""
     port, other = _free_ports()
     spec = importlib.util.find_spec("rotel")
     assert spec is not None
@@ -40,7 +41,7 @@ def collecting(folder: Path) -> Iterator[Collector]:
                 Path(spec.origin).with_name("rotel-agent"),
                 "start",
                 *("--otlp-grpc-endpoint", f"127.0.0.1:{port}", "--otlp-http-endpoint", f"127.0.0.1:{other}"),
-                *("--exporter", "blackhole", "--debug-log", "traces", "--debug-log-verbosity", "detailed"),
+                *("--exporter", "blackhole", "--debug-log", of, "--debug-log-verbosity", "detailed"),
             ],
             stdout=out,
             stderr=subprocess.STDOUT,

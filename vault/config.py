@@ -109,7 +109,7 @@ class Checkpoints(_Section):
 
 
 class Telemetry(_Section):
-    """Traces leave by OTLP over gRPC when an endpoint is given; logs go to standard error."""
+    """Traces and metrics leave by OTLP over gRPC when an endpoint is given; logs go to standard error."""
 
     otlp_endpoint: str = ""
     otlp_ca: Path | None = None

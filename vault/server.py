@@ -10,7 +10,7 @@ import hashlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,8 +28,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.grpc import aio_server_interceptor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
 from vault import crypto
@@ -44,6 +47,7 @@ from vault.operations import checkpoint, ledger, log, signing, tenant, upkeep
 from vault.operations.budget import ReleaseBudgets
 from vault.operations.core import Limits, SigningKey, Vault
 from vault.operations.keyring import Keyring
+from vault.operations.meters import Meters
 from vault.operations.webhook import Webhooks
 from vault.policy import access
 from vault.policy.decide import Policy
@@ -62,7 +66,7 @@ from vault.rpc.vault_servicer import VaultServicer
 from vault.store import schema, subjects
 from vault.store.database import Database
 from vault.store.ledger import LedgerDirectory
-from vault.telemetry import configure_logging, tracer_provider
+from vault.telemetry import configure_logging, meter_provider, tracer_provider
 from vault.v1 import (
     access_service_pb2_grpc,
     audit_service_pb2_grpc,
@@ -96,7 +100,9 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-async def open_vault(settings: Settings, *, clock: Callable[[], datetime] = _now) -> tuple[Vault, RootKeyProvider]:
+async def open_vault(
+    settings: Settings, *, clock: Callable[[], datetime] = _now, meters: Meters | None = None
+) -> tuple[Vault, RootKeyProvider]:
     """The parts of a vault, checked: keys that wrap and unwrap, a schema of this version, a system log.
 
     Raises:
@@ -128,6 +134,7 @@ async def open_vault(settings: Settings, *, clock: Callable[[], datetime] = _now
             budgets=ReleaseBudgets(clock),
             webhooks=webhooks,
             ledger=LedgerDirectory(settings.erasure_ledger),
+            meters=meters or Meters(),
         )
         try:
             await tenant.bootstrap(vault)
@@ -166,6 +173,21 @@ async def close_vault(vault: Vault) -> None:
         await vault.key_database.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Telemetry:
+    """What leaves for a collector; nothing, if none is configured."""
+
+    interceptors: Sequence[Any] = ()
+    tracer: TracerProvider | None = None
+    meters: MeterProvider | None = None
+
+    def shutdown(self) -> None:
+        """Send what is left."""
+        for provider in (self.tracer, self.meters):
+            if provider is not None:
+                provider.shutdown()
+
+
 @dataclass(slots=True)
 class Running:
     """A vault that serves; `port` is the one that was bound."""
@@ -176,7 +198,7 @@ class Running:
     _health: health_aio.HealthServicer
     _background: tuple[asyncio.Task[None], ...]
     _stopping: asyncio.Event
-    _tracer: TracerProvider | None
+    _telemetry: _Telemetry
     _lock: TextIO | None
     _grace: timedelta
 
@@ -197,8 +219,7 @@ class Running:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._server.stop(self._grace.total_seconds())
         await close_vault(self.vault)
-        if self._tracer is not None:
-            await asyncio.to_thread(self._tracer.shutdown)
+        await asyncio.to_thread(self._telemetry.shutdown)
         if self._lock is not None:
             self._lock.close()
 
@@ -213,14 +234,15 @@ async def start(settings: Settings, *, clock: Callable[[], datetime] = _now) -> 
         lock = single_process(settings)
         if lock is not None:
             undo.callback(lock.close)
-        vault, provider = await open_vault(settings, clock=clock)
+        telemetry = _telemetry(settings)
+        undo.callback(telemetry.shutdown)
+        vault, provider = await open_vault(settings, clock=clock, meters=Meters(telemetry.meters))
         undo.push_async_callback(close_vault, vault)
         credentials, authenticator = _credentials(settings.tls), _authenticator(settings, vault)
         if not vault.standing.reason:
             await upkeep.resume_erasures(vault)
-        tracer, interceptors = _tracing(settings)
         server = grpc.aio.server(
-            interceptors=[*interceptors, Edge(vault, authenticator, access.load(sha256=vault.catalogue.access_sha256))],
+            interceptors=[*telemetry.interceptors, Edge(vault, authenticator, access.load(sha256=vault.catalogue.access_sha256))],
             options=[
                 ("grpc.max_receive_message_length", _MESSAGE_BYTES),
                 ("grpc.max_send_message_length", _MESSAGE_BYTES),
@@ -244,7 +266,7 @@ async def start(settings: Settings, *, clock: Callable[[], datetime] = _now) -> 
             _task(upkeep.run(vault, stopping)),
         )
         undo.pop_all()
-    return Running(vault, port, server, health, background, stopping, tracer, lock, timedelta(seconds=settings.grace_seconds))
+    return Running(vault, port, server, health, background, stopping, telemetry, lock, timedelta(seconds=settings.grace_seconds))
 
 
 def run(settings: Settings) -> None:
@@ -407,16 +429,19 @@ async def _pages(vault: Vault) -> PageTokens:
     return PageTokens(crypto.derive_index_key(keys.newest("index").material, tenant=SYSTEM_LOG, kind="page-token"))
 
 
-def _tracing(settings: Settings) -> tuple[TracerProvider | None, list[Any]]:
+def _telemetry(settings: Settings) -> _Telemetry:
+    """Spans and metrics go to the same collector."""
     telemetry = settings.telemetry
     if not telemetry.otlp_endpoint:
-        return None, []
+        return _Telemetry()
     insecure = telemetry.otlp_endpoint.startswith("http://")
     credentials = None if insecure else grpc.ssl_channel_credentials(_bytes(telemetry.otlp_ca) if telemetry.otlp_ca else None)
-    exporter = OTLPSpanExporter(endpoint=telemetry.otlp_endpoint, insecure=insecure, credentials=credentials)
     instance = hashlib.sha256(f"{socket.gethostname()}/{os.getpid()}".encode()).hexdigest()[:16]
-    provider = tracer_provider(instance, exporter)
-    return provider, [aio_server_interceptor(tracer_provider=provider)]  # type: ignore[no-untyped-call]
+    spans = OTLPSpanExporter(endpoint=telemetry.otlp_endpoint, insecure=insecure, credentials=credentials)
+    metrics = OTLPMetricExporter(endpoint=telemetry.otlp_endpoint, insecure=insecure, credentials=credentials)
+    tracer = tracer_provider(instance, spans)
+    meters = meter_provider(instance, PeriodicExportingMetricReader(metrics))
+    return _Telemetry([aio_server_interceptor(tracer_provider=tracer)], tracer, meters)  # type: ignore[no-untyped-call]
 
 
 def single_process(settings: Settings) -> TextIO | None:

@@ -1,10 +1,11 @@
-"""What the process says about itself: log lines with listed keys, spans with listed attributes. Never a value (I2, L41).
+"""What the process says about itself: log lines with listed keys, spans and metrics with listed attributes. Never a value (I2, L41).
 
 Rules:
 - A log event is a constant; its fields are allow-listed, everything else is dropped by the last processor.
 - A span keeps allow-listed attributes only; events and status texts, where exceptions quote things, are dropped, and so is the trace state,
   where a caller may write what it likes.
-- Without an OTLP endpoint nothing is exported and no span is made; the trace id of the caller is carried into the log all the same.
+- A metric keeps allow-listed attributes only, whose values are words of closed lists; the rest is summed up, and no example of it is kept.
+- Without an OTLP endpoint nothing is exported, and no span or metric is made; the trace id of the caller is carried into the log all the same.
 """
 
 import logging
@@ -16,6 +17,9 @@ from typing import Any
 
 import structlog
 from opentelemetry import trace
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -43,6 +47,7 @@ _LOG_KEYS = frozenset(
 _SPAN_ATTRIBUTES = frozenset(
     {"rpc.system", "rpc.service", "rpc.method", "rpc.grpc.status_code", "rpc.response.status_code", "rpc.system.name"}
 )
+_METRIC_ATTRIBUTES = frozenset({"category", "state"})
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _NO_TRACE = "0" * 32
 
@@ -127,6 +132,21 @@ def _stateless(context: SpanContext | None) -> SpanContext | None:
 
 def tracer_provider(name: str, exporter: SpanExporter) -> TracerProvider:
     """A provider whose spans leave through the exporter, reduced."""
-    provider = TracerProvider(resource=Resource.create({"service.name": "pii-vault", "service.instance.id": name}))
+    provider = TracerProvider(resource=_resource(name))
     provider.add_span_processor(BatchSpanProcessor(ListedAttributes(exporter)))
     return provider
+
+
+def meter_provider(name: str, reader: MetricReader) -> MeterProvider:
+    """A provider whose metrics leave through the reader, reduced."""
+    return MeterProvider(
+        metric_readers=[reader],
+        resource=_resource(name),
+        # An example would carry the attributes that were dropped.
+        exemplar_filter=AlwaysOffExemplarFilter(),
+        views=[View(instrument_name="*", attribute_keys=set(_METRIC_ATTRIBUTES))],
+    )
+
+
+def _resource(name: str) -> Resource:
+    return Resource.create({"service.name": "pii-vault", "service.instance.id": name})

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import structlog
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import (
@@ -22,7 +23,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.span import TraceState
 
-from vault.telemetry import configure_logging, trace_id, tracer_provider
+from vault.telemetry import configure_logging, meter_provider, trace_id, tracer_provider
 
 CANARY = "050-2345678"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -318,3 +319,23 @@ def test_configuring_twice_logs_once(capsys: pytest.CaptureFixture[str]) -> None
     logging.getLogger("grpc").error("text")
 
     assert len(logged(capsys)) == 2
+
+
+# --- metrics
+
+
+def test_a_metric_keeps_listed_attributes_and_sums_up_the_rest() -> None:
+    """I2: allow-list, not deny-list; an example would carry what was dropped."""
+    reader = InMemoryMetricReader()
+    counter = meter_provider("one", reader).get_meter("test").create_counter("told")
+
+    with use_span(NonRecordingSpan(SpanContext(1, 2, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED)))):
+        counter.add(1, {"category": "site-visitor", "tenant": "acme", "phone": CANARY})
+        counter.add(2, {"category": "site-visitor", "subject": CANARY})
+
+    data = reader.get_metrics_data()
+    assert data is not None
+    [point] = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+    assert dict(point.attributes or {}) == {"category": "site-visitor"}
+    assert (point.value, list(point.exemplars)) == (3, [])
+    assert CANARY not in data.to_json()

@@ -17,6 +17,7 @@ from vault.names import SYSTEM_LOG
 from vault.operations.attempt import Attempt
 from vault.operations.budget import ReleaseBudgets
 from vault.operations.keyring import Keyring, TenantKeys
+from vault.operations.meters import Meters
 from vault.operations.webhook import Webhooks
 from vault.policy.decide import Policy
 from vault.store import records as record_store
@@ -100,6 +101,7 @@ class Vault:
         webhooks: which hosts may be told of notifications.
         ledger: what was erased, outside every backup.
         standing: whether anything may be served after what the ledger says.
+        meters: what is counted for whoever watches.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Vault:
     webhooks: Webhooks
     ledger: LedgerDirectory
     standing: Standing = field(default_factory=Standing)
+    meters: Meters = field(default_factory=Meters)
 
     @property
     def signer(self) -> NoteSigner:

@@ -9,9 +9,6 @@ Rules:
 - What only tenants decide about is forwarded to them at once, and nothing is changed (E2).
 """
 
-import hashlib
-import json
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -28,16 +25,17 @@ from vault.errors import (
 )
 from vault.identifiers import IdentifierKind, normalise
 from vault.names import ChildName, SubjectName
-from vault.operations import erase_run, idempotency, log, rights, subject_request
+from vault.operations import erase_counts, erase_run, idempotency, log, rights, subject_request
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, known_tenant, page_limit, reading_keys
 from vault.operations.decision import Facts, gather, require
 from vault.operations.find import is_valid
 from vault.operations.idempotency import Answer, RequestKey
 from vault.operations.keyring import TenantKeys
-from vault.operations.outcomes import Requester, at_last, depends_on_record, in_scope, is_tenants, outcome_of
+from vault.operations.outcomes import Requester
 from vault.policy.decide import Operation, Reference
 from vault.store import erasures as erasure_store
+from vault.store import groups as group_store
 from vault.store import records as record_store
 from vault.store import subject_requests as request_store
 from vault.store import subjects as subject_store
@@ -166,14 +164,17 @@ async def approve_erasure(vault: Vault, attempt: Attempt, name: ChildName) -> tu
             raise PermissionDeniedError("SEPARATION_OF_DUTIES", "an erasure is approved by other people than its requester, each once")
         subject = SubjectName(name.tenant, row.subject_id)
         await _live_subject(connection, subject, lock=True)
-        requester = Requester(row.requester_kind)
-        preview = await _preview(vault, connection, subject, requester)
+        requester, is_last = Requester(row.requester_kind), len(row.approvers) + 1 >= row.required_approvals
+        # With the last approval the person is blocked first and counted then: how long that takes must not depend on how much there is.
+        preview = Preview(subject, row.preview, row.preview_digest, row.required_approvals)
+        if not is_last or not row.preview:
+            preview = await _preview(vault, connection, subject, requester)
         if preview.digest != row.preview_digest:
             raise AbortedError("PREVIEW_STALE", "what the erasure would do changed since the preview")
         # The request that it rests on was looked at when it was made.
         _require(vault, attempt, _Ground(_as_asked(facts), requester, row.reference), preview)
         row = replace(row, approvers=(*row.approvers, attempt.caller.principal), preview=preview.outcomes)
-        if len(row.approvers) >= row.required_approvals:
+        if is_last:
             row = await erase_run.begin(connection, name.tenant, row)
             async with reading_keys(vault) as apart:
                 attempt.count = len(await subject_store.subject_key_rows(apart or connection, name.tenant, [row.subject_id]))
@@ -204,6 +205,21 @@ async def list_erasures(vault: Vault, tenant: str, *, page_size: int, after: str
     async with vault.database.read() as connection:
         rows = await erasure_store.list_erasures(connection, tenant, after=after, limit=limit + 1)
     return rows[:limit], rows[limit - 1].erasure_id if len(rows) > limit else ""
+
+
+async def progress(vault: Vault, tenant: str, rows: Sequence[ErasureRow]) -> list[int]:
+    """How many of the parts that each erasure reaches are settled: those it has gone through, or all of them once it has finished."""
+    done = []
+    async with vault.database.read() as connection:
+        for row in rows:
+            total = sum(count.count for count in row.preview)
+            if row.finish_time is not None:
+                done.append(total)
+            elif row.state in erasure_store.UNDER_WAY and row.position:
+                done.append(min(total, await group_store.count_up_to(connection, tenant, row.subject_id, row.position)))
+            else:
+                done.append(0)
+    return done
 
 
 async def get_certificates(vault: Vault, name: ChildName) -> list[str]:
@@ -331,52 +347,11 @@ async def _same(connection: Connection, earlier: Sequence[ErasureRow], subject: 
 
 
 async def _preview(vault: Vault, connection: Connection, subject: SubjectName, requester: Requester) -> Preview:
-    outcomes = await count_outcomes(vault, connection, subject, requester)
+    outcomes = await erase_counts.count_outcomes(vault, connection, subject, requester)
     total = sum(count.count for count in outcomes)
-    # Opaque ids and counts only, so a plain digest gives nothing away. Without dates: they move with the clock.
-    counts = Counter[tuple[str, str]]()
-    for count in outcomes:
-        counts[count.category, count.outcome] += count.count
-    content = json.dumps({"subject": str(subject), "requester": requester, "outcomes": sorted(counts.items())}).encode()
     two = total > _TWO_APPROVE_ABOVE or any(count.outcome == Erasure.RESTRICTED for count in outcomes)
     beyond = [] if outcomes else list(await subject_store.record_counts(connection, subject.tenant, subject.subject))
-    return Preview(subject, outcomes, hashlib.sha256(content).hexdigest(), 2 if two else 1, beyond)
-
-
-async def count_outcomes(vault: Vault, connection: Connection, subject: SubjectName, requester: Requester) -> list[Count]:
-    """What becomes of a person's parts, counted. Holds are not looked at: they win when it is carried out, whoever approved what (E4)."""
-    counts = Counter[Count]()
-    now = vault.clock()
-    before = await erase_run.kept_before(connection, subject.tenant, subject.subject)
-    for name, found in (await subject_store.record_counts(connection, subject.tenant, subject.subject, but=before)).items():
-        category = vault.catalogue.category(name)
-        if not in_scope(category, requester):
-            continue
-        if requester is not Requester.TENANT and is_tenants(category):
-            counts[Count(name, Erasure.FORWARDED, 0)] += found
-        elif not depends_on_record(category):
-            counts[Count(name, str(at_last(category, {}).kind), 0)] += found
-        else:
-            async for _, record in erase_run.parts_of(connection, subject, [name], but=before):
-                outcome = outcome_of(category, record, requester, now)
-                counts[Count(name, outcome.kind, 0, outcome.basis or "", outcome.until.isoformat() if outcome.until else "")] += 1
-    if not any(count.outcome == Erasure.FORWARDED for count in counts):
-        # Who lives on with a tenant has agreed to what they agreed to.
-        for name, ids in (await rights.proofs_of(connection, subject.tenant, subject.subject)).items():
-            basis = vault.catalogue.category(name).erasure_exception or ""
-            counts[Count(name, Erasure.RESTRICTED, 0, basis)] += len(ids)
-    return _summed(counts)
-
-
-def _summed(counts: Counter[Count]) -> list[Count]:
-    """One line per category, outcome and basis, with the last of their dates."""
-    lines: dict[tuple[str, str, str], Count] = {}
-    for count, number in counts.items():
-        key = count.category, count.outcome, count.basis
-        line = lines.get(key, replace(count, count=0))
-        until = max(line.until, count.until) if line.until and count.until else ""
-        lines[key] = replace(line, count=line.count + number, until=until)
-    return [lines[key] for key in sorted(lines)]
+    return Preview(subject, outcomes, erase_counts.digest_of(subject, requester, outcomes), 2 if two else 1, beyond)
 
 
 def _is_forwarded(outcomes: Sequence[Count]) -> bool:

@@ -1,6 +1,7 @@
 """Carrying out an approved erasure, and completing it when what had to stay may go.
 
-    (1) block: from the commit of the approval on, reads are refused and writes are told to come back (E11)
+    (1) block: from the commit of the approval on, reads are refused and writes are told to come back (E11); then, with nothing moving any more, see
+        that what it does is still what was asked for, and let go of the person if it is not
     (2) note it in the erasure ledger, outside every backup: what cannot be noted is not destroyed (§6.6)
     (3) keep: what is forwarded or must stay is sealed anew, under a key of its own; what must stay, under the restricted keyring and index (§6.4)
     (4) destroy the key: every other ciphertext of the person, backups included, is unreadable from here on (I4, L43)
@@ -16,7 +17,7 @@ how much there is. A crash anywhere leaves an erasure that `resume` takes up whe
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -31,6 +32,7 @@ from vault.operations import ledger, log, notify, preference, rights
 from vault.operations.attempt import Attempt, Caller, Justification, Receipt
 from vault.operations.core import Vault, add_subject_key, known_tenant, open_subject_key, reading_keys, writing_keys
 from vault.operations.erase_certificate import certificate
+from vault.operations.erase_counts import count_outcomes, digest_of, kept_before
 from vault.operations.ingest import FILE_DIGEST
 from vault.operations.keyring import TenantKeys
 from vault.operations.outcomes import REVIEW, Outcome, Requester, at_last, depends_on_record, in_scope, is_tenants, outcome_of
@@ -49,7 +51,6 @@ from vault.store.records import IndexRow, PartRow, RecordRow
 
 # One batch holds its locks for some milliseconds.
 _BATCH = 200
-_PAGE = 1000
 # The category of uploaded files (C04).
 _FILES = "list-file"
 
@@ -76,12 +77,14 @@ async def run(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
     """Steps (2) to (7) of an approved erasure, from where it stands.
 
     Raises:
+        AbortedError: PREVIEW_STALE; nothing was destroyed, and it waits for approval again.
         DataLossError: ERASURE_INCOMPLETE, the sweep still finds something; the erasure stays under way.
         UnavailableError: a database or key service is away; the erasure stays under way.
     """
     async with vault.database.read() as connection:
         row = await erasure_store.get_erasure(connection, name.tenant, name.id)
     if row is not None and row.state in erasure_store.UNDER_WAY:
+        await _check(vault, name, row)
         await ledger.record(vault, name.tenant, row)
     await _ensure_restricted_key(vault, name)
     while await _keep_batch(vault, name):
@@ -127,23 +130,27 @@ async def complete(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
             await _end_exceptions(vault, connection, name.tenant, row, due)
 
 
-async def kept_before(connection: Connection, tenant: str, subject: str, *, but: str = "") -> frozenset[int]:
-    """Versions of the keys that seal what other erasures of a person keep: that is theirs, is not found again, and outlives this one."""
-    rows = await erasure_store.erasures_of_subject(connection, tenant, subject)
-    return frozenset(row.restricted_version for row in rows if row.restricted_version and row.erasure_id != but)
+async def _check(vault: Vault, name: ChildName, row: ErasureRow) -> None:
+    """The rest of step (1): what the erasure does is what was asked for. Once it is in the ledger it goes on, whatever is found.
 
-
-async def parts_of(
-    connection: Connection, subject: SubjectName, categories: Collection[str], *, but: Collection[int]
-) -> AsyncIterator[tuple[PartRow, RecordRow]]:
-    """Every part of a person in some categories that is not sealed under some keys, with its record; read, not locked."""
-    after = ""
-    while page := await record_store.parts_in(
-        connection, subject.tenant, subject.subject, categories=categories, but=but, after=after, limit=_PAGE
-    ):
-        for item in page:
-            yield item
-        after = page[-1][0].record_id
+    Raises:
+        AbortedError: PREVIEW_STALE; the person is as before, and the last approval is void.
+        UnavailableError: LEDGER_UNAVAILABLE, RESTORE_PENDING; whether it is in the ledger is not known.
+    """
+    if row.state != "RUNNING" or await ledger.is_noted(vault, row.erasure_id):
+        return
+    async with vault.database.write() as connection:
+        row = await _locked(connection, name)
+        await subject_store.get_subject(connection, name.tenant, row.subject_id, lock=True)
+        subject, requester = SubjectName(name.tenant, row.subject_id), Requester(row.requester_kind)
+        # Where another worker was faster, parts may have changed by the erasure itself.
+        if row.state != "RUNNING" or row.position or row.kept_version or row.restricted_version:
+            return
+        if digest_of(subject, requester, await count_outcomes(vault, connection, subject, requester)) == row.preview_digest:
+            return
+        await subject_store.set_subject_state(connection, name.tenant, row.subject_id, await _state_of(connection, name, row))
+        await erasure_store.update_erasure(connection, name.tenant, replace(row, state="REQUESTED", approvers=row.approvers[:-1]))
+    raise AbortedError("PREVIEW_STALE", "what the erasure would do changed since the preview")
 
 
 async def _ensure_restricted_key(vault: Vault, name: ChildName) -> None:
@@ -432,6 +439,9 @@ async def _finish(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
         [receipt] = await log.append(vault, connection, keys, [_entry(caller, name, row, "erase")])
         await _issue(vault, connection, tenant, row, receipt, next_time=next_time)
         await erasure_store.update_erasure(connection, tenant, row)
+    # The ledger's entry follows the last approval at once, and outlives a crash.
+    if noted := vault.ledger.erasures.get(row.erasure_id):
+        vault.meters.certified(vault.clock() - noted)
     return row
 
 

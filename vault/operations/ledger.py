@@ -73,6 +73,21 @@ async def record(vault: Vault, tenant: str, erasure: ErasureRow) -> None:
     )
 
 
+async def is_noted(vault: Vault, erasure: str) -> bool:
+    """Whether an erasure is in the ledger, by whichever worker.
+
+    Raises:
+        UnavailableError: LEDGER_UNAVAILABLE, RESTORE_PENDING; it is not known.
+    """
+    if erasure in vault.ledger.erasures:
+        return True
+    standing = await check(vault)
+    standing.require()
+    if not standing.reachable:
+        raise UnavailableError("LEDGER_UNAVAILABLE", "the erasure ledger cannot be read")
+    return erasure in vault.ledger.erasures
+
+
 async def record_termination(vault: Vault, row: TerminationRow, stage: str) -> None:
     """Note how far the end of a contract is, before anything is destroyed for it; what is noted already is not noted again.
 

@@ -62,10 +62,15 @@ async def readiness(vault: Vault) -> Readiness:
                 "ROTATIONS_INCOMPLETE": await rotation_store.count_incomplete(connection),
                 "NOTIFICATIONS_OVERDUE": await notification_store.count_overdue(connection, vault.clock()),
                 "HOLD_REVIEWS_OVERDUE": await hold_store.count_overdue_reviews(connection, vault.clock()),
-                "RETENTION_OVERDUE": sum([await _overdue(vault, connection, tenant) async for tenant in _tenants(connection)]),
+                "RETENTION_OVERDUE": await count_overdue(vault, connection),
             }
         findings += [f"{word} {count}" for word, count in counts.items() if count]
     return Readiness(serving, tuple(findings))
+
+
+async def count_overdue(vault: Vault, connection: Connection) -> int:
+    """How many records of all tenants retention should have erased long ago."""
+    return sum([await retain.count_overdue(vault, connection, tenant, since=_OVERDUE) async for tenant in _tenants(connection)])
 
 
 async def _ledger(vault: Vault) -> tuple[bool, list[str]]:
@@ -84,10 +89,6 @@ async def _answers(provider: RootKeyProvider) -> bool:
     except (VaultError, TimeoutError):
         return False
     return True
-
-
-async def _overdue(vault: Vault, connection: Connection, tenant: str) -> int:
-    return await retain.count_overdue(vault, connection, tenant, since=_OVERDUE)
 
 
 async def _tenants(connection: Connection) -> AsyncIterator[str]:

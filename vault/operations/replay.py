@@ -23,7 +23,7 @@ import structlog
 from vault.audit.ledger import Kind, LedgerEntry
 from vault.errors import AbortedError, DataLossError, UnavailableError, VaultError
 from vault.names import ChildName, SubjectName, new_id
-from vault.operations import erase, erase_run, ledger, log, retain, wind_up
+from vault.operations import erase_counts, erase_run, ledger, log, retain, wind_up
 from vault.operations.attempt import Attempt, Caller, Receipt
 from vault.operations.core import Vault, known_tenant, reading_keys, writing_keys
 from vault.operations.outcomes import Requester
@@ -83,6 +83,7 @@ async def _replay(vault: Vault, attempt: Attempt) -> tuple[int, Receipt]:
     attempt.count = len(entries)
     receipt = await _serve_again(vault, attempt, reached=reached, is_pending=is_pending)
     await ledger.check(vault)
+    vault.meters.replayed(len(entries))
     _log.info("erasures replayed", count=len(entries))
     return len(entries), receipt
 
@@ -184,7 +185,7 @@ async def _entered(vault: Vault, connection: Connection, entry: LedgerEntry, sub
         required_approvals=1,
         keep_suppression=True,
         preview_digest="",
-        preview=await erase.count_outcomes(vault, connection, SubjectName(entry.tenant, subject), requester),
+        preview=await erase_counts.count_outcomes(vault, connection, SubjectName(entry.tenant, subject), requester),
         outcomes=(),
         request_time=entry.cut_off,
     )

@@ -164,6 +164,7 @@ async def _sweep_batch(vault: Vault, caller: Caller, tenant: str, done: Done) ->
     # Counted once it is committed.
     done.erased.update(erased)
     done.stripped.update(stripped)
+    vault.meters.retained(erased, stripped)
 
 
 def is_over(category: Category, row: RecordRow, levels: Levels, now: datetime) -> bool:

@@ -14,7 +14,7 @@ import structlog
 
 from vault.errors import VaultError
 from vault.names import new_id
-from vault.operations import deliver, erase_run, hold, retain, rotate, wind_up
+from vault.operations import deliver, erase_run, hold, observe, retain, rotate, wind_up
 from vault.operations.attempt import Caller
 from vault.operations.core import Vault
 from vault.operations.keyring import WARN_USES
@@ -83,6 +83,7 @@ async def run(vault: Vault, stopping: asyncio.Event) -> None:
             await is_set_within(stopping, min(worked * _REST, _EVERY) if busy else _EVERY)
     finally:
         await count_uses(vault)
+        await _look_again(vault)
         await _give_back(vault, lease.holder)
 
 
@@ -108,6 +109,16 @@ async def count_uses(vault: Vault) -> None:
         return
     if worn:
         _log.warning("keys near their limit of uses", count=worn)
+
+
+async def _look_again(vault: Vault) -> None:
+    """What the gauges of this worker say last is what it leaves."""
+    if vault.meters.standings is None:
+        return
+    try:
+        await observe.look(vault)
+    except VaultError as error:
+        _log.warning("upkeep delayed", reason=error.reason)
 
 
 async def _hold_lease(vault: Vault, lease: _Lease) -> bool:
@@ -138,11 +149,13 @@ async def _turn(vault: Vault, lease: _Lease, turn: int) -> bool:
     if turn % _SELDOM and not await rotate.is_pending(vault) and not await wind_up.is_pending(vault):
         return False
     if not await _hold_lease(vault, lease):
+        observe.look_away(vault)
         return False
     if turn % _SELDOM == 0:
         await resume_erasures(vault)
         await hold.expire_holds(vault, upkeep_caller())
         await retain.sweep(vault, upkeep_caller())
         await deliver.deliver(vault, upkeep_caller())
+        await observe.look(vault)
     ending = await wind_up.advance(vault, upkeep_caller())
     return await rotate.advance(vault, upkeep_caller()) or ending

@@ -297,8 +297,8 @@ def notification(tenant_id: str, row: NotificationRow) -> tenant_service_pb2.Not
     )
 
 
-def erasure(tenant_id: str, row: ErasureRow) -> erasure_service_pb2.Erasure:
-    """An erasure."""
+def erasure(tenant_id: str, row: ErasureRow, done: int) -> erasure_service_pb2.Erasure:
+    """An erasure, and how many of the parts that it reaches are settled."""
     return erasure_service_pb2.Erasure(
         name=str(ChildName(tenant_id, "erasures", row.erasure_id)),
         subject=str(SubjectName(tenant_id, row.subject_id)),
@@ -312,6 +312,8 @@ def erasure(tenant_id: str, row: ErasureRow) -> erasure_service_pb2.Erasure:
         reference=row.reference,
         approvers=row.approvers,
         required_approvals=row.required_approvals,
+        total_count=sum(count.count for count in row.preview),
+        done_count=done,
     )
 
 

@@ -13,10 +13,12 @@ from vault.operations.erase import Selector
 from vault.rpc import convert
 from vault.rpc.edge import current_attempt
 from vault.rpc.pages import PageTokens
+from vault.store.erasures import ErasureRow
 from vault.v1 import erasure_service_pb2_grpc
 from vault.v1.erasure_service_pb2 import (
     ApproveErasureRequest,
     ApproveErasureResponse,
+    Erasure,
     GetErasureCertificateRequest,
     GetErasureCertificateResponse,
     GetErasureRequest,
@@ -62,26 +64,28 @@ class ErasureServicer(erasure_service_pb2_grpc.ErasureServiceServicer):
             keep_suppression=not request.erase_suppression,
             request=convert.request_key(request, request.request_id, "RequestErasure"),
         )
-        return RequestErasureResponse(erasure=convert.erasure(subject.tenant, row), receipt=convert.receipt(receipt))
+        return RequestErasureResponse(erasure=await self._shown(subject.tenant, row), receipt=convert.receipt(receipt))
 
     async def ApproveErasure(self, request: ApproveErasureRequest, context: Context) -> ApproveErasureResponse:
         """Approve an erasure and carry it out."""
         name = names.parse_child(request.name, _COLLECTION)
         row, receipt = await erase.approve_erasure(self._vault, _justified(request), name)
-        return ApproveErasureResponse(erasure=convert.erasure(name.tenant, row), receipt=convert.receipt(receipt))
+        return ApproveErasureResponse(erasure=await self._shown(name.tenant, row), receipt=convert.receipt(receipt))
 
     async def GetErasure(self, request: GetErasureRequest, context: Context) -> GetErasureResponse:
         """Read an erasure."""
         name = names.parse_child(request.name, _COLLECTION)
-        return GetErasureResponse(erasure=convert.erasure(name.tenant, await erase.get_erasure(self._vault, name)))
+        return GetErasureResponse(erasure=await self._shown(name.tenant, await erase.get_erasure(self._vault, name)))
 
     async def ListErasures(self, request: ListErasuresRequest, context: Context) -> ListErasuresResponse:
         """List the erasures of a tenant."""
         tenant = names.parse_tenant(request.parent).tenant
         after = self._pages.open(request.page_token, _COLLECTION, tenant)
         rows, following = await erase.list_erasures(self._vault, tenant, page_size=request.page_size, after=after)
+        done = await erase.progress(self._vault, tenant, rows)
         return ListErasuresResponse(
-            erasures=[convert.erasure(tenant, row) for row in rows], next_page_token=self._pages.seal(following, _COLLECTION, tenant)
+            erasures=[convert.erasure(tenant, row, count) for row, count in zip(rows, done, strict=True)],
+            next_page_token=self._pages.seal(following, _COLLECTION, tenant),
         )
 
     async def GetErasureCertificate(self, request: GetErasureCertificateRequest, context: Context) -> GetErasureCertificateResponse:
@@ -89,6 +93,10 @@ class ErasureServicer(erasure_service_pb2_grpc.ErasureServiceServicer):
         name = names.parse_child(request.name, _COLLECTION)
         certificate, *supplements = await erase.get_certificates(self._vault, name)
         return GetErasureCertificateResponse(certificate=certificate, supplements=supplements)
+
+    async def _shown(self, tenant: str, row: ErasureRow) -> Erasure:
+        [done] = await erase.progress(self._vault, tenant, [row])
+        return convert.erasure(tenant, row, done)
 
 
 def _selector(request: PreviewErasureRequest) -> Selector:

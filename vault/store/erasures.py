@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vault.store.notifications import ACKNOWLEDGED
 from vault.store.tables import erasure_certificates, erasure_exceptions, erasures, notifications
 
+STATES = ("REQUESTED", "RUNNING", "PENDING_KEY_DESTRUCTION", "PARTIAL", "COMPLETE", "FORWARDED")
 # Approved, and not certified.
 UNDER_WAY = ("RUNNING", "PENDING_KEY_DESTRUCTION")
 
@@ -111,6 +112,18 @@ async def erasures_under_way(connection: AsyncConnection) -> list[tuple[str, str
     """(tenant, erasure) of every erasure that was approved and is not certified."""
     query = select(erasures.c.tenant_id, erasures.c.erasure_id).where(erasures.c.state.in_(UNDER_WAY))
     return [(row.tenant_id, row.erasure_id) for row in await connection.execute(query)]
+
+
+async def count_by_state(connection: AsyncConnection) -> dict[str, int]:
+    """Number of erasures of all tenants by state."""
+    query = select(erasures.c.state, func.count()).group_by(erasures.c.state)
+    return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+async def count_due(connection: AsyncConnection, now: datetime) -> int:
+    """How many exceptions of all tenants are to be looked at."""
+    query = select(func.count()).select_from(erasure_exceptions).where(erasure_exceptions.c.due_time <= now)
+    return int((await connection.execute(query)).scalar_one())
 
 
 async def insert_exceptions(connection: AsyncConnection, tenant: str, rows: Sequence[ExceptionRow]) -> None:

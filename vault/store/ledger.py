@@ -40,14 +40,14 @@ class LedgerDirectory:
         key: None until it was unwrapped.
         first: number of the oldest entry that is kept, or that will be made.
         last: number of the newest entry read; 0 for none.
-        erasures: ids of the erasures and terminations that have an entry.
+        erasures: ids of the erasures and terminations that have an entry, and when it was made.
     """
 
     path: Path
     key: LedgerKey | None = None
     first: int = 1
     last: int = 0
-    erasures: set[str] = field(default_factory=set)
+    erasures: dict[str, datetime] = field(default_factory=dict)
     _digest: str = START
     _is_read: bool = False
 
@@ -194,7 +194,7 @@ class LedgerDirectory:
     def _take(self, content: bytes) -> None:
         entry = ledger.decode(content, self._usable_key, sequence=self.last + 1, previous=self._digest)
         self.last, self._digest = entry.sequence, ledger.digest(content)
-        self.erasures.add(entry.erasure)
+        self.erasures[entry.erasure] = entry.cut_off
 
     def _read(self, sequence: int) -> bytes | None:
         try:

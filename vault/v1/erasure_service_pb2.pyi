@@ -215,6 +215,8 @@ class Erasure(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     APPROVERS_FIELD_NUMBER: _builtins.int
     REQUIRED_APPROVALS_FIELD_NUMBER: _builtins.int
+    TOTAL_COUNT_FIELD_NUMBER: _builtins.int
+    DONE_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`tenants/{tenant}/erasures/{erasure}`."""
     subject: _builtins.str
@@ -231,6 +233,10 @@ class Erasure(_message.Message):
     """The person's request that it rests on; empty for a tenant's instruction."""
     required_approvals: _builtins.int
     """How many have to."""
+    total_count: _builtins.int
+    """Records, or parts of shared records, that it reaches."""
+    done_count: _builtins.int
+    """Of these, settled: gone through while it is under way, every one of them once it has finished."""
     @_builtins.property
     def request_time(self) -> _timestamp_pb2.Timestamp:
         """When it was asked for."""
@@ -262,10 +268,12 @@ class Erasure(_message.Message):
         reference: _builtins.str = ...,
         approvers: _abc.Iterable[_builtins.str] | None = ...,
         required_approvals: _builtins.int = ...,
+        total_count: _builtins.int = ...,
+        done_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["finish_time", b"finish_time", "request_time", b"request_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver", b"approver", "approvers", b"approvers", "finish_time", b"finish_time", "name", b"name", "outcomes", b"outcomes", "reference", b"reference", "request_time", b"request_time", "requester", b"requester", "requester_kind", b"requester_kind", "required_approvals", b"required_approvals", "state", b"state", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver", b"approver", "approvers", b"approvers", "done_count", b"done_count", "finish_time", b"finish_time", "name", b"name", "outcomes", b"outcomes", "reference", b"reference", "request_time", b"request_time", "requester", b"requester", "requester_kind", b"requester_kind", "required_approvals", b"required_approvals", "state", b"state", "subject", b"subject", "total_count", b"total_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
