@@ -57,9 +57,12 @@ def record(
     level: str = "",
     list_id: str = "",
     extra: Mapping[str, str] | None = None,
+    readd_source: str = "",
 ) -> RecordInput:
     """A record of any category."""
-    return RecordInput(category=category, fields=values(fields), extra=extra, subject=subject, level=level, list=list_id)
+    return RecordInput(
+        category=category, fields=values(fields), extra=extra, subject=subject, level=level, list=list_id, readd_source=readd_source
+    )
 
 
 def contact(phone: str = PHONE, *, list_id: str = "", **fields: str) -> RecordInput:
@@ -190,10 +193,10 @@ async def asked_by(served: Serving, subject: str, requester: str = "SUBJECT") ->
     return why(ERASING.purpose, reference=name, reason=ERASING.reason)
 
 
-async def request_erasure(caller: Caller, subject: str, because: Justification = ERASING) -> Erasure:
+async def request_erasure(caller: Caller, subject: str, because: Justification = ERASING, *, forget: bool = False) -> Erasure:
     """Preview an erasure and ask for it; a tenant's administrator needs no other ground than being that."""
     preview = await caller.call(caller.erasures.PreviewErasure, PreviewErasureRequest(subject=subject, justification=because))
-    request = RequestErasureRequest(subject=subject, preview_digest=preview.preview_digest, justification=because)
+    request = RequestErasureRequest(subject=subject, preview_digest=preview.preview_digest, justification=because, erase_suppression=forget)
     return (await caller.call(caller.erasures.RequestErasure, request)).erasure
 
 
@@ -213,10 +216,10 @@ async def erase(served: Serving, subject: str) -> Erasure:
     return await approve(served, await request_erasure(served.service("acme-admin"), subject))
 
 
-async def erase_for_person(served: Serving, subject: str, requester: str = "SUBJECT") -> Erasure:
-    """Erase a person because they asked for it."""
+async def erase_for_person(served: Serving, subject: str, requester: str = "SUBJECT", *, forget: bool = False) -> Erasure:
+    """Erase a person because they asked for it; and, if they want that, that they were ever there."""
     because = await asked_by(served, subject, requester)
-    return await approve(served, await request_erasure(served.service("privacy-officer"), subject, because))
+    return await approve(served, await request_erasure(served.service("privacy-officer"), subject, because, forget=forget))
 
 
 async def entries(served: Serving, log: str = "acme") -> list[AuditEntry]:

@@ -31,6 +31,7 @@ from tests.builders import (
     subject_of,
 )
 from tests.serving import Caller, Serving, why
+from tests.terminating import message
 from vault import crypto
 from vault.audit.certificate import verify_certificate
 from vault.client.errors import CallError
@@ -201,6 +202,30 @@ async def test_e6_an_invoice_stays_restricted_until_its_date_and_goes_then_by_it
     assert supplement["certificate_no"] == f"{first['certificate_no']}-S1"
     assert (await not_revealed(await lawyer(served), asked(invoice, "amount", because=CLAIM))).reason == "RECORD_NOT_FOUND"
     assert await rows(served, tables.records, tables.record_parts, tables.subject_keys, tables.index_entries) == (0, 0, 0, 0)
+
+
+async def test_of_messages_only_the_copy_that_regulation_needs_names_its_recipient_until_its_date(served: Serving) -> None:
+    """P3.5-reg, §6.2, C05: what a licensed operator carried is restricted; of every other message the recipient becomes a token."""
+    await served.create_tenants()
+    engine = served.service("engine")
+    carried, sent = [(await create(engine, message(PHONE, channel))).name for channel in ("VOICE", "SMS")]
+
+    erasure = await erase(served, subject_of(carried))
+
+    [line] = [line for line in erasure.outcomes if line.category == "message-metadata"]
+    [exception] = line.exceptions
+    refused = await not_revealed(served.service("billing"), asked(carried, "recipient_phone", because=BILLING))
+    shown = await reveal(await lawyer(served), asked(carried, "recipient_phone", because=CLAIM))
+    assert (line.found_count, line.restricted_count, line.tokenised_count) == (2, 1, 1)
+    assert exception.basis == ERASURE_EXCEPTION_BASIS_REGULATORY_TELECOM
+    assert (refused.reason, shown.fields["recipient_phone"].text) == ("RESTRICTED", PHONE)
+    assert (await not_revealed(await lawyer(served), asked(sent, because=CLAIM))).reason == "SUBJECT_ERASED"
+
+    end = exception.end_time.ToDatetime(tzinfo=served.clock().tzinfo)
+    await turn(served, after=end - served.clock() + timedelta(minutes=1))
+
+    assert (await state_of(served, erasure)).state == ERASURE_STATE_COMPLETE
+    assert (await not_revealed(await lawyer(served), asked(carried, because=CLAIM))).reason == "RECORD_NOT_FOUND"
 
 
 async def test_what_charging_does_not_need_goes_at_once(served: Serving) -> None:

@@ -420,9 +420,13 @@ def test_the_periods_and_outcomes_are_those_of_the_policy(catalogue: Catalogue) 
 
 
 def test_some_records_are_kept_for_another_time_than_their_category(catalogue: Catalogue) -> None:
-    """§2B: calls of the second number as call detail; visitors without an account shorter; audit of orders and erasures longer."""
+    """§2B: calls of the second number and voice messages as call detail; visitors without an account shorter; audit of orders and erasures longer."""
     usage, visitor, events = (catalogue.category(name) for name in ("app-usage", "site-visitor", "audit-event"))
+    message = catalogue.category("message-metadata")
 
+    for channel, afterwards in (("VOICE", "restricted"), ("SMS", "tokenised")):
+        kept = message.retention_at("", {"channel": channel})
+        assert (kept.days, kept.restricted_days, kept.afterwards) == (365, 2557, afterwards)
     assert [usage.retention_at("", {"kind": kind}).days for kind in ("CALL", "SMS", "ACTION")] == [365, 365, 180]
     assert [usage.retention_at("", {"kind": kind}).restricted_days for kind in ("CALL", "SMS", "ACTION")] == [2557, 2557, 0]
     assert [visitor.retention_at("", {"is_subscriber": said}).days for said in ("yes", "no")] == [731, 365]

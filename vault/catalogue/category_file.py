@@ -61,7 +61,7 @@ OUTCOMES = ("court_class", "affiliate", "on_erasure", "on_contract_end")
 TIMES = ("occur_field", "valid_from_field", "valid_to_field", "requires_as_of")
 OPTIONAL = (
     *TIMES,
-    *("levels", "retention", "rows", "is_list", "held_as", "service_only", "minors", "court_if_named"),
+    *("levels", "retention", "rows", "is_list", "held_as", "service_only", "minors", "court_if_named", "asks_who_readds"),
     *("erasure_exception", "erasure_note", "contract_end_note", "kept_for"),
 )
 PARTY = (("name", "description"), ("identified_by", "named_by_caller", "optional"))
@@ -152,6 +152,7 @@ def read_category(node: Node, known: Known) -> Category:
         towards=read_description(record["towards"]),
         held_as=held_as,
         service_only=_flag(record, "service_only"),
+        asks_who_readds=_flag(record, "asks_who_readds"),
         minors=record["minors"].choice(Minors) if "minors" in record else None,
         parties=parties,
         fields=MappingProxyType(fields),
@@ -215,6 +216,8 @@ def _check_category(node: Node, record: Mapping[str, Node], category: Category, 
         record["minors"].fail("minors", "only where the operator is controller does it ask for a guardian's consent")
     if category.court_if_named and category.court_class is CourtClass.NONE:
         record["court_if_named"].fail("court", "no order can name what no order can have")
+    if category.asks_who_readds and category.responsibility is not Responsibility.CONTROLLER:
+        record["asks_who_readds"].fail("readd", "whom a tenant adds again is the tenant's to say")
     is_kept = Erasure.RESTRICTED in {category.on_erasure, *(row.on_erasure for row in category.rows)}
     if is_kept != (category.erasure_exception is not None):
         record.get("erasure_exception", node).fail("erasure", "what is restricted instead of erased says why, and nothing else does")

@@ -269,6 +269,7 @@ class Category:
         towards: for whom the operator processes it, or whom it answers to as controller (P1.8-role).
         held_as: as records, or in a register with methods of its own.
         service_only: whether no person is ever shown it, whatever their role.
+        asks_who_readds: whether somebody who was erased is added again only with who asked for it (P2.10b-readd).
         minors: what being under age changes; None where nothing does.
         parties: the first owns the record.
         fields: by name, in the order of the file.
@@ -301,6 +302,7 @@ class Category:
     towards: Description
     held_as: HeldAs
     service_only: bool
+    asks_who_readds: bool
     minors: Minors | None
     parties: tuple[Party, ...]
     fields: Mapping[str, Field]

@@ -191,5 +191,5 @@ _CATEGORY: Mapping[str, Json] = {
     "rows": {"type": "array", "items": _mapping(*form.ROWS, _ROWS), "minItems": 1},
     "held_as": _one_of(HeldAs),
     "minors": _one_of(Minors),
-    **dict.fromkeys(("affiliate", "requires_as_of", "is_list", "service_only", "court_if_named"), _FLAG),
+    **dict.fromkeys(("affiliate", "requires_as_of", "is_list", "service_only", "court_if_named", "asks_who_readds"), _FLAG),
 }

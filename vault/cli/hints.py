@@ -196,6 +196,7 @@ _HINTS = {
     "NOT_RESTRICTED": "nothing is to be lifted; pii-vault subject get shows where the person stands",
     "RETENTION_ABOVE_CEILING": "give fewer days; only the policy bundle can allow more",
     "RISK_ACK_REQUIRED": "give --signer, --risk-text and --signed: who read which text about the risk, and when",
+    "READD_SOURCE_REQUIRED": "say who asked to add the person again: --readd-source SUBJECT",
     "PLAINTEXT_CHANNEL_FORBIDDEN": "send it encrypted, or have the tenant sign for the channel: pii-vault tenant transport",
     "JOB_NOT_FOUND": "use the name exactly as pii-vault tenant open-job gave it",
 }

@@ -50,10 +50,19 @@ def put(
     list_id: Annotated[str, typer.Option("--list", help="Distribution list.")] = "",
     purpose: Annotated[str, typer.Option("--purpose", "-p", help="What it is stored for.")] = "service-delivery",
     request_id: RequestId = "",
+    readd_source: Annotated[
+        str, typer.Option(help="Who asked to add somebody again who was erased: SUBJECT, GUARDIAN, REPRESENTATIVE, TENANT.")
+    ] = "",
 ) -> None:
     """Store one record."""
     record = RecordInput(
-        category=category, fields=_values(values or []), extra=pairs(extra or [], "--extra"), subject=subject, level=level, list=list_id
+        category=category,
+        fields=_values(values or []),
+        extra=pairs(extra or [], "--extra"),
+        subject=subject,
+        level=level,
+        list=list_id,
+        readd_source=readd_source,
     )
     with reported(), vault() as client:
         request = CreateRecordRequest(parent=f"tenants/{tenant}", record=record, purpose=purpose, request_id=request_id)

@@ -18,7 +18,7 @@ from vault.catalogue.check import guardian_required
 from vault.crypto import DataKey, Place
 from vault.errors import AbortedError, NotFoundError, VaultError
 from vault.names import RecordName
-from vault.operations import due, idempotency, log
+from vault.operations import due, idempotency, log, readd
 from vault.operations.attempt import Attempt, Justification, Receipt
 from vault.operations.core import Vault, active_tenant
 from vault.operations.decision import Facts, gather, require
@@ -94,7 +94,7 @@ async def create_records(vault: Vault, tenant: str, calls: Sequence[CreateCall])
 
 def _prepared(vault: Vault, tenant: str, record: RecordInput) -> Prepared | VaultError:
     try:
-        prepared = prepare(vault, record)
+        prepared = replace(prepare(vault, record), readd_source=readd.check_source(record.readd_source))
         if record.subject and names.parse_subject(record.subject).tenant != tenant:
             raise NotFoundError("SUBJECT_NOT_FOUND", "no such subject")
     except VaultError as error:
@@ -118,7 +118,7 @@ async def _store_call(
     unusable = await unusable_subjects(vault, connection, keys.tenant, {item.subject for item in prepared})
     plaintext = await plaintext_channels(vault, connection, keys.tenant, prepared)
     guarded = await _guarded(connection, keys.tenant, prepared)
-    items = [_chosen(item, levels, plaintext, guarded) for item in items]
+    items = await readd.ask_who(connection, keys, [_chosen(item, levels, plaintext, guarded) for item in items])
     asked = as_chosen(vault, levels)
     decisions = [_decision(asked, facts, call.attempt, item, unusable) for item in items]
     refused = next((decision for decision in decisions if isinstance(decision, VaultError)), None)
@@ -242,10 +242,10 @@ async def _append(
     items: Sequence[tuple[Prepared, str]],
     stored: Sequence[RecordName],
 ) -> list[Receipt]:
-    """One entry per category and rule, in pieces that fit; returns the receipt of each record, in order."""
-    by_rule: dict[tuple[str, str], list[int]] = defaultdict(list)
+    """One entry per category, rule and who asked for a return, in pieces that fit; returns the receipt of each record, in order."""
+    by_rule: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for position, (item, rule) in enumerate(items):
-        by_rule[item.category.name, rule].append(position)
+        by_rule[item.category.name, rule, f"readd-{item.readd_source.lower()}" if item.readd_source else ""].append(position)
     pieces = [
         (kind, positions[start : start + _RECORDS_PER_ENTRY])
         for kind, positions in by_rule.items()
@@ -258,11 +258,12 @@ async def _append(
             call.attempt,
             category=category,
             rule=rule,
+            consent_basis=basis,
             records=tuple(stored[position].record for position in positions),
             subjects=tuple(dict.fromkeys(stored[position].subject for position in positions)),
             count=len(positions),
         )
-        for (category, rule), positions in pieces
+        for (category, rule, basis), positions in pieces
     ]
     written = await log.append(vault, connection, keys, entries)
     receipts = {position: receipt for (_, positions), receipt in zip(pieces, written, strict=True) for position in positions}

@@ -8,7 +8,7 @@ Rules:
 - Choices are added, never changed: what was chosen when is evidence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -21,6 +21,7 @@ from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, keys_of_parts, known_tenant, readable_parts
 from vault.operations.keyring import TenantKeys
+from vault.operations.preparing import Identifier
 from vault.operations.reveal import open_part, wrapped_under
 from vault.operations.rights import check_label, check_word, living_subject
 from vault.store import objections as objection_store
@@ -36,6 +37,8 @@ EXPLICIT_OPT_IN = "EXPLICIT_OPT_IN"
 _BASES = frozenset({"ACCOUNT_TERMS", EXPLICIT_OPT_IN, "EXISTING_CUSTOMER_SIMILAR_SERVICE"})
 _SOURCES = frozenset({"WEB", "PHONE", "EMAIL", "FAX", "LETTER"})
 _KINDS = frozenset({IdentifierKind.PHONE, IdentifierKind.EMAIL})
+# In the place of a channel: whose identifier this was has been erased.
+_ERASED = "ERASED"
 _BATCH = 500
 
 _log = structlog.get_logger()
@@ -104,19 +107,31 @@ async def opt_out(
 
 
 async def remember_no(vault: Vault, connection: Connection, keys: TenantKeys, name: SubjectName, *, keep: bool) -> None:
-    """Before a person is erased: suppress their identifiers on every channel, or forget that they were (A5). The caller holds the subject's lock."""
+    """Before a person is erased: suppress their identifiers on every channel, or forget that they were (A5); and that they are erased.
+
+    The caller holds the subject's lock.
+    """
+    places = (*CHANNELS, _ERASED)
     identifiers = await _identifiers(vault, connection, keys, name)
     if keep:
-        items = [Suppression(_kind(kind, channel), _digests(keys, kind, value)[0]) for kind, value in identifiers for channel in CHANNELS]
+        items = [Suppression(_kind(kind, place), _digests(keys, kind, value)[0]) for kind, value in identifiers for place in places]
         await preference_store.add_suppressions(connection, name.tenant, items, vault.clock())
         return
     items = [
-        Suppression(_kind(kind, channel), digest)
-        for kind, value in identifiers
-        for digest in _digests(keys, kind, value)
-        for channel in CHANNELS
+        Suppression(_kind(kind, place), digest) for kind, value in identifiers for digest in _digests(keys, kind, value) for place in places
     ]
     await preference_store.remove_suppressions(connection, name.tenant, items)
+
+
+async def were_erased(connection: Connection, keys: TenantKeys, identifiers: Collection[Identifier]) -> frozenset[Identifier]:
+    """Those of some identifiers that somebody had who was erased, and did not want that forgotten."""
+    marks = {
+        Suppression(_kind(item.kind, _ERASED), digest): item
+        for item in identifiers
+        if item.kind in _KINDS
+        for digest in _digests(keys, item.kind, item.value)
+    }
+    return frozenset(marks[found] for found in await preference_store.suppressed_among(connection, keys.tenant, marks))
 
 
 async def is_suppressed(connection: Connection, keys: TenantKeys, *, kind: IdentifierKind, value: str, channel: str) -> bool:

@@ -34,6 +34,7 @@ class RecordInput:
     subject: str = ""
     level: str = ""
     list_id: str = ""
+    readd_source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class Prepared:
     Attributes:
         kept_days: for how long, if its tenant keeps it for fewer days than the catalogue says.
         minor_by: field by which the owner is a minor; empty if they are not.
+        readd_source: who asked to add the owner again, if they were erased.
     """
 
     category: Category
@@ -82,6 +84,7 @@ class Prepared:
     valid_to: datetime | None
     kept_days: int | None = None
     minor_by: str = ""
+    readd_source: str = ""
 
 
 def prepare(vault: Vault, record: RecordInput, *, owner_follows: bool = False) -> Prepared:

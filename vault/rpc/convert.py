@@ -89,7 +89,15 @@ def request_key(request: Message, request_id: str, method: str) -> RequestKey:
 
 def record_input(message: vault_service_pb2.RecordInput) -> RecordInput:
     """A record as the caller sends it."""
-    return RecordInput(message.category, values(message.fields), dict(message.extra), message.subject, message.level, message.list)
+    return RecordInput(
+        category=message.category,
+        fields=values(message.fields),
+        extra=dict(message.extra),
+        subject=message.subject,
+        level=message.level,
+        list_id=message.list,
+        readd_source=message.readd_source,
+    )
 
 
 def values(fields: Mapping[str, resources_pb2.FieldValue]) -> dict[str, str | bytes]:

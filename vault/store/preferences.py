@@ -5,7 +5,7 @@ Rules:
 - A suppression is a keyed digest of an identifier on one channel. It names no subject, so it outlives the person's data.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -91,6 +91,16 @@ async def is_suppressed(connection: AsyncConnection, tenant: str, kind: str, tok
     """Whether an identifier, by any of its digests, is suppressed."""
     query = select(_S.kind).where(_S.tenant_id == tenant, _S.kind == kind, _S.token.in_(tokens)).limit(1)
     return (await connection.execute(query)).first() is not None
+
+
+async def suppressed_among(connection: AsyncConnection, tenant: str, items: Collection[Suppression]) -> list[Suppression]:
+    """Those of some suppressions that there are."""
+    found: list[Suppression] = []
+    for kind in sorted({item.kind for item in items}):
+        tokens = sorted({item.token for item in items if item.kind == kind})
+        query = select(_S.kind, _S.token).where(_S.tenant_id == tenant, _S.kind == kind, _S.token.in_(tokens))
+        found += [Suppression(*row) for row in await connection.execute(query)]
+    return found
 
 
 async def remove_suppressions(connection: AsyncConnection, tenant: str, items: Sequence[Suppression]) -> None:

@@ -295,6 +295,7 @@ class RecordInput(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
     LIST_FIELD_NUMBER: _builtins.int
+    READD_SOURCE_FIELD_NUMBER: _builtins.int
     category: _builtins.str
     """Category of the catalogue."""
     subject: _builtins.str
@@ -303,6 +304,8 @@ class RecordInput(_message.Message):
     """Content level where the category has levels."""
     list: _builtins.str
     """Distribution list id, where one applies."""
+    readd_source: _builtins.str
+    """Who asked to add somebody again who was erased: `SUBJECT`, `GUARDIAN`, `REPRESENTATIVE` or `TENANT`. Needed for them only."""
     @_builtins.property
     def fields(self) -> _containers.MessageMap[_builtins.str, _resources_pb2.FieldValue]:
         """Values by field name."""
@@ -320,10 +323,11 @@ class RecordInput(_message.Message):
         subject: _builtins.str = ...,
         level: _builtins.str = ...,
         list: _builtins.str = ...,
+        readd_source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "extra", b"extra", "fields", b"fields", "level", b"level", "list", b"list", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "extra", b"extra", "fields", b"fields", "level", b"level", "list", b"list", "readd_source", b"readd_source", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
