@@ -6,7 +6,9 @@ Rules:
 """
 
 import asyncio
-from collections.abc import Callable
+import itertools
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,11 @@ from sqlalchemy import event, make_url
 from tests.databases import PostgresServer
 from tests.serving import Serving
 from vault.store.database import Database
+
+
+def boundaries(first: int = 1, *, every: int) -> Iterator[int]:
+    """Statements to die at, one after the other: each so many-th, or each one where `PII_VAULT_EVERY_STATEMENT` says so."""
+    return itertools.count(first, 1 if "PII_VAULT_EVERY_STATEMENT" in os.environ else every)
 
 
 class CrashError(OSError):

@@ -1,7 +1,8 @@
 """The command as it is installed, in processes of its own: one run of it, and a vault that serves until it is stopped or killed.
 
 Rules:
-- The command is the console script beside this interpreter; nothing of a caller's environment reaches it but what a test gives.
+- A run of the command is forked (`forked.py`), not started anew, or hundreds of them would do little but import. Nothing of a caller's environment
+  reaches it but what a test gives.
 - A vault serves at a port that the kernel chooses and says which in its log; nobody guesses free ports.
 - Waiting is polling with a deadline.
 """
@@ -10,8 +11,8 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from typing import Any
 
 import yaml
 
+from tests.forked import Forked
 from vault.client import Connection, VaultClient
 
 COMMAND = Path(sys.executable).with_name("pii-vault")
@@ -50,24 +52,22 @@ class Finished:
 
 def run(*arguments: str | Path, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Finished:
     """Run the command to its end."""
-    finished = subprocess.run(
-        [COMMAND, *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        cwd=folder,
-        env=_environment(environment or {}),
-        timeout=_DEADLINE.total_seconds(),
-    )
-    assert "Traceback" not in finished.stderr, finished.stderr
-    return Finished(finished.returncode, finished.stdout, finished.stderr)
+    with tempfile.TemporaryDirectory() as written:
+        out, err = Path(written, "out"), Path(written, "err")
+        process = Forked(arguments, environment=_environment(environment or {}), folder=folder, out=out, err=err)
+        try:
+            code = process.wait(_DEADLINE.total_seconds())
+        finally:
+            process.kill()
+        finished = Finished(code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+    assert "Traceback" not in finished.err, finished.err
+    return finished
 
 
 class VaultProcess:
     """`pii-vault serve` on a home."""
 
-    def __init__(self, home: Path, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    def __init__(self, home: Path, process: Forked, log: Path) -> None:
         self.home = home
         self.process = process
         self._log = log
@@ -107,8 +107,8 @@ class VaultProcess:
 def serve(home: Path) -> Iterator[VaultProcess]:
     """Start `pii-vault serve`; killed at the end if it still runs. The caller waits until it serves, or ends."""
     log = home / f"serve-{time.monotonic_ns()}.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen([COMMAND, "serve", "--config", home / "vault.yaml"], stdout=out, stderr=out, env=_environment({}))
+    log.touch()
+    process = Forked(["serve", "--config", home / "vault.yaml"], environment=_environment({}), folder=None, out=log, err=log)
     try:
         yield VaultProcess(home, process, log)
     finally:

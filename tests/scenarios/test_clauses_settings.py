@@ -2,9 +2,11 @@
 
 from datetime import timedelta
 
+import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from tests.builders import asked, at, contact, create, not_revealed, outgoing, profile, record, reveal, subject_of
+from tests.faults import quiet
 from tests.serving import Caller, Serving, why
 from vault.catalogue.fields import Sensitivity
 from vault.catalogue.loader import load
@@ -17,6 +19,13 @@ from vault.v1.vault_service_pb2 import CreateRecordRequest, RecordInput
 DAY = timedelta(days=1)
 REPORT = why("customer-report", reason="the customer opened its report")
 FAULT = why("technical-fault", "SUP-4711", "the customer reports that a message is missing")
+
+
+@pytest.fixture
+async def served(served: Serving) -> Serving:
+    """What is due goes when a test says so: the server's own sweep would be now and then before it."""
+    await quiet(served)
+    return served
 
 
 async def settings(admin: Caller, **changed: object) -> UpdateTenantRequest:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import WHY, Commands, commands
-from tests.processes import run
+from tests.processes import COMMAND, run
 
 CONTACT = ("-t", "acme", "--category", "end-customer-contact")
 PRIVATE = {"root.key", "signing.key", "issuer.key", "ca.key", "server.key", "private-key.pem", "token.jwt"}
@@ -40,6 +41,20 @@ def test_init_keeps_the_home_and_every_secret_to_its_owner(cli: Commands) -> Non
     assert {path: oct(mode(path)) for path in secrets if mode(path) != 0o600} == {}
     holding = [path for path in cli.home.rglob("*.[kp]e*") if b"PRIVATE KEY" in path.read_bytes()]
     assert {path.name for path in holding} <= PRIVATE
+
+
+def test_the_script_as_it_is_installed_answers_as_the_forked_command_does(cli: Commands) -> None:
+    """The other tests fork the command; here it is started, with its own imports."""
+    told = ["--client", cli.folder("operator"), "tenant", "get", "acme", "--json"]
+    refused = ["--client", cli.folder("operator"), "tenant", "get", "nobody", "--json"]
+
+    for arguments in (told, refused):
+        started = subprocess.run([COMMAND, *arguments], check=False, capture_output=True, text=True, encoding="utf-8")
+        forked = run(*arguments)
+
+        assert (started.returncode, started.stdout) == (forked.code, forked.out)
+        assert bool(started.stderr) == bool(forked.err)
+    assert forked.error()["reason"] == "TENANT_NOT_FOUND"
 
 
 def test_init_refuses_a_folder_that_is_not_empty(tmp_path: Path) -> None:

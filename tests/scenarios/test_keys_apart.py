@@ -2,7 +2,6 @@
 not be and nothing unreadable that should be, and either one may be away for a while."""
 
 import asyncio
-import itertools
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
@@ -38,7 +37,7 @@ from tests.builders import (
     values,
 )
 from tests.databases import PostgresServer, sqlite_url
-from tests.faults import Crash, Outage, quiet
+from tests.faults import Crash, Outage, boundaries, quiet
 from tests.imports import end, header, imported, people
 from tests.orders import deliver, order_for, team
 from tests.processes import run
@@ -218,7 +217,7 @@ async def test_an_erasure_that_dies_at_any_statement_shows_nothing_and_is_finish
     crash = Crash(served.vault.database, keys_of(served))
     seen: set[str] = set()
 
-    for boundary in itertools.count(1):
+    for boundary in boundaries(every=3):
         phone = f"+97250236{boundary:04}"
         name = (await create(app, contact(phone))).name
         person = id_of(subject_of(name))
@@ -280,7 +279,7 @@ async def test_a_create_that_dies_at_any_statement_leaves_no_data_without_its_ke
     app = served.service("acme-app")
     crash = Crash(served.vault.database, keys_of(served))
 
-    for boundary in itertools.count(1):
+    for boundary in boundaries(every=3):
         phone, request_id = f"+97250236{boundary:04}", str(uuid4())
         crash.at(boundary)
         name = ""
@@ -472,7 +471,7 @@ async def test_a_move_that_dies_at_any_statement_leaves_every_key_somewhere_and_
     crash = Crash(source, target)
 
     moved = -1
-    for boundary in itertools.count(1):
+    for boundary in boundaries(every=3):
         crash.at(boundary)
         with suppress(Exception):
             moved = await move_subject_keys(source, target)
@@ -630,7 +629,7 @@ async def test_the_rotation_of_a_persons_key_that_dies_at_any_statement_loses_no
     app, operator = served.service("acme-app"), served.service("operator")
     crash = Crash(served.vault.database, keys_of(served))
 
-    for boundary in itertools.count(1):
+    for boundary in boundaries(every=3):
         phone = f"+97250236{boundary:04}"
         name = (await create(app, contact(phone))).name
         request = RotateKeysRequest(tenant="tenants/acme", kind=KEY_KIND_SUBJECT, subject=subject_of(name))

@@ -40,6 +40,8 @@ AFTER_TTL = timedelta(seconds=61)
 # What a caller waits for a key service that hangs, and some time for a machine that is busy; what others may be held up by it.
 PATIENCE_SECONDS, UNTOUCHED_SECONDS = 15.0, 2.5
 MANY = 50
+# More than if each call waited for the key service, and fewer than any machine manages.
+FEW = 10
 # One service for every test of a tenant's key, and each kind of database with one of them.
 EVERY_SERVICE = pytest.mark.parametrize(
     ("database_kind", "theirs"),
@@ -241,7 +243,7 @@ async def test_a_key_service_that_hangs_costs_its_own_tenant_and_nobody_else(ser
 
     assert {reason for reason, _ in answers} == {"KEYS_UNAVAILABLE"}
     assert max(seconds for _, seconds in answers) < PATIENCE_SECONDS
-    assert served_meanwhile > MANY
+    assert served_meanwhile > FEW
     assert longest < UNTOUCHED_SECONDS
     assert status == STATUS.SERVING
 
@@ -271,7 +273,7 @@ async def test_a_key_service_that_hangs_after_the_keys_were_dropped_elsewhere_co
     await until_shown(billing, globexs)
 
     assert answers == {"KEYS_UNAVAILABLE"}
-    assert served_meanwhile > MANY
+    assert served_meanwhile > FEW
     assert longest < UNTOUCHED_SECONDS
 
 

@@ -19,6 +19,7 @@ from tests.builders import (
     rows,
     subject_of,
 )
+from tests.faults import quiet
 from tests.serving import Caller, Serving
 from vault.store import tables
 from vault.v1.operations_service_pb2 import RunRetentionRequest
@@ -29,6 +30,13 @@ from vault.v1.vault_service_pb2 import (
 )
 
 MAIL = "dana@example.com"
+
+
+@pytest.fixture
+async def served(served: Serving) -> Serving:
+    """What is due goes when a test says so: the server's own sweep would be now and then before it."""
+    await quiet(served)
+    return served
 
 
 def visitor(phone: str = PHONE, *, source: str = "", email: str = "", subject: str = "") -> RecordInput:

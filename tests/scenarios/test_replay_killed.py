@@ -1,7 +1,6 @@
 """A replay that dies at any moment is done again, and until then nothing is served (I10, §6.6)."""
 
 import asyncio
-import itertools
 import os
 import random
 import time
@@ -15,7 +14,7 @@ from sqlalchemy import delete, func, select
 
 from deploy import backup
 from tests.builders import contact, erase, rows, subject_of
-from tests.faults import Crash, quiet
+from tests.faults import Crash, boundaries, quiet
 from tests.processes import VaultProcess, copy_home, run, serving
 from tests.restoring import Restorable, findings, people, replay
 from tests.serving import Clock, Serving
@@ -47,7 +46,7 @@ async def test_a_replay_that_dies_at_any_statement_is_done_again(home_template: 
         for name in names[:2]:
             await erase(served, subject_of(name))
 
-    for boundary in itertools.count(0, 3):
+    for boundary in boundaries(0, every=7):
         await vault.restore(file)
         async with vault.serving() as served:
             await quiet(served)

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import delete, select
 
 from tests.builders import asked, contact, create, find, reveal, rows, sought, subject_of
-from tests.faults import Crash, quiet
+from tests.faults import Crash, boundaries, quiet
 from tests.processes import VaultProcess, copy_home, serving, wait_until
 from tests.rotating import advanced, all_rows, asked_for, started
 from tests.serving import Serving
@@ -53,7 +53,7 @@ async def test_a_rotation_that_dies_at_any_statement_leaves_nothing_half_done(
             assert (await reveal(app, asked(name, "phone"))).fields["phone"].text == phone
             assert name in {match.record for match in await find(app, sought("phone", phone))}
 
-    for boundary in itertools.count():
+    for boundary in boundaries(0, every=3):
         if kind == "ROOT":
             local.add_version(served.home / "root.key")
         subject = subject_of(names[0]) if kind == "SUBJECT" else ""
