@@ -45,10 +45,8 @@ def test_init_keeps_the_home_and_every_secret_to_its_owner(cli: Commands) -> Non
 
 def test_the_script_as_it_is_installed_answers_as_the_forked_command_does(cli: Commands) -> None:
     """The other tests fork the command; here it is started, with its own imports."""
-    told = ["--client", cli.folder("operator"), "tenant", "get", "acme", "--json"]
-    refused = ["--client", cli.folder("operator"), "tenant", "get", "nobody", "--json"]
-
-    for arguments in (told, refused):
+    for tenant in ("acme", "nobody"):
+        arguments = ["--client", str(cli.folder("operator")), "tenant", "get", tenant, "--json"]
         started = subprocess.run([COMMAND, *arguments], check=False, capture_output=True, text=True, encoding="utf-8")
         forked = run(*arguments)
 

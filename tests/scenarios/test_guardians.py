@@ -1,7 +1,7 @@
 """Guardians of minors: whose consent is registered by a person, kept sealed, and whose withdrawal restricts."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from vault.store.guardians import get_guardian, guardian_standing, put_guardian
 from vault.store.subjects import subject_key_rows
 from vault.v1.resources_pb2 import SUBJECT_STATE_ACTIVE
 from vault.v1.rights_service_pb2 import LiftRestrictionRequest, RegisterGuardianConsentRequest, WithdrawGuardianConsentRequest
-from vault.v1.vault_service_pb2 import CreateRecordRequest
+from vault.v1.vault_service_pb2 import CheckContactableRequest, CreateRecordRequest
 
 VISITOR = {"phone": PHONE, "is_subscriber": "yes", "source": "VOLUNTARY", "terms_version": "2026-01"}
 GUARDIAN, REACHED_AT = "רות לוי", "+972502345673"
@@ -32,11 +32,21 @@ async def given_minor(served: Serving) -> tuple[Caller, Caller, str]:
     return served.person("e-officer", "privacy-officer"), app, (await create(app, contact(PHONE))).name
 
 
-async def register(officer: Caller, subject: str) -> None:
-    request = RegisterGuardianConsentRequest(
-        subject=subject, evidence_sha256=b"\3" * 32, method="CALL_BACK", guardian_name=GUARDIAN, guardian_contact=REACHED_AT
+def consent(subject: str, born: str = "") -> RegisterGuardianConsentRequest:
+    """A guardian's consent as it is registered."""
+    evidence = b"\3" * 32
+    return RegisterGuardianConsentRequest(
+        subject=subject,
+        evidence_sha256=evidence,
+        method="CALL_BACK",
+        guardian_name=GUARDIAN,
+        guardian_contact=REACHED_AT,
+        birth_date=born,
     )
-    await officer.call(officer.rights.RegisterGuardianConsent, request)
+
+
+async def register(officer: Caller, subject: str) -> None:
+    await officer.call(officer.rights.RegisterGuardianConsent, consent(subject))
 
 
 async def withdraw(officer: Caller, subject: str) -> None:
@@ -45,7 +55,7 @@ async def withdraw(officer: Caller, subject: str) -> None:
 
 async def standing(served: Serving, *subjects: str) -> dict[str, str]:
     async with served.vault.database.read() as connection:
-        return await guardian_standing(connection, "acme", [id_of(name) for name in subjects])
+        return await guardian_standing(connection, "acme", [id_of(name) for name in subjects], served.clock())
 
 
 async def test_a_guardian_is_kept_sealed_under_the_minors_key(served: Serving) -> None:
@@ -65,6 +75,39 @@ async def test_a_guardian_is_kept_sealed_under_the_minors_key(served: Serving) -
         opened = await open_guardian(served.vault, connection, keys, row)
     assert opened == {"guardian_name": GUARDIAN, "guardian_contact": REACHED_AT}
     assert (row.method, row.verified_by) == ("CALL_BACK", "people/e-officer")
+
+
+@pytest.mark.parametrize(
+    ("born", "until"),
+    [("2012-12-31", "2031-01-01"), ("2012-01-01", "2031-01-01"), ("", "2045-01-01")],
+    ids=["december", "january", "not told"],
+)
+async def test_a_minor_is_one_until_the_year_is_over_in_which_they_come_of_age(served: Serving, born: str, until: str) -> None:
+    """C22, A12: of the birthday nothing else is kept; whose it is not known counts as just born."""
+    officer, app, record = await given_minor(served)
+    minor = subject_of(record)
+    await officer.call(officer.rights.RegisterGuardianConsent, consent(minor, born))
+    end = datetime.fromisoformat(until).replace(tzinfo=UTC)
+
+    served.clock.offset += end - served.clock() - timedelta(minutes=1)
+    before = await standing(served, minor)
+    served.clock.offset += timedelta(minutes=2)
+
+    assert (before, await standing(served, minor)) == ({id_of(minor): "VERIFIED"}, {})
+    asked_for = CheckContactableRequest(parent="tenants/acme", kind="phone", value=PHONE, purpose="own-marketing", channel="SMS")
+    assert (await app.call(app.records.CheckContactable, asked_for)).reason == "NO_CONSENT"
+
+
+@pytest.mark.parametrize("born", ["2001-01-01", "2030-01-01", "31.12.2012", "2012-13-01", "050-2345678"])
+async def test_a_birthday_that_is_no_minors_is_refused_and_not_repeated(served: Serving, born: str) -> None:
+    """I2, P2.6-minor."""
+    officer, _, record = await given_minor(served)
+
+    refused = await officer.refused(officer.rights.RegisterGuardianConsent, consent(subject_of(record), born))
+
+    assert (refused.reason, refused.fields) == ("FIELD_INVALID", ("birth_date",))
+    assert born not in str(refused)
+    assert born.encode() not in b"".join(entry.content for entry in await entries(served))
 
 
 async def test_a_withdrawal_restricts_the_minors_records_at_once(served: Serving) -> None:

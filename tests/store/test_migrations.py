@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from vault.errors import FailedPreconditionError
 from vault.store import schema
 from vault.store.database import Database
 from vault.store.erasures import Count, certificates_of, get_erasure
+from vault.store.guardians import get_guardian
 from vault.store.tables import metadata
 from vault.store.tenants import TenantKeyRow, get_tenant, insert_tenant
 
@@ -36,6 +38,12 @@ def tables(connection: Connection) -> set[str]:
 def primary_keys(connection: Connection) -> dict[str, list[str]]:
     inspector = inspect(connection)
     return {name: list(inspector.get_pk_constraint(name)["constrained_columns"]) for name in inspector.get_table_names()}
+
+
+def upgrade(connection: Connection, revision: str) -> None:
+    config = schema.alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 def downgrade(connection: Connection) -> None:
@@ -120,14 +128,9 @@ async def test_erasures_of_the_first_versions_keep_their_certificate_and_their_c
         """'{"site-visitor": 1, "call-detail": 2}', '2026-01-01 00:00:00+00:00', '2026-01-02 00:00:00+00:00', 'signed')"""
     )
 
-    def to_third(connection: Connection) -> None:
-        config = schema.alembic_config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0003")
-
     async with opened(database_url) as database:
         async with database.write() as connection:
-            await connection.run_sync(to_third)
+            await connection.run_sync(upgrade, "0003")
             await connection.exec_driver_sql(old)
 
         await schema.migrate(database)
@@ -140,6 +143,26 @@ async def test_erasures_of_the_first_versions_keep_their_certificate_and_their_c
     assert row.outcomes == (Count("call-detail", "erased", 2), Count("site-visitor", "erased", 1))
     assert (row.state, row.requester_kind, row.approvers, row.required_approvals) == ("COMPLETE", "SUBJECT", ("people/e-1",), 1)
     assert notes == ["signed"]
+
+
+async def test_a_guardians_consent_from_before_birthdays_were_asked_counts_as_a_newborns(database_url: str) -> None:
+    """0010: nobody loses a protection, and nothing goes too early."""
+    old = (
+        "INSERT INTO guardian_consents (tenant_id, subject_id, evidence_sha256, method, verified_by, verify_time, key_version, sealed) "
+        "VALUES ('acme', 'anna', '', 'DOCUMENT', 'people/e-1', '2026-03-04 05:06:07+00:00', 0, '')"
+    )
+    async with opened(database_url) as database:
+        async with database.write() as connection:
+            await connection.run_sync(upgrade, "0009")
+            await connection.exec_driver_sql(old)
+
+        await schema.migrate(database)
+
+        async with database.read() as connection:
+            row = await get_guardian(connection, ACME, "anna")
+
+    assert row is not None
+    assert row.majority_time == datetime(2045, 1, 1, tzinfo=UTC)
 
 
 async def test_workers_that_migrate_at_once_all_find_it_done(database_url: str) -> None:

@@ -19,7 +19,8 @@ from vault.store.subject_requests import (
     update_subject_request,
 )
 
-GUARDIAN = GuardianRow("anna", b"digest", "DOCUMENT", "people/e-1", NOW, None, 1, b"sealed")
+MAJORITY = NOW + timedelta(days=1)
+GUARDIAN = GuardianRow("anna", b"digest", "DOCUMENT", "people/e-1", NOW, None, MAJORITY, 1, b"sealed")
 RESTRICTION = RestrictionRow("restriction", "anna", "objection", "people/e-1", NOW, "", None, "")
 REQUEST = SubjectRequestRow(
     request_id="request",
@@ -49,13 +50,13 @@ async def test_a_guardian_stands_verified_withdrawn_or_verified_anew(database: D
 
     async with database.read() as connection:
         everybody = ["anna", "bert", "carl"]
-        assert await guardian_standing(connection, ACME, everybody) == {"anna": "VERIFIED", "bert": "WITHDRAWN"}
-        assert await guardian_standing(connection, BETA, everybody) == {}
-        assert await guardian_standing(connection, ACME, []) == {}
+        assert await guardian_standing(connection, ACME, everybody, NOW) == {"anna": "VERIFIED", "bert": "WITHDRAWN"}
+        assert await guardian_standing(connection, BETA, everybody, NOW) == {}
+        assert await guardian_standing(connection, ACME, [], NOW) == {}
 
     async with database.write() as connection:
         await put_guardian(connection, ACME, replace(GUARDIAN, subject_id="bert", verify_time=NOW + HOUR))
-        assert await guardian_standing(connection, ACME, ["bert"]) == {"bert": "VERIFIED"}
+        assert await guardian_standing(connection, ACME, ["bert"], NOW) == {"bert": "VERIFIED"}
 
 
 async def test_a_request_is_live_from_its_verification_to_its_end(database: Database) -> None:

@@ -27,7 +27,7 @@ _INTEGER = re.compile(r"[0-9]{1,18}")
 _TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2})")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MAX_KEY_CHARACTERS = 64
-_MAJORITY = 18  # P2.6-minor, A12: the strictest of the ages that apply
+MAJORITY = 18  # P2.6-minor, A12: the strictest of the ages that apply
 _LINE_CONTROLS = frozenset("\t\n\r")
 
 
@@ -88,15 +88,19 @@ def minor_by(fields: Iterable[Field], values: Mapping[str, Value], clock: Callab
         value = values.get(field.name)
         if field.type is not FieldType.DATE or not isinstance(value, str):
             continue
-        born, today = date.fromisoformat(value), clock()
-        if today.year - born.year - ((today.month, today.day) < (born.month, born.day)) < _MAJORITY:
+        if is_under_age(date.fromisoformat(value), clock()):
             return field.name
     return ""
 
 
+def is_under_age(born: date, now: datetime) -> bool:
+    """Whether somebody has not come of age yet."""
+    return now.year - born.year - ((now.month, now.day) < (born.month, born.day)) < MAJORITY
+
+
 def guardian_required(field: str) -> FailedPreconditionError:
     """Why a minor's data is not stored: no verified guardian consented."""
-    return FailedPreconditionError("GUARDIAN_CONSENT_REQUIRED", f"a person under {_MAJORITY} needs the consent of a guardian", field=field)
+    return FailedPreconditionError("GUARDIAN_CONSENT_REQUIRED", f"a person under {MAJORITY} needs the consent of a guardian", field=field)
 
 
 def _check_name(name: str, fields: Mapping[str, Field], never_stored: NeverStored) -> None:

@@ -196,10 +196,16 @@ def guardian(
     method: Annotated[Method, typer.Option(help="How the guardian was verified.")] = Method.DOCUMENT,
     name: Annotated[str, typer.Option(help="Name of the guardian; kept sealed.")] = "",
     contact: Annotated[str, typer.Option(help="Telephone number or mailbox of the guardian; kept sealed.")] = "",
+    born: Annotated[str, typer.Option(help="Date of birth of the minor, 2012-12-31; only the year of coming of age is kept.")] = "",
 ) -> None:
     """Register a guardian's consent for a minor."""
     request = RegisterGuardianConsentRequest(
-        subject=subject, evidence_sha256=_digest(evidence), method=method.name, guardian_name=name, guardian_contact=contact
+        subject=subject,
+        evidence_sha256=_digest(evidence),
+        method=method.name,
+        guardian_name=name,
+        guardian_contact=contact,
+        birth_date=born,
     )
     with reported(), vault() as client:
         show(client.call(client.rights.RegisterGuardianConsent, request))

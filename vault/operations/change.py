@@ -50,7 +50,8 @@ async def update_record(vault: Vault, attempt: Attempt, name: RecordName, update
     async with vault.database.write() as connection:
         row, keys, parts = await _changeable(vault, connection, attempt, name, Operation.UPDATE, update.etag)
         category = vault.catalogue.category(row.category)
-        standing = await guardian_store.guardian_standing(connection, name.tenant, [name.subject]) if category.minors else {}
+        minors = [name.subject] if category.minors else []
+        standing = await guardian_store.guardian_standing(connection, name.tenant, minors, vault.clock())
         normal = _new_values(vault, category, update, guarded=standing.get(name.subject) == guardian_store.VERIFIED)
         removed = update.mask - normal.keys()
         for part in parts:

@@ -77,13 +77,13 @@ async def check_contactable(
             # Whoever's it is now, and also if nobody's is known: a number that was erased may be about to be stored again (A5).
             answer = _no("SUPPRESSED")
         else:
-            answer = await _answer(connection, tenant, subject, purpose=purpose, channel=channel)
+            answer = await _answer(vault, connection, tenant, subject, purpose=purpose, channel=channel)
         attempt.subjects, attempt.rule = (subject,) if subject else (), f"contactable:{answer.reason.lower()}"
         [receipt] = await log.append(vault, connection, keys, [attempt])
     return answer, receipt
 
 
-async def _answer(connection: Connection, tenant: str, subject: str, *, purpose: str, channel: str) -> Contactable:
+async def _answer(vault: Vault, connection: Connection, tenant: str, subject: str, *, purpose: str, channel: str) -> Contactable:
     row = await subject_store.get_subject(connection, tenant, subject) if subject else None
     if row is None or row.state in {"ERASING", "ERASED"}:
         return _no("NOT_KNOWN")
@@ -93,12 +93,12 @@ async def _answer(connection: Connection, tenant: str, subject: str, *, purpose:
         return Contactable(contactable=True, reason="SERVICE")
     if purpose not in {MARKETING, _KEEP_IN_TOUCH}:
         return _no("NO_CONSENT")
-    return await _by_choice(connection, tenant, subject, purpose=purpose, channel=channel)
+    return await _by_choice(vault, connection, tenant, subject, purpose=purpose, channel=channel)
 
 
-async def _by_choice(connection: Connection, tenant: str, subject: str, *, purpose: str, channel: str) -> Contactable:
+async def _by_choice(vault: Vault, connection: Connection, tenant: str, subject: str, *, purpose: str, channel: str) -> Contactable:
     """The answer where the person's own choice counts."""
-    if await guardian_store.guardian_standing(connection, tenant, [subject]):
+    if await guardian_store.guardian_standing(connection, tenant, [subject], vault.clock()):
         return _no("MINOR")
     if purpose in await objection_store.objections_of(connection, tenant, subject):
         return _no("OBJECTED")

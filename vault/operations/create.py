@@ -117,7 +117,7 @@ async def _store_call(
     prepared = [item for item in items if isinstance(item, Prepared)]
     unusable = await unusable_subjects(vault, connection, keys.tenant, {item.subject for item in prepared})
     plaintext = await plaintext_channels(vault, connection, keys.tenant, prepared)
-    guarded = await _guarded(connection, keys.tenant, prepared)
+    guarded = await _guarded(vault, connection, keys.tenant, prepared)
     items = await readd.ask_who(connection, keys, [_chosen(item, levels, plaintext, guarded) for item in items])
     asked = as_chosen(vault, levels)
     decisions = [_decision(asked, facts, call.attempt, item, unusable) for item in items]
@@ -135,10 +135,10 @@ async def _store_call(
     return [decision if isinstance(decision, VaultError) else next(created) for decision in decisions]
 
 
-async def _guarded(connection: Connection, tenant: str, items: Sequence[Prepared]) -> frozenset[str]:
+async def _guarded(vault: Vault, connection: Connection, tenant: str, items: Sequence[Prepared]) -> frozenset[str]:
     """Those of the minors among the owners for whom a verified guardian consented (P2.6-minor)."""
     minors = {item.subject for item in items if item.minor_by}
-    standing = await guardian_store.guardian_standing(connection, tenant, minors) if minors else {}
+    standing = await guardian_store.guardian_standing(connection, tenant, minors, vault.clock()) if minors else {}
     return frozenset(subject for subject, stands in standing.items() if stands == guardian_store.VERIFIED)
 
 

@@ -185,7 +185,7 @@ async def gather_people(
         return PersonFacts(consented=consented)
     return PersonFacts(
         consented=consented,
-        minor=bool(await guardian_store.guardian_standing(connection, tenant, subjects)),
+        minor=bool(await guardian_store.guardian_standing(connection, tenant, subjects, vault.clock())),
         preference=_together([await _choice(connection, tenant, subject, attempt.justification.purpose) for subject in subjects]),
     )
 

@@ -2,6 +2,8 @@
 
 Rules:
 - That a guardian was verified is a person's finding; the vault keeps the digest of the evidence and how it was done.
+- Of the minor's birthday only the year in which they come of age is kept: when it is over, they are no minor any more. Where none is told they
+  count as just born.
 - Who the guardian is lies sealed under the minor's key: it dies with the minor's data.
 - When a guardian withdraws, what is kept of the minor is restricted at once. It stays so until the consent is given anew and the restriction is
   lifted with a notice, like any other.
@@ -9,8 +11,10 @@ Rules:
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from vault import crypto
+from vault.catalogue.check import MAJORITY, is_under_age
 from vault.crypto import DataKey, Place
 from vault.errors import AbortedError, CiphertextInvalidError, InvalidArgumentError, NotFoundError
 from vault.names import SubjectName
@@ -42,6 +46,7 @@ class NewGuardian:
     method: str
     name: str = field(repr=False)
     contact: str = field(repr=False)
+    birth_date: str = field(default="", repr=False)
 
 
 async def register_guardian_consent(vault: Vault, attempt: Attempt, minor: SubjectName, new: NewGuardian) -> Receipt:
@@ -55,6 +60,7 @@ async def register_guardian_consent(vault: Vault, attempt: Attempt, minor: Subje
     attempt.operation, attempt.subjects, attempt.category = "register-guardian-consent", (minor.subject,), PLACE
     check_digest(new.evidence_sha256)
     method = check_word(new.method or _DEFAULT_METHOD, _METHODS, field="method")
+    majority = _majority(new.birth_date, vault.clock())
     fields = {name: _checked(value, name) for name, value in ((_NAME, new.name), (_CONTACT, new.contact)) if value}
     attempt.fields = tuple(sorted(fields))
     async with vault.database.write() as connection:
@@ -68,6 +74,7 @@ async def register_guardian_consent(vault: Vault, attempt: Attempt, minor: Subje
             verified_by=attempt.caller.principal,
             verify_time=vault.clock(),
             withdraw_time=None,
+            majority_time=majority,
             key_version=key.version,
             sealed=crypto.seal_fields(fields, under=key, at=Place(minor.tenant, minor.subject, PLACE)),
         )
@@ -134,6 +141,19 @@ async def reseal_guardian(connection: Connection, tenant: str, minor: str, *, ow
     sealed = crypto.seal_fields(fields, under=own[version], at=at)
     await guardian_store.put_guardian(connection, tenant, replace(row, key_version=version, sealed=sealed))
     return True
+
+
+def _majority(birth_date: str, now: datetime) -> datetime:
+    """When the year is over in which somebody comes of age."""
+    born = now.date()
+    if birth_date:
+        try:
+            born = datetime.strptime(birth_date, "%Y-%m-%d").replace(tzinfo=UTC).date()
+        except ValueError:
+            raise InvalidArgumentError("FIELD_INVALID", "birth_date is a day like 2012-12-31", field="birth_date") from None
+        if born > now.date() or not is_under_age(born, now):
+            raise InvalidArgumentError("FIELD_INVALID", "birth_date is not that of a minor", field="birth_date")
+    return datetime(born.year + MAJORITY + 1, 1, 1, tzinfo=UTC)
 
 
 async def _newest_key(vault: Vault, connection: Connection, keys: TenantKeys, subject: str) -> DataKey:

@@ -62,7 +62,7 @@ async def lift_restriction(vault: Vault, attempt: Attempt, name: SubjectName, *,
         row = await living_subject(connection, name)
         if row.state != "RESTRICTED":
             raise FailedPreconditionError("NOT_RESTRICTED", "the subject is not restricted")
-        standing = await guardian_store.guardian_standing(connection, name.tenant, [name.subject])
+        standing = await guardian_store.guardian_standing(connection, name.tenant, [name.subject], vault.clock())
         if standing.get(name.subject) == guardian_store.WITHDRAWN:
             raise FailedPreconditionError("GUARDIAN_CONSENT_REQUIRED", "the guardian withdrew the consent")
         # Not before: a refusal repeats no word of the caller's.

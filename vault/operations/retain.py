@@ -3,6 +3,7 @@
 Rules:
 - A record goes when its retention ends, and content of a level that the tenant does not keep at once; a field that is kept for fewer days than its
   record is taken out of it. `due.py` says when.
+- What registers say goes when it has been over for as long as the catalogue says (`retain_registers.py`).
 - A batch is one commit with its entries: one per category for what was erased, and one for what was taken out.
 - A batch that is done twice changes nothing, and a crash costs the batch that was under way (I10).
 - A part that cannot be opened now keeps its field, and is tried again after a while; it keeps nothing else waiting.
@@ -29,6 +30,7 @@ from vault.operations.attempt import Attempt, Caller, Receipt
 from vault.operations.core import Vault, keys_of_parts, known_tenant, open_subject_key, readable_parts, usable_keys
 from vault.operations.keyring import TenantKeys
 from vault.operations.levels import Levels, levels_of
+from vault.operations.retain_registers import sweep_registers
 from vault.operations.reveal import open_part, wrapped_under
 from vault.store import holds as hold_store
 from vault.store import records as record_store
@@ -45,10 +47,13 @@ _BATCH = 200
 # In one turn of the background, so that erasures and rotations are not kept waiting.
 _BATCHES_PER_TURN = 20
 _EVERY_SECONDS = 60.0
+# Kept for years: an hour more is nothing.
+_REGISTERS_EVERY_SECONDS = 3600.0
 _AGAIN = timedelta(hours=1)
 
 _log = structlog.get_logger()
 _next_turn: "WeakKeyDictionary[Database, float]" = WeakKeyDictionary()
+_next_registers: "WeakKeyDictionary[Database, float]" = WeakKeyDictionary()
 
 
 @dataclass(slots=True)
@@ -70,8 +75,9 @@ async def run_retention(vault: Vault, attempt: Attempt, tenant: str) -> tuple[Ma
     done = Done()
     if tenant:
         await _sweep_tenant(vault, attempt.caller, tenant, done, most=None)
+        await _sweep_registers(vault, attempt.caller, tenant, done)
     else:
-        await _sweep_all(vault, attempt.caller, done, most=None)
+        await _sweep_all(vault, attempt.caller, done, most=None, registers=True)
     attempt.operation, attempt.count = OPERATION, done.erased.total()
     attempt.resource = f"tenants/{tenant}" if tenant else ""
     async with vault.database.write() as connection:
@@ -86,7 +92,10 @@ async def sweep(vault: Vault, caller: Caller) -> None:
     if now < _next_turn.get(vault.database, 0.0):
         return
     done = Done()
-    await _sweep_all(vault, caller, done, most=_BATCHES_PER_TURN)
+    registers = now >= _next_registers.get(vault.database, 0.0)
+    await _sweep_all(vault, caller, done, most=_BATCHES_PER_TURN, registers=registers)
+    if registers:
+        _next_registers[vault.database] = now + _REGISTERS_EVERY_SECONDS
     if not done.is_more:
         _next_turn[vault.database] = now + _EVERY_SECONDS
     if done.erased or done.stripped:
@@ -99,7 +108,7 @@ async def count_overdue(vault: Vault, connection: Connection, tenant: str, *, si
     return await retention_store.count_due(connection, tenant, vault.clock() - since, where)
 
 
-async def _sweep_all(vault: Vault, caller: Caller, done: Done, *, most: int | None) -> None:
+async def _sweep_all(vault: Vault, caller: Caller, done: Done, *, most: int | None, registers: bool) -> None:
     after = ""
     while True:
         async with vault.database.read() as connection:
@@ -110,6 +119,8 @@ async def _sweep_all(vault: Vault, caller: Caller, done: Done, *, most: int | No
             try:
                 if tenant != SYSTEM_LOG:
                     await _sweep_tenant(vault, caller, tenant, done, most=most)
+                if registers:
+                    await _sweep_registers(vault, caller, tenant, done)
             except VaultError as error:
                 # One tenant whose root key is away keeps no other waiting.
                 _log.warning("retention delayed", resource=f"tenants/{tenant}", reason=error.reason)
@@ -124,6 +135,12 @@ async def _sweep_tenant(vault: Vault, caller: Caller, tenant: str, done: Done, *
             return
         batches += 1
         await _sweep_batch(vault, caller, tenant, done)
+
+
+async def _sweep_registers(vault: Vault, caller: Caller, tenant: str, done: Done) -> None:
+    gone = await sweep_registers(vault, caller, tenant, operation=OPERATION)
+    done.erased.update(gone)
+    vault.meters.retained(gone, Counter())
 
 
 async def _has_due(vault: Vault, tenant: str) -> bool:

@@ -38,7 +38,7 @@ def choice(request: rights_service_pb2.SetMarketingPreferenceRequest) -> Choice:
 
 def guardian(request: rights_service_pb2.RegisterGuardianConsentRequest) -> NewGuardian:
     """A guardian and how they were verified."""
-    return NewGuardian(request.evidence_sha256, request.method, request.guardian_name, request.guardian_contact)
+    return NewGuardian(request.evidence_sha256, request.method, request.guardian_name, request.guardian_contact, request.birth_date)
 
 
 def new_request(request: rights_service_pb2.OpenSubjectRequestRequest) -> NewRequest:

@@ -22,6 +22,7 @@ class GuardianRow:
     verified_by: str
     verify_time: datetime
     withdraw_time: datetime | None
+    majority_time: datetime
     key_version: int
     sealed: bytes
 
@@ -53,11 +54,16 @@ async def withdraw_guardian(connection: AsyncConnection, tenant: str, subject: s
     return result.rowcount > 0
 
 
-async def guardian_standing(connection: AsyncConnection, tenant: str, subjects: Collection[str]) -> dict[str, str]:
-    """Of each subject that a guardian ever consented for: `VERIFIED` or `WITHDRAWN`. Whoever is not named is no minor that is known of."""
+async def guardian_standing(connection: AsyncConnection, tenant: str, subjects: Collection[str], now: datetime) -> dict[str, str]:
+    """Of each subject that a guardian consented for, `VERIFIED` or `WITHDRAWN`, until they are of age.
+
+    Whoever is not named is no minor that is known of.
+    """
     if not subjects:
         return {}
-    query = select(_C.subject_id, _C.withdraw_time).where(_C.tenant_id == tenant, _C.subject_id.in_(sorted(set(subjects))))
+    query = select(_C.subject_id, _C.withdraw_time).where(
+        _C.tenant_id == tenant, _C.subject_id.in_(sorted(set(subjects))), _C.majority_time > now
+    )
     return {row.subject_id: VERIFIED if row.withdraw_time is None else WITHDRAWN for row in await connection.execute(query)}
 
 

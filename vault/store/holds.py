@@ -193,6 +193,19 @@ def is_held(tenant: str, now: datetime, *, transient: Collection[str] = ()) -> C
     return and_(_is_kept(transient), or_(by_owner, by_party))
 
 
+def is_person_held(tenant: str, now: datetime, subject: ColumnElement[str], category: str) -> ColumnElement[bool]:
+    """Whether something of a person is held that a category, or every category, is part of."""
+    scope = select(_S.hold_id).where(
+        _S.tenant_id == tenant,
+        _H.tenant_id == tenant,
+        _H.hold_id == _S.hold_id,
+        _is_live(now),
+        _S.subject_id == subject,
+        _S.category.in_(["", category]),
+    )
+    return scope.exists()
+
+
 async def people_of_identifier(
     connection: AsyncConnection,
     tenant: str,

@@ -444,6 +444,8 @@ guardian_consents = Table(
     Column("verified_by", Text, nullable=False),
     Column("verify_time", UtcTime, nullable=False),
     Column("withdraw_time", UtcTime, nullable=True),
+    # When the year is over in which the minor comes of age.
+    Column("majority_time", UtcTime, nullable=False),
     # Name and contact of the guardian, sealed under the minor's key of this version.
     Column("key_version", Integer, nullable=False),
     Column("sealed", LargeBinary, nullable=False),

@@ -505,6 +505,7 @@ class RegisterGuardianConsentRequest(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     GUARDIAN_NAME_FIELD_NUMBER: _builtins.int
     GUARDIAN_CONTACT_FIELD_NUMBER: _builtins.int
+    BIRTH_DATE_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """`tenants/{tenant}/subjects/{subject}` of the minor."""
     evidence_sha256: _builtins.bytes
@@ -515,6 +516,8 @@ class RegisterGuardianConsentRequest(_message.Message):
     """Name of the guardian; kept sealed under the minor's key."""
     guardian_contact: _builtins.str
     """Telephone number or mail address of the guardian; kept sealed under the minor's key."""
+    birth_date: _builtins.str
+    """Date of birth of the minor, like 2012-12-31; of it, only the year in which they come of age is kept. Without one they count as just born."""
     def __init__(
         self,
         *,
@@ -523,10 +526,11 @@ class RegisterGuardianConsentRequest(_message.Message):
         method: _builtins.str = ...,
         guardian_name: _builtins.str = ...,
         guardian_contact: _builtins.str = ...,
+        birth_date: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence_sha256", b"evidence_sha256", "guardian_contact", b"guardian_contact", "guardian_name", b"guardian_name", "method", b"method", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["birth_date", b"birth_date", "evidence_sha256", b"evidence_sha256", "guardian_contact", b"guardian_contact", "guardian_name", b"guardian_name", "method", b"method", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
