@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.builders import PHONE, asked, entries, find, id_of, reveal, rows, sought, subject_of
+from tests.holds import officer_of, place, release, wanted
 from tests.imports import end, header, imported, people, people_without_names, some
 from tests.serving import Caller, Serving, why
 from vault.client.errors import CallError
@@ -204,3 +205,35 @@ async def test_a_file_of_calls_is_one_record_a_row_however_often_it_is_sent(serv
     assert (first.accepted_count, first.duplicate_count, again.resumed_count) == (2, 0, 2)
     assert len({id_of(match.record) for match in await find(billing, request)}) == 2
     assert len({subject_of(match.record) for match in await find(billing, request)}) == 1
+
+
+async def test_a_row_about_somebody_whose_record_is_held_becomes_a_record_beside_it(served: Serving) -> None:
+    """A18, N2: what is held stays as it was; when the hold is over, rows are merged into the older one again."""
+    await served.create_tenants()
+    app, engine = served.service("acme-app"), served.service("engine")
+    await imported(app, header(), some({"phone": "050-2345678", "first_name": "דנה"}), end(1))
+    officer = await officer_of(served)
+    placed = await place(officer, wanted(subject_of((await find(app, sought("phone", PHONE)))[0].record)))
+    before = await names_in(served, engine)
+
+    await imported(app, header(source_digest=b"\2" * 32), some({"phone": "050-2345678", "first_name": "רות"}), end(1))
+    twice = some({"phone": "050-2345678", "first_name": "נועה"}, {"phone": "050-2345678", "first_name": "יעל"})
+    answer = await imported(app, header(source_digest=b"\3" * 32), twice, end(2))
+    during = await names_in(served, engine)
+    await release(await officer_of(served), placed)
+    await imported(app, header(source_digest=b"\4" * 32), some({"phone": "050-2345678", "first_name": "תמר"}), end(1))
+
+    assert before == ["דנה"]
+    # The hold covers what comes after it as well.
+    assert during == ["דנה", "רות", "יעל"]
+    assert (answer.accepted_count, answer.duplicate_count) == (1, 1)
+    assert await names_in(served, engine) == ["תמר", "רות", "יעל"]
+
+
+async def names_in(served: Serving, engine: Caller) -> list[str]:
+    """First names in the profiles of the list, oldest record first."""
+    async with served.vault.database.read() as connection:
+        profiles = select(tables.records).where(tables.records.c.category == "list-profile").order_by(tables.records.c.create_time)
+        names = [f"tenants/acme/subjects/{row.subject_id}/records/{row.record_id}" for row in await connection.execute(profiles)]
+    job = await served.job()
+    return [(await reveal(engine, asked(name, "first_name", because=job))).fields["first_name"].text for name in names]

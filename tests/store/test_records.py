@@ -393,7 +393,7 @@ async def test_members_of_a_list_are_found_by_owner(database: Database) -> None:
             connection, ACME, category="list-membership", list_id="spring", owners=["anna", "carl", "dora", "unknown"]
         )
 
-    assert members == {"anna": spring["anna"].row, "carl": spring["carl"].row}
+    assert members == {"anna": [spring["anna"].row], "carl": [spring["carl"].row]}
 
 
 async def test_members_outside_lists_are_those_of_no_list(database: Database) -> None:
@@ -403,17 +403,18 @@ async def test_members_outside_lists_are_those_of_no_list(database: Database) ->
     async with database.read() as connection:
         members = await list_members(connection, ACME, category="end-customer-contact", list_id="", owners=["anna"])
 
-    assert members == {"anna": contact.row}
+    assert members == {"anna": [contact.row]}
 
 
-async def test_of_several_records_of_one_member_the_oldest_is_the_members_record(database: Database) -> None:
+async def test_of_several_records_of_one_member_the_oldest_comes_first(database: Database) -> None:
     oldest = record({"member": "anna"}, list_id="spring", create_time=NOW - HOUR)
     await store(database, record({"member": "anna"}, list_id="spring"), oldest, record({"member": "anna"}, list_id="spring"))
 
     async with database.read() as connection:
         members = await list_members(connection, ACME, category="call-detail", list_id="spring", owners=["anna"])
 
-    assert members == {"anna": oldest.row}
+    assert members["anna"][0] == oldest.row
+    assert len(members["anna"]) == 3
 
 
 # Changing

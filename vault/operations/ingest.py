@@ -24,6 +24,7 @@ from vault.operations.merging import Merged, merge_records
 from vault.operations.preparing import Prepared, RecordInput, check_list, prepare
 from vault.operations.transport import PLAINTEXT, check_ingress, require_policy
 from vault.policy.decide import Operation
+from vault.store import holds as hold_store
 from vault.store import imports as import_store
 from vault.store.database import Connection
 from vault.store.imports import ImportRow, IssueRow
@@ -141,6 +142,7 @@ async def import_rows(vault: Vault, attempt: Attempt, state: Import, rows: Seque
     async with vault.database.write() as connection:
         tenant, keys = await active_tenant(vault, connection, state.tenant, hold=True)
         facts = await gather(vault, connection, attempt, tenant, required=False)
+        await hold_store.delay_holds(connection, state.tenant)
         progress = await import_store.locked_import(connection, state.tenant, state.import_id)
         # Another attempt on the same file may have come further meanwhile.
         fresh = rows[max(0, progress.row_count - start) :]

@@ -1,22 +1,24 @@
 """One record per person and list: rows about someone who has a record already are merged into it.
 
 Of two values for one field the later one stands; a field that the later row leaves out keeps its value; extra fields are merged by key. A row is a
-duplicate if the same import wrote the person's record before.
+duplicate if the same import wrote the person's record before. A record that is held is not merged into: the row becomes a record beside it (A18, N2).
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vault import crypto
 from vault.catalogue.model import Category
 from vault.crypto import DataKey, Place
+from vault.operations import hold
 from vault.operations.core import Vault, readable_parts
 from vault.operations.create import index_rows, record_row
 from vault.operations.keyring import TenantKeys
 from vault.operations.preparing import EXTRA, Prepared, PreparedPart
 from vault.operations.reveal import open_part
 from vault.operations.subjects import PartKey, Resolved, resolve_subjects
+from vault.store import holds as hold_store
 from vault.store import records as record_store
 from vault.store.database import Connection
 from vault.store.records import IndexRow, PartRow, RecordRow
@@ -79,7 +81,8 @@ async def _merge_column(
     """Merge the records of one category; returns whose records this import had written before, and the ids written."""
     category, list_id = column[0][1].category, column[0][1].list_id
     owners = sorted({subject for subject, _ in column} - resolved.created)
-    existing = await record_store.list_members(connection, keys.tenant, category=category.name, list_id=list_id, owners=owners)
+    known = await record_store.list_members(connection, keys.tenant, category=category.name, list_id=list_id, owners=owners)
+    existing = await _mergeable(vault, connection, keys.tenant, known)
     parts = {
         part.record_id: part for part in await readable_parts(vault, connection, keys.tenant, [row.record_id for row in existing.values()])
     }
@@ -93,9 +96,18 @@ async def _merge_column(
         else:
             row, fields, earlier = record_row(vault, record, owner=subject, import_id=import_id), {}, record
         state[subject] = (row, _overlaid(fields, record.parts[0]), _later(earlier, record))
-    touched = {subject for subject, row in existing.items() if row.import_id == import_id}
+    touched = {subject for subject, rows in known.items() if any(row.import_id == import_id for row in rows)}
     await _write(connection, keys, resolved.keys, category, state, existing, import_id=import_id)
     return touched, [row.record_id for row, _, _ in state.values()]
+
+
+async def _mergeable(vault: Vault, connection: Connection, tenant: str, known: Mapping[str, Sequence[RecordRow]]) -> dict[str, RecordRow]:
+    """For each owner the oldest record that is not held."""
+    held: Collection[str] = ()
+    if known and await hold_store.has_live_holds(connection, tenant, vault.clock()):
+        held = await hold.held_records(vault, connection, tenant, [row.record_id for rows in known.values() for row in rows])
+    free = {owner: [row for row in rows if row.record_id not in held] for owner, rows in known.items()}
+    return {owner: rows[0] for owner, rows in free.items() if rows}
 
 
 def _overlaid(fields: Mapping[str, bytes], part: PreparedPart) -> dict[str, bytes]:

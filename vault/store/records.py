@@ -249,18 +249,21 @@ async def list_records(connection: AsyncConnection, tenant: str, subject: str, *
 
 async def list_members(
     connection: AsyncConnection, tenant: str, *, category: str, list_id: str, owners: Sequence[str]
-) -> dict[str, RecordRow]:
-    """For each owner, their record of this category in this list (or outside lists, for an empty list id); the oldest, if there are several."""
+) -> dict[str, list[RecordRow]]:
+    """For each owner, their records of this category in this list (or outside lists, for an empty list id), the oldest first."""
+    found: dict[str, list[RecordRow]] = {}
     if not owners:
-        return {}
+        return found
     query = (
         select(*_RECORD)
         .where(
             records.c.tenant_id == tenant, records.c.category == category, records.c.list_id == list_id, records.c.subject_id.in_(owners)
         )
-        .order_by(records.c.create_time.desc(), records.c.record_id.desc())
+        .order_by(records.c.create_time, records.c.record_id)
     )
-    return {row.subject_id: RecordRow(*row) for row in await connection.execute(query)}
+    for row in await connection.execute(query):
+        found.setdefault(row.subject_id, []).append(RecordRow(*row))
+    return found
 
 
 async def find_by_token(
