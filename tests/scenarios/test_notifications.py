@@ -50,7 +50,7 @@ from vault.v1.tenant_service_pb2 import (
     AcknowledgeNotificationRequest,
     ListNotificationsRequest,
 )
-from vault.v1.vault_service_pb2 import UpdateRecordRequest
+from vault.v1.vault_service_pb2 import DeleteRecordRequest, UpdateRecordRequest
 
 DAY = timedelta(days=1)
 ORDER = f"tenants/acme/orders/{NEVER}"
@@ -199,6 +199,22 @@ async def test_a_tenant_is_told_of_what_staff_corrected_and_not_of_its_own_corre
 
     assert own == []
     assert told(await listed(admin)) == [("RECTIFICATION", "tenant", ("end-customer-contact",))]
+
+
+async def test_a_deleted_record_is_told_as_erased_but_not_to_the_tenant_whose_service_did_it(served: Serving) -> None:
+    """L32: recipients of one record, named by its opaque name."""
+    admin, _, officer = await given_tenants(served)
+    app, manager = served.service("acme-app"), served.service("account-manager")
+    own, others = [(await create(app, contact(phone, list_id="spring"))).name for phone in (PHONE, OTHER_PHONE)]
+    request = await open_request(served, "spring", "delete")
+    because = why("customer-request", request.name, "the customer asked us to take an entry off the list")
+
+    await app.call(app.records.DeleteRecord, DeleteRecordRequest(name=own, justification=SERVING))
+    await manager.call(manager.records.DeleteRecord, DeleteRecordRequest(name=others, justification=because))
+
+    [task] = await listed(admin)
+    assert told([task]) == [("ERASURE", "tenant", ("end-customer-contact",))]
+    assert (task.resource, {item.resource for item in await listed(officer)}) == (others, {others})
 
 
 async def test_a_restriction_and_its_end_are_told(served: Serving) -> None:

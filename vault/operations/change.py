@@ -76,8 +76,9 @@ async def delete_record(vault: Vault, attempt: Attempt, name: RecordName, *, eta
         FailedPreconditionError: LEGAL_HOLD.
     """
     async with vault.database.write() as connection:
-        _, keys, _ = await _changeable(vault, connection, attempt, name, Operation.DELETE, etag)
+        row, keys, _ = await _changeable(vault, connection, attempt, name, Operation.DELETE, etag)
         await record_store.delete_record(connection, name.tenant, name.record)
+        await notify.deleted(vault, connection, attempt.caller, name, row)
         [receipt] = await log.append(vault, connection, keys, [attempt])
     return receipt
 

@@ -126,15 +126,23 @@ async def forwarded(
 
 async def rectified(vault: Vault, connection: Connection, caller: Caller, name: RecordName, row: RecordRow) -> None:
     """Tell whoever received a record that it says something else now. A tenant need not be told what its own services changed."""
-    category = vault.catalogue.category(row.category)
-    told = Told(Kind.RECTIFICATION, f"{name}@{row.version}", name.subject, [category.name])
-    recipients = await _recipients(vault, connection, name.tenant, told.categories)
-    if not category.is_for_affiliate(row.metadata):
+    told = Told(Kind.RECTIFICATION, f"{name}@{row.version}", name.subject, [row.category])
+    await _tell_of_record(vault, connection, caller, row, name.tenant, told)
+
+
+async def deleted(vault: Vault, connection: Connection, caller: Caller, name: RecordName, row: RecordRow) -> None:
+    """Tell whoever received a record that it is erased. A tenant need not be told what its own services deleted."""
+    await _tell_of_record(vault, connection, caller, row, name.tenant, Told(Kind.ERASURE, str(name), name.subject, [row.category]))
+
+
+async def _tell_of_record(vault: Vault, connection: Connection, caller: Caller, row: RecordRow, tenant: str, told: Told) -> None:
+    recipients = await _recipients(vault, connection, tenant, told.categories)
+    if not vault.catalogue.category(row.category).is_for_affiliate(row.metadata):
         recipients.pop(Recipient.AFFILIATE, None)
     if caller.roles & _TENANTS_OWN:
         recipients.pop(Recipient.TENANT, None)
     for recipient in recipients:
-        await notify(vault, connection, name.tenant, recipient, told)
+        await notify(vault, connection, tenant, recipient, told)
 
 
 async def restricted(vault: Vault, connection: Connection, name: SubjectName, restriction_id: str, *, lifted: bool = False) -> None:
