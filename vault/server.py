@@ -44,6 +44,7 @@ from vault.operations import checkpoint, log, signing, tenant, upkeep
 from vault.operations.budget import ReleaseBudgets
 from vault.operations.core import Limits, SigningKey, Vault
 from vault.operations.keyring import Keyring
+from vault.operations.sink import DirectorySink, Sink
 from vault.policy import access
 from vault.policy.decide import Policy
 from vault.rpc.access_servicer import AccessServicer
@@ -123,6 +124,7 @@ async def open_vault(settings: Settings, *, clock: Callable[[], datetime] = _now
             region=settings.region,
             limits=Limits(),
             budgets=ReleaseBudgets(clock),
+            sinks=_sinks(settings.checkpoints),
         )
         try:
             await tenant.bootstrap(vault)
@@ -271,7 +273,7 @@ def _register(server: grpc.aio.Server, vault: Vault, pages: PageTokens, *, max_b
     legal_service_pb2_grpc.add_LegalServiceServicer_to_server(LegalServicer(vault, pages), server)
     tenant_service_pb2_grpc.add_TenantServiceServicer_to_server(TenantServicer(vault, pages), server)
     access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(vault, pages), server)
-    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(vault), server)
+    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(vault, pages), server)
     operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsServicer(vault, pages), server)
 
 
@@ -446,15 +448,36 @@ async def _set_health(health: health_aio.HealthServicer, healthy: bool) -> None:
         await health.set(service, status)
 
 
+def _sinks(settings: Checkpoints) -> tuple[Sink, ...]:
+    sinks: list[Sink] = [DirectorySink(settings.directory)]
+    if settings.object_store:
+        from vault.operations.object_sink import ObjectSink  # noqa: PLC0415 - an extra of its own
+
+        sinks.append(ObjectSink(settings.object_store, endpoint=settings.object_store_endpoint))
+    return tuple(sinks)
+
+
 async def _publish_checkpoints(vault: Vault, settings: Checkpoints, stopping: asyncio.Event) -> None:
+    await _look_outside(vault)
     while True:
         try:
             if not await signing.follow(vault):
                 _log.error("signing key outdated")
-            await checkpoint.publish_checkpoints(vault, settings.directory)
-            await signing.publish_hand_overs(vault, settings.directory)
+            for log_name in await checkpoint.publish_checkpoints(vault):
+                _log.error("audit log broken", log=log_name)
+            await signing.publish_hand_overs(vault)
         except VaultError as error:
             # Published checkpoints are late then, which those who watch the folder see; releases go on.
             _log.error("checkpoints not published", reason=error.reason)
         if await upkeep.is_set_within(stopping, timedelta(seconds=settings.interval_seconds)):
             return
+
+
+async def _look_outside(vault: Vault) -> None:
+    """What was published before this start, and whether the logs still say so."""
+    try:
+        await checkpoint.look_outside(vault)
+        for log_name in await checkpoint.check_logs(vault):
+            _log.error("audit log broken", log=log_name)
+    except VaultError as error:
+        _log.error("audit logs not compared with what was published", reason=error.reason)

@@ -43,7 +43,7 @@ _TEXTS = (
     "resource",
 )
 _LISTS = ("fields", "records", "subjects")
-_KEYS = frozenset({"v", "index", "time", "count", "justification", *_TEXTS, *_LISTS})
+_KEYS = frozenset({"v", "index", "time", "count", "gagged", "justification", *_TEXTS, *_LISTS})
 _dumps = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False).encode
 
 
@@ -77,6 +77,7 @@ class AuditEntry:
     policy_version: str = ""
     trace_id: str = ""
     resource: str = ""
+    gagged: bool = False
 
 
 def encode(entry: AuditEntry) -> bytes:
@@ -94,6 +95,8 @@ def encode(entry: AuditEntry) -> bytes:
             members[name] = value
     if entry.count:
         members["count"] = entry.count
+    if entry.gagged:
+        members["gagged"] = True
     if entry.justification:
         members["justification"] = base64.b64encode(entry.justification).decode()
     content = _dumps(members).encode()

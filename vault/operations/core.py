@@ -7,12 +7,13 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from vault.audit.checkpoint import NoteSigner
+from vault.audit.checkpoint import Checkpoint, NoteSigner
 from vault.catalogue.model import Catalogue
 from vault.errors import FailedPreconditionError, NotFoundError
 from vault.names import SYSTEM_LOG
 from vault.operations.budget import ReleaseBudgets
 from vault.operations.keyring import Keyring, TenantKeys
+from vault.operations.sink import Sink
 from vault.policy.decide import Policy
 from vault.store import records as record_store
 from vault.store import subjects as subject_store
@@ -50,6 +51,8 @@ class Vault:
         signing: the key that signs checkpoints, certificates and packages.
         key_database: where subject keys are, if not beside the data.
         region: region for telephone numbers written without a country, e.g. `IL`.
+        sinks: where checkpoints are published outside the database.
+        published: the newest checkpoint of each log that is known to be published.
     """
 
     name: str
@@ -63,6 +66,8 @@ class Vault:
     region: str
     limits: Limits
     budgets: ReleaseBudgets
+    sinks: Sequence[Sink] = ()
+    published: dict[str, Checkpoint] = field(default_factory=dict)
 
     @property
     def signer(self) -> NoteSigner:

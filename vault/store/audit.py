@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -58,6 +58,18 @@ async def entries(connection: AsyncConnection, log: str, *, start: int, limit: i
         .limit(limit)
     )
     return [(row.entry_index, row.entry) for row in await connection.execute(query)]
+
+
+async def logs(connection: AsyncConnection) -> list[str]:
+    """Every log."""
+    query = select(audit_heads.c.tenant_id).order_by(audit_heads.c.tenant_id)
+    return [row.tenant_id for row in await connection.execute(query)]
+
+
+async def covered_sizes(connection: AsyncConnection) -> dict[str, int]:
+    """Size of the newest checkpoint of each log that has one."""
+    query = select(audit_checkpoints.c.tenant_id, func.max(audit_checkpoints.c.size).label("size")).group_by(audit_checkpoints.c.tenant_id)
+    return {row.tenant_id: row.size for row in await connection.execute(query)}
 
 
 async def uncovered_logs(connection: AsyncConnection) -> list[str]:

@@ -1,0 +1,34 @@
+"""The tiles of the audit logs: written once, read by the row. Arithmetic is `vault.audit.tiles`'s."""
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import func, literal, select
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vault.audit.tiles import Tile
+from vault.store.tables import audit_tiles
+
+
+async def count_tiles(connection: AsyncConnection, log: str) -> int:
+    """How many tiles there are; they have no gaps."""
+    query = select(func.max(audit_tiles.c.tile_index)).where(audit_tiles.c.tenant_id == log)
+    newest = (await connection.execute(query)).scalar_one()
+    return 0 if newest is None else int(newest) + 1
+
+
+async def read_tiles(connection: AsyncConnection, log: str, indexes: Collection[int], *, leaves: bool) -> dict[int, Tile]:
+    """Tiles by index; without their leaves unless they are wanted: a node alone is a hundredth of a row."""
+    hashes = audit_tiles.c.leaves if leaves else literal(b"").label("leaves")
+    query = select(audit_tiles.c.tile_index, hashes, audit_tiles.c.nodes).where(
+        audit_tiles.c.tenant_id == log, audit_tiles.c.tile_index.in_(sorted(indexes))
+    )
+    return {row.tile_index: Tile(*row) for row in await connection.execute(query)}
+
+
+async def insert_tiles(connection: AsyncConnection, log: str, tiles: Sequence[Tile]) -> None:
+    """Store tiles; one that another worker stored meanwhile is the same."""
+    statement = sqlite_insert(audit_tiles) if connection.dialect.name == "sqlite" else postgresql_insert(audit_tiles)
+    rows = [{"tenant_id": log, "tile_index": tile.index, "leaves": tile.leaves, "nodes": tile.nodes} for tile in tiles]
+    await connection.execute(statement.on_conflict_do_nothing(), rows)
