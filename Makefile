@@ -8,7 +8,7 @@ TESTS ?= tests
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup protos fmt lint test policy-report demo run bench bench-quick bench-keys lock clean
+.PHONY: help setup protos fmt lint test policy-report demo run tamper-drill bench bench-quick bench-keys lock clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ demo: $(STAMP)  ## The whole main job on sample data, step by step
 run: $(STAMP)  ## A development vault in .run, serving until stopped, with commands to paste
 	@$(BIN)/python -m deploy.demo.run $(HOME_RUN)
 
+tamper-drill: $(STAMP)  ## Edit copies of a real database as its administrator could, and see each edit caught
+	$(BIN)/python -m deploy.tamper_drill
+
 bench: $(STAMP)  ## Measure, as ratios from one run; results in benchmarks/results
 	$(BIN)/python -m benchmarks
 
@@ -58,7 +61,7 @@ bench-keys: $(STAMP)  ## Measure key services, rotation, and reveals meanwhile
 
 lock: $(STAMP)  ## Resolve the newest allowed packages into requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip compile pyproject.toml --extra server --extra postgres --extra openbao --extra pkcs11 --extra aws --group dev --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --extra server --extra postgres --extra openbao --extra pkcs11 --extra aws --extra s3 --extra timestamp --group dev --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-emit-index-url --no-annotate --no-emit-package pii-vault --upgrade --output-file requirements.lock
 
 clean:  ## Remove what the targets made

@@ -10,7 +10,7 @@ import hashlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -41,6 +41,8 @@ from vault.keys.open import open_provider
 from vault.keys.provider import RootKeyProvider
 from vault.names import SYSTEM_LOG
 from vault.operations import checkpoint, log, signing, tenant, upkeep
+from vault.operations import prune as retention
+from vault.operations.attempt import Attempt
 from vault.operations.budget import ReleaseBudgets
 from vault.operations.core import Limits, SigningKey, Vault
 from vault.operations.keyring import Keyring
@@ -59,6 +61,7 @@ from vault.rpc.pages import PageTokens
 from vault.rpc.rights_servicer import RightsServicer
 from vault.rpc.tenant_servicer import TenantServicer
 from vault.rpc.vault_servicer import VaultServicer
+from vault.store import audit as audit_store
 from vault.store import schema, subjects
 from vault.store.database import Database
 from vault.telemetry import configure_logging, tracer_provider
@@ -147,6 +150,24 @@ async def close_vault(vault: Vault) -> None:
     await vault.database.close()
     if vault.key_database is not None:
         await vault.key_database.close()
+
+
+async def prune(settings: Settings, logs: Sequence[str], *, kept_for: timedelta) -> dict[str, int]:
+    """Remove entries of logs, or of all, whose retention is over. How many went of each; under the database role of the settings.
+
+    Raises:
+        VaultError: whatever stops a start, or BELOW_FLOOR.
+    """
+    vault, _ = await open_vault(settings)
+    try:
+        async with vault.database.read() as connection:
+            known = await audit_store.logs(connection)
+        removed = {}
+        for name in logs or known:
+            removed[name], _ = await retention.prune_log(vault, Attempt(upkeep.upkeep_caller()), name, kept_for=kept_for)
+        return removed
+    finally:
+        await close_vault(vault)
 
 
 @dataclass(slots=True)

@@ -84,7 +84,10 @@ def test_published_proof_of_inclusion(vector: dict[str, Any]) -> None:
 
 
 # Sizes of nothing: there, RFC 9162 has no proof, and we have no use for one. Ours is the stricter answer.
-EMPTY = {"additional/sizes-are-equal-zero-and-proof-is-empty.json", "additional/consistency-check-on-empty-tree-size1-is-zero-is-useless.json"}
+EMPTY = {
+    "additional/sizes-are-equal-zero-and-proof-is-empty.json",
+    "additional/consistency-check-on-empty-tree-size1-is-zero-is-useless.json",
+}
 
 
 @pytest.mark.parametrize("vector", VECTORS["consistency"], ids=lambda vector: vector["file"].removesuffix(".json"))

@@ -11,7 +11,23 @@ import typer
 # it is imported, which is why this stands in front.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from vault.cli import access, asking, auditing, erasing, importing, keys, operations, orders, policy, proving, records, rights, running, tenants
+from vault.cli import (
+    access,
+    asking,
+    auditing,
+    erasing,
+    importing,
+    keys,
+    operations,
+    orders,
+    policy,
+    proving,
+    records,
+    rights,
+    running,
+    tenants,
+    verifying,
+)
 from vault.cli.session import SESSION, reported
 from vault.errors import InvalidArgumentError
 
@@ -31,7 +47,11 @@ app.add_typer(rights.app, name="rights")
 app.add_typer(orders.app, name="order")
 app.add_typer(access.app, name="access")
 app.add_typer(auditing.app, name="audit")
-for command in (asking.find, asking.accesses, proving.prove, proving.check):
+for command in (
+    *(asking.find, asking.accesses),
+    *(proving.prove, proving.check),
+    *(verifying.verify_database, verifying.prune, verifying.privileges),
+):
     auditing.app.command()(command)
 app.add_typer(keys.app, name="keys")
 app.add_typer(operations.app, name="operations")

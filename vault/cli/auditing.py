@@ -9,9 +9,10 @@ import typer
 from vault.audit.checkpoint import NoteVerifier
 from vault.audit.dump import dump_lines
 from vault.audit.succession import trusted_keys
-from vault.audit.verify import verify_dump
+from vault.audit.verify import Verdict, verify_dump
 from vault.cli.session import SESSION, plain, reported, say, show, vault
 from vault.client import VaultClient
+from vault.errors import FailedPreconditionError
 from vault.v1.audit_service_pb2 import GetCheckpointRequest, ListAuditEntriesRequest
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: list, checkpoint, dump, verify.")
@@ -29,9 +30,7 @@ def list_(
 ) -> None:
     """List entries in order."""
     with reported(), vault() as client:
-        answer = client.call(
-            client.audit.ListAuditEntries, ListAuditEntriesRequest(parent=parent(log), start_index=start, page_size=limit)
-        )
+        answer = client.call(client.audit.ListAuditEntries, ListAuditEntriesRequest(parent=parent(log), start_index=start, page_size=limit))
         entries = [plain(entry) for entry in answer.entries]
         for entry in entries:
             entry.pop("content", None)
@@ -76,22 +75,10 @@ def verify(
     """Verify a dump offline. Exit code 0: intact and complete; 1: not intact; 2: intact, but not proved complete."""
     with reported():
         verifier = NoteVerifier.parse(key.read_text(encoding="utf-8", errors="replace"))
-        published = sorted(checkpoints.glob("*.checkpoint")) if checkpoints else []
-        outside = [path.read_text(encoding="utf-8", errors="surrogateescape") for path in published]
         with file.open(encoding="utf-8", errors="surrogateescape") as lines:
-            verdict = verify_dump(lines, verifier, log=log, outside=outside, successors=successors(verifier, hand_overs))
-        show(
-            {
-                "log": verdict.log,
-                "entries": verdict.entries,
-                "intact": verdict.intact,
-                "complete": verdict.complete,
-                "covered_by_checkpoint": verdict.covered,
-                "first_bad_index": verdict.first_bad_index,
-                "problem": verdict.problem,
-            }
-        )
-        say({0: "intact and complete", 1: "NOT intact", 2: "intact, not proved complete"}[verdict.exit_code])
+            verdict = verify_dump(lines, verifier, log=log, outside=published_in(checkpoints), successors=successors(verifier, hand_overs))
+        show(said(verdict))
+        say(IN_WORDS[verdict.exit_code])
     if verdict.exit_code:
         raise typer.Exit(verdict.exit_code)
 
@@ -106,6 +93,29 @@ def successor(
         verifier = NoteVerifier.parse(key.read_text(encoding="utf-8", errors="replace"))
         keys = [verifier, *successors(verifier, hand_overs)]
         show({"verifier_key": keys[-1].text(), "hand_overs": len(keys) - 1})
+
+
+IN_WORDS = {0: "intact and complete", 1: "NOT intact", 2: "intact, not proved complete"}
+
+
+def said(verdict: Verdict) -> dict[str, Any]:
+    """A verdict for people and programs."""
+    return {
+        "log": verdict.log,
+        "entries": verdict.entries,
+        "pruned": verdict.pruned,
+        "intact": verdict.intact,
+        "complete": verdict.complete,
+        "covered_by_checkpoint": verdict.covered,
+        "first_bad_index": verdict.first_bad_index,
+        "problem": verdict.problem,
+    }
+
+
+def published_in(folder: Path | None) -> list[str]:
+    """The checkpoints that were published to a folder."""
+    published = sorted(folder.glob("*.checkpoint")) if folder else []
+    return [path.read_text(encoding="utf-8", errors="surrogateescape") for path in published]
 
 
 def successors(verifier: NoteVerifier, folder: Path | None) -> list[NoteVerifier]:
@@ -131,6 +141,10 @@ def _entries(client: VaultClient, log: str, size: int) -> Iterator[tuple[int, by
         if not page:
             return
         for entry in page:
+            if not entry.name.endswith(f"/{index}"):
+                raise FailedPreconditionError(
+                    "LOG_PRUNED", "entries of the log were removed, and the vault does not hand out what is left of them"
+                )
             yield index, entry.content
             index += 1
 

@@ -35,7 +35,8 @@ def check(
     file: Annotated[Path, typer.Argument(help="The proof.", exists=True, dir_okay=False)],
     key: Key,
     witness: Annotated[
-        list[Path] | None, typer.Option(help="Verifier key of a witness who has to have signed too; repeatable.", exists=True, dir_okay=False)
+        list[Path] | None,
+        typer.Option(help="Verifier key of a witness who has to have signed too; repeatable.", exists=True, dir_okay=False),
     ] = None,
     hand_overs: HandOvers = None,
 ) -> None:

@@ -104,6 +104,12 @@ async def _keys_if_any(vault: Vault, connection: Connection, row: TenantRow, err
     return keys if keys.by_purpose["text"] else None
 
 
+async def append_to_system(vault: Vault, connection: Connection, attempt: Attempt) -> Receipt:
+    """Append one entry without a justification to the system log, in this transaction."""
+    [receipt] = await _append(vault, connection, SYSTEM_LOG, None, [attempt], None)
+    return receipt
+
+
 async def system_keys(vault: Vault, connection: Connection) -> TenantKeys:
     """Keys of the system log, for what belongs to no tenant.
 

@@ -1,12 +1,14 @@
-"""A bucket of an S3-compatible store as a place for signed notes; see `sink` for the rules. With object lock on the bucket, not even who holds the
-vault's credentials can take a note back."""
+"""A bucket of an S3-compatible store as a place for signed notes; see `sink` for the rules.
+
+With object lock on the bucket, not even who holds the vault's credentials can take a note back.
+"""
 
 import asyncio
 from datetime import timedelta
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import S3Store
+from obstore.store import S3Config, S3Store
 
 from vault.errors import FailedPreconditionError, UnavailableError
 from vault.operations.sink import SUFFIX
@@ -25,11 +27,11 @@ class ObjectSink:
     """
 
     def __init__(self, url: str, *, endpoint: str = "") -> None:
-        options = {"endpoint": endpoint} if endpoint else {}
+        options: S3Config = {"endpoint": endpoint} if endpoint else {}
         try:
             self._store = S3Store.from_url(
                 url,
-                **options,
+                config=options,
                 client_options={"timeout": _TIMEOUT, "allow_http": endpoint.startswith("http:")},
                 retry_config={"max_retries": 2, "retry_timeout": _TIMEOUT},
             )

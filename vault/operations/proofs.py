@@ -111,6 +111,18 @@ async def check_head(connection: Connection, log: str, head: Frontier) -> None:
         raise DataLossError("LOG_CORRUPT", "the entries of the audit log do not hash to its head")
 
 
+async def check_span(connection: Connection, log: str, start: int, end: int) -> None:
+    """Compare entries with the tiles that were made of them.
+
+    Raises:
+        DataLossError: LOG_CORRUPT, the entries are not those that the tiles were made of.
+    """
+    leaves = await _leaves(connection, log, start=start, count=end - start)
+    tiles = await tile_store.read_tiles(connection, log, range(start // TILE_LEAVES, end // TILE_LEAVES), leaves=True)
+    if b"".join(leaves) != b"".join(tiles[index].leaves for index in sorted(tiles)):
+        raise DataLossError("LOG_CORRUPT", "the entries of the audit log are not those that its tiles were made of")
+
+
 async def root_at(connection: Connection, log: str, size: int) -> bytes:
     """Root of the tree of an earlier size.
 

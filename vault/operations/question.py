@@ -95,9 +95,7 @@ async def subject_accesses(
     for log in (name.tenant, SYSTEM_LOG):
         await index_subjects(vault, log)
     async with vault.database.read() as connection:
-        found = await audit_index.entries_naming(
-            connection, name.tenant, name.subject, log=name.tenant, after=after, limit=limit + 1
-        )
+        found = await audit_index.entries_naming(connection, name.tenant, name.subject, log=name.tenant, after=after, limit=limit + 1)
         withheld = 0
         if caller.roles & _TOLD:
             withheld = await audit_index.count_naming(connection, name.tenant, name.subject, log=SYSTEM_LOG)

@@ -62,9 +62,7 @@ class AuditServicer(AuditServiceServicer):
         query = (_ACCESSES, name.tenant, name.subject)
         after = int(self._pages.open(request.page_token, *query) or -1)
         caller = current_attempt().caller
-        entries, following, withheld = await question.subject_accesses(
-            self._vault, caller, name, page_size=request.page_size, after=after
-        )
+        entries, following, withheld = await question.subject_accesses(self._vault, caller, name, page_size=request.page_size, after=after)
         return ListSubjectAccessesResponse(
             entries=[convert.entry(name.tenant, index, content) for index, content in entries],
             next_page_token=self._pages.seal("" if following is None else str(following), *query),

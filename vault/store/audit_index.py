@@ -7,6 +7,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from vault.names import SYSTEM_LOG
 from vault.store.tables import audit_entries, audit_readers, audit_subjects
 
 # Parameters of one statement: four a row, and PostgreSQL's driver takes 32,767.
@@ -70,10 +71,7 @@ async def count_naming(connection: AsyncConnection, tenant: str, subject: str, *
     return int((await connection.execute(query)).scalar_one())
 
 
-async def forget(connection: AsyncConnection, tenant: str, *, log: str, before: int) -> None:
-    """Remove what leads to entries that are gone."""
-    await connection.execute(
-        delete(audit_subjects).where(
-            audit_subjects.c.tenant_id == tenant, audit_subjects.c.log == log, audit_subjects.c.entry_index < before
-        )
-    )
+async def forget(connection: AsyncConnection, *, log: str, before: int) -> None:
+    """Remove what leads to entries that are gone; of the system log, what leads there from any tenant."""
+    gone = (audit_subjects.c.log == log) & (audit_subjects.c.entry_index < before)
+    await connection.execute(delete(audit_subjects).where(gone if log == SYSTEM_LOG else gone & (audit_subjects.c.tenant_id == log)))
