@@ -98,7 +98,9 @@ async def turn_a_refusal_into_a_release(connection: AsyncConnection, _home: Path
 
 async def delete_an_entry(connection: AsyncConnection, _home: Path) -> None:
     """One row."""
-    await connection.execute(delete(audit_entries).where(audit_entries.c.tenant_id == _LOG, audit_entries.c.entry_index == 7))
+    await connection.execute(
+        delete(audit_entries).where(audit_entries.c.tenant_id == _LOG, audit_entries.c.entry_index == _BEFORE["globex"])
+    )
 
 
 async def delete_an_entry_and_close_the_gap(connection: AsyncConnection, _home: Path) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import unquote
@@ -478,13 +479,22 @@ def _sinks(settings: Checkpoints) -> tuple[Sink, ...]:
     return tuple(sinks)
 
 
+def _timestamp(url: str) -> checkpoint.Timestamp | None:
+    if not url:
+        return None
+    from vault.operations.timestamp import timestamp  # noqa: PLC0415 - an extra of its own
+
+    return partial(timestamp, url=url)
+
+
 async def _publish_checkpoints(vault: Vault, settings: Checkpoints, stopping: asyncio.Event) -> None:
     await _look_outside(vault)
+    timestamp = _timestamp(settings.timestamp_url)
     while True:
         try:
             if not await signing.follow(vault):
                 _log.error("signing key outdated")
-            for log_name in await checkpoint.publish_checkpoints(vault):
+            for log_name in await checkpoint.publish_checkpoints(vault, timestamp=timestamp):
                 _log.error("audit log broken", log=log_name)
             await signing.publish_hand_overs(vault)
         except VaultError as error:

@@ -1,6 +1,7 @@
 """Proofs of inclusion and consistency: against the RFC's own words, an independent implementation, and published vectors (I8)."""
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.unit.test_audit_log import CT_LEAVES, SIGNER, STRANGER, checkpoint, contents, naive_root
 from vault.audit.check import check_proof, proof_text, verify_consistency, verify_inclusion
-from vault.audit.checkpoint import Checkpoint, NoteSigner, open_note, sign_checkpoint, sign_note
+from vault.audit.checkpoint import Checkpoint, NoteSigner, sign_checkpoint
+from vault.audit.cosignature import Witness, WitnessVerifier, cosign, cosigned_at
 from vault.audit.merkle import Frontier, leaf_hash
 from vault.audit.tiles import TILE_LEAVES, Node, Span, Tile, consistency_path, inclusion_path, next_tile, peaks, perfect_nodes, root_of
 from vault.errors import DataLossError, InvalidArgumentError
@@ -202,14 +204,40 @@ def test_an_entry_proved_for_another_place_than_it_names_is_refused() -> None:
 
 def test_a_witness_who_signed_as_well_is_named() -> None:
     entries = contents(5)
-    witness = NoteSigner("witness.example", STRANGER.key)
-    body = open_note(checkpoint(entries), SIGNER.verifier())
-    text = proof_text(entry=entries[2], index=2, hashes=hashes(entries, inclusion_path(2, 5)), checkpoint=sign_note(body, SIGNER, witness))
+    witness = Witness("witness.example", STRANGER.key)
+    note = cosign(checkpoint(entries), witness, seconds=1_900_000_000)
+    text = proof_text(entry=entries[2], index=2, hashes=hashes(entries, inclusion_path(2, 5)), checkpoint=note)
 
     both = check_proof(text, [SIGNER.verifier()], witnesses=[witness.verifier()])
-    alone = check_proof(proof_of(5, 2), [SIGNER.verifier()], witnesses=[witness.verifier()])
+    with pytest.raises(DataLossError) as alone:
+        check_proof(proof_of(5, 2), [SIGNER.verifier()], witnesses=[witness.verifier()])
 
-    assert (both.cosigners, alone.cosigners) == (("witness.example",), ())
+    assert both.cosigners == {"witness.example": 1_900_000_000}
+    assert alone.value.reason == "PROOF_INVALID"
+    assert WitnessVerifier.parse(witness.verifier().text()) == witness.verifier()
+
+
+def test_a_cosignature_is_made_as_its_specification_has_it() -> None:
+    """C2SP tlog-cosignature, put together by hand."""
+    note, witness = checkpoint(contents(3)), Witness("witness.example", STRANGER.key)
+    line = cosign(note, witness, seconds=1_679_315_147).removeprefix(note)
+    signed = base64.b64decode(line.removeprefix("— witness.example "))
+    public = STRANGER.key.public_key().public_bytes_raw()
+
+    assert signed[:4] == hashlib.sha256(b"witness.example\n\x04" + public).digest()[:4]
+    assert signed[4:12] == (1_679_315_147).to_bytes(8, "big")
+    STRANGER.key.public_key().verify(signed[12:], b"cosignature/v1\ntime 1679315147\n" + note.partition("\n\n")[0].encode() + b"\n")
+
+
+@given(st.data())
+def test_any_changed_character_of_a_cosigned_checkpoint_takes_the_witness_away(data: st.DataObject) -> None:
+    note = cosign(checkpoint(contents(3)), Witness("witness.example", STRANGER.key), seconds=1_900_000_000)
+    body = note.partition("\n\n")[0]
+    position = data.draw(st.integers(0, len(body) - 1))
+    other = data.draw(st.characters(codec="utf-8", exclude_characters="\n").filter(lambda c: c != note[position]))
+
+    with pytest.raises(DataLossError):
+        cosigned_at(note[:position] + other + note[position + 1 :], Witness("witness.example", STRANGER.key).verifier())
 
 
 @settings(max_examples=300)

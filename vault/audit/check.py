@@ -11,10 +11,11 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vault.audit.checkpoint import Checkpoint, NoteVerifier, open_checkpoint
+from vault.audit.cosignature import WitnessVerifier, cosigned_at
 from vault.errors import DataLossError
 
 _MAGIC = "c2sp.org/tlog-proof@v1"
@@ -30,14 +31,14 @@ class Proven:
     Attributes:
         entry: members of the entry.
         checkpoint: the signed head that it is in.
-        cosigners: names of the witnesses among the keys given whose signatures hold too.
+        cosigners: names of the witnesses, with the time at which they saw the head, in seconds of Unix time.
     """
 
     log: str
     index: int
     entry: dict[str, object]
     checkpoint: Checkpoint
-    cosigners: tuple[str, ...]
+    cosigners: Mapping[str, int]
 
 
 def proof_text(*, entry: bytes, index: int, hashes: Sequence[bytes], checkpoint: str) -> str:
@@ -46,13 +47,13 @@ def proof_text(*, entry: bytes, index: int, hashes: Sequence[bytes], checkpoint:
     return "\n".join(lines) + f"\n\n{checkpoint}"
 
 
-def check_proof(text: str, keys: Sequence[NoteVerifier], *, witnesses: Sequence[NoteVerifier] = ()) -> Proven:
+def check_proof(text: str, keys: Sequence[NoteVerifier], *, witnesses: Sequence[WitnessVerifier] = ()) -> Proven:
     """Check a proof file.
 
     Args:
         text: the file.
         keys: the operator's key, and those that took over from it.
-        witnesses: keys of independent cosigners; whose signature is there has to hold.
+        witnesses: keys of independent cosigners; each of them has to have signed.
     Raises:
         DataLossError: PROOF_INVALID; NOTE_INVALID or CHECKPOINT_INVALID, the checkpoint does not hold.
     """
@@ -66,7 +67,7 @@ def check_proof(text: str, keys: Sequence[NoteVerifier], *, witnesses: Sequence[
     vault_name, _, log = checkpoint.origin.rpartition("/")
     if not isinstance(members, dict) or vault_name != keys[0].name or members.get("log") != log or members.get("index") != index:
         raise _invalid("the entry names another place than the one it is proved for")
-    return Proven(log, index, members, checkpoint, tuple(key.name for key in witnesses if _cosigned(note, key, checkpoint)))
+    return Proven(log, index, members, checkpoint, {key.name: _cosigned(note, key) for key in witnesses})
 
 
 def verify_inclusion(*, leaf: bytes, index: int, size: int, hashes: Sequence[bytes], root: bytes) -> None:
@@ -92,7 +93,9 @@ def verify_inclusion(*, leaf: bytes, index: int, size: int, hashes: Sequence[byt
         raise _invalid("the entry does not lead to the signed root")
 
 
-def verify_consistency(*, first: int, second: int, first_root: bytes, second_root: bytes, hashes: Sequence[bytes]) -> None:
+def verify_consistency(  # noqa: C901 - as the RFC has it
+    *, first: int, second: int, first_root: bytes, second_root: bytes, hashes: Sequence[bytes]
+) -> None:
     """RFC 9162 §2.1.4.2. From the empty tree everything grows, and there is no proof of it.
 
     Raises:
@@ -161,11 +164,11 @@ def _opened(note: str, keys: Sequence[NoteVerifier]) -> Checkpoint:
     return open_checkpoint(note, keys[-1])
 
 
-def _cosigned(note: str, witness: NoteVerifier, checkpoint: Checkpoint) -> bool:
-    try:
-        return open_checkpoint(note, witness) == checkpoint
-    except DataLossError:
-        return False
+def _cosigned(note: str, witness: WitnessVerifier) -> int:
+    seconds = cosigned_at(note, witness)
+    if seconds is None:
+        raise _invalid("a witness did not sign the checkpoint")
+    return seconds
 
 
 def _node(left: bytes, right: bytes) -> bytes:

@@ -26,7 +26,12 @@ def dump_lines(
     """The lines of a dump, each with its line break; streams.
 
     Args:
-        kept: index and leaf hash of entries that were removed.
+        log: id of the log.
+        origin: what its checkpoints call it.
+        entries: index and bytes of what is there, in order.
+        checkpoints: signed notes.
+        prunings: signed notes about what was removed.
+        kept: index and leaf hash of what was removed.
         size: how long the log is, as its head has it.
     """
     yield _line({"format": FORMAT, "log": log, "origin": origin})

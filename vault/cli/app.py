@@ -27,6 +27,7 @@ from vault.cli import (
     running,
     tenants,
     verifying,
+    witnessing,
 )
 from vault.cli.session import SESSION, reported
 from vault.errors import InvalidArgumentError
@@ -51,6 +52,7 @@ for command in (
     *(asking.find, asking.accesses),
     *(proving.prove, proving.check),
     *(verifying.verify_database, verifying.prune, verifying.privileges),
+    witnessing.witness,
 ):
     auditing.app.command()(command)
 app.add_typer(keys.app, name="keys")

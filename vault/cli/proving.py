@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from vault.audit.check import check_proof, proof_text
-from vault.audit.checkpoint import NoteVerifier
+from vault.audit.checkpoint import NoteVerifier, read_checkpoint
+from vault.audit.cosignature import WitnessVerifier
 from vault.cli.auditing import HandOvers, Key, parent, successors
 from vault.cli.session import reported, say, show, vault
 from vault.errors import InvalidArgumentError
@@ -17,12 +18,18 @@ from vault.v1.audit_service_pb2 import GetCheckpointRequest, GetInclusionProofRe
 def prove(
     receipt: Annotated[str, typer.Argument(help="Receipt of a call: log/index.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Prove it in this checkpoint, e.g. one that a witness signed; a fresh one unless told.", exists=True)
+    ] = None,
 ) -> None:
     """Write a proof that an entry is in the log: the entry, its place, and a signed head (C2SP tlog-proof)."""
     with reported(), vault() as client:
         log, index = _receipt(receipt)
-        note = client.call(client.audit.GetCheckpoint, GetCheckpointRequest(parent=parent(log))).checkpoint
-        size = int(note.split("\n")[1])
+        if checkpoint is None:
+            note = client.call(client.audit.GetCheckpoint, GetCheckpointRequest(parent=parent(log))).checkpoint
+        else:
+            note = checkpoint.read_text(encoding="utf-8", errors="replace")
+        size = read_checkpoint(note).size
         name = f"auditEntries/{index}" if log == SYSTEM_LOG else f"tenants/{log}/auditEntries/{index}"
         hashes = client.call(client.audit.GetInclusionProof, GetInclusionProofRequest(name=name, tree_size=size)).hashes
         request = ListAuditEntriesRequest(parent=parent(log), start_index=index, page_size=1)
@@ -43,7 +50,7 @@ def check(
     """Check a proof offline and print what was recorded. Exit code 0: it holds; 1: it does not."""
     with reported():
         verifier = NoteVerifier.parse(key.read_text(encoding="utf-8", errors="replace"))
-        witnesses = [NoteVerifier.parse(path.read_text(encoding="utf-8", errors="replace")) for path in witness or []]
+        witnesses = [WitnessVerifier.parse(path.read_text(encoding="utf-8", errors="replace")) for path in witness or []]
         text = file.read_bytes().decode("utf-8", errors="replace")
         proven = check_proof(text, [verifier, *successors(verifier, hand_overs)], witnesses=witnesses)
         show(
@@ -52,7 +59,7 @@ def check(
                 "log": proven.log,
                 "index": proven.index,
                 "tree_size": proven.checkpoint.size,
-                "cosigned_by": list(proven.cosigners),
+                "cosigned_by": dict(proven.cosigners),
                 "entry": proven.entry,
             }
         )

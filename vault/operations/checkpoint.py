@@ -5,7 +5,9 @@ Rules:
 - Nothing is signed that the entries do not hash to, or that does not continue what was published before.
 """
 
+from collections.abc import Awaitable, Callable
 from itertools import accumulate
+from typing import TypeAlias
 
 from vault.audit.checkpoint import Checkpoint, origin_of, read_checkpoint, sign_checkpoint
 from vault.audit.merkle import Frontier
@@ -16,6 +18,7 @@ from vault.operations.sink import checkpoint_name
 from vault.store import audit as audit_store
 from vault.store.database import Connection
 
+Timestamp: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 # A page stays well below the 4 MiB of a message: an entry of 64 KiB goes out twice, as the bytes that are stored and as what they say.
 _PAGE_BYTES = 1 << 20
 
@@ -104,11 +107,15 @@ async def check_logs(vault: Vault) -> list[str]:
     return broken
 
 
-async def publish_checkpoints(vault: Vault) -> list[str]:
+async def publish_checkpoints(vault: Vault, *, timestamp: Timestamp | None = None) -> list[str]:
     """Sign every log that grew and publish the notes to every sink. Logs that could not be signed, because they are not what was written.
 
+    Args:
+        vault: the vault.
+        timestamp: has an authority say when a note was there; what it says is published beside the note.
+
     Raises:
-        UnavailableError: CHECKPOINTS_UNAVAILABLE, a sink cannot be written; the others were.
+        UnavailableError: CHECKPOINTS_UNAVAILABLE, a sink cannot be written; the others were. TIMESTAMP_UNAVAILABLE; the notes were published.
     """
     async with vault.database.read() as connection:
         logs = await audit_store.uncovered_logs(connection)
@@ -119,14 +126,29 @@ async def publish_checkpoints(vault: Vault) -> list[str]:
         except DataLossError:
             broken.append(log)
             continue
-        for sink in vault.sinks:
+        name, content = checkpoint_name(log, _remember(vault, log, note).size), note.encode()
+        unavailable = await _publish(vault, name, content) or unavailable
+        if timestamp is not None:
             try:
-                await sink.put(checkpoint_name(log, _remember(vault, log, note).size), note.encode())
+                token = await timestamp(content)
             except UnavailableError as error:
                 unavailable = error
+            else:
+                unavailable = await _publish(vault, f"{name}.tsr", token) or unavailable
     if unavailable is not None:
         raise unavailable
     return broken
+
+
+async def _publish(vault: Vault, name: str, content: bytes) -> UnavailableError | None:
+    """Put something into every sink; why not into one of them, if so."""
+    failed = None
+    for sink in vault.sinks:
+        try:
+            await sink.put(name, content)
+        except UnavailableError as error:
+            failed = error
+    return failed
 
 
 def _remember(vault: Vault, log: str, note: str) -> Checkpoint:

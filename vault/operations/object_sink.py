@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import S3Config, S3Store
+from obstore.store import S3Store
 
 from vault.errors import FailedPreconditionError, UnavailableError
 from vault.operations.sink import SUFFIX
@@ -27,11 +27,10 @@ class ObjectSink:
     """
 
     def __init__(self, url: str, *, endpoint: str = "") -> None:
-        options: S3Config = {"endpoint": endpoint} if endpoint else {}
         try:
             self._store = S3Store.from_url(
                 url,
-                config=options,
+                config={"endpoint": endpoint} if endpoint else {},
                 client_options={"timeout": _TIMEOUT, "allow_http": endpoint.startswith("http:")},
                 retry_config={"max_retries": 2, "retry_timeout": _TIMEOUT},
             )

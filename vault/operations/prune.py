@@ -51,7 +51,7 @@ async def prune_log(vault: Vault, attempt: Attempt, log: str, *, kept_for: timed
 async def _prune_some(vault: Vault, connection: Connection, attempt: Attempt, log: str, before: datetime) -> tuple[int, Receipt | None]:
     head = await audit_store.locked_head(connection, log)
     start = await tile_store.pruned_size(connection, log)
-    # (1)
+    # (1) find
     end, newest = start, None
     for index, content in await audit_store.entries(connection, log, start=start, limit=_AT_ONCE):
         time = decode(content).time
@@ -64,13 +64,13 @@ async def _prune_some(vault: Vault, connection: Connection, attempt: Attempt, lo
         return 0, None
     await proofs.make_last_tiles(connection, log)
     await proofs.check_span(connection, log, start, end)
-    # (2)
+    # (2) sign
     root, now = await proofs.root_at(connection, log, end), vault.clock()
     note = sign_pruning(Pruning(origin_of(vault.name, log), end, root, newest, now), vault.signer)
     await tile_store.insert_pruning(connection, log, size=end, note=note, now=now)
-    # (3)
+    # (3) delete
     await tile_store.delete_entries(connection, log, before=end)
     await audit_index.forget(connection, log=log, before=end)
-    # (4)
+    # (4) record
     attempt.operation, attempt.resource, attempt.count = "prune-log", f"logs/{log}", end - start
     return end - start, await audit_log.append_to_system(vault, connection, attempt)
