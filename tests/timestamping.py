@@ -34,7 +34,7 @@ class TimestampAuthority:
 
     def verifies(self, note: Path, token: Path) -> bool:
         """What OpenSSL says about a token."""
-        command = ["openssl", "ts", "-verify", "-data", note, "-in", token, "-CAfile", self.ca]
+        command: list[str | Path] = ["openssl", "ts", "-verify", "-data", note, "-in", token, "-CAfile", self.ca]
         return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
@@ -60,11 +60,11 @@ def timestamp_authority() -> Iterator[TimestampAuthority]:
 def _make(folder: Path) -> None:
     (folder / "config").write_text(_CONFIG.format(folder=folder))
     (folder / "serial").write_text("01\n")
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    key: list[str | Path] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     _openssl("req", "-x509", *key, "-keyout", folder / "ca.key", "-out", folder / "ca.pem", "-days", "2", "-subj", "/CN=authority")
     _openssl("req", *key, "-keyout", folder / "tsa.key", "-out", folder / "tsa.csr", "-subj", "/CN=time")
-    signed = ["-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-CAcreateserial", "-days", "2"]
-    extensions = ["-extfile", folder / "config", "-extensions", "extensions"]
+    signed: list[str | Path] = ["-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-CAcreateserial", "-days", "2"]
+    extensions: list[str | Path] = ["-extfile", folder / "config", "-extensions", "extensions"]
     _openssl("x509", "-req", "-in", folder / "tsa.csr", "-out", folder / "tsa.pem", *signed, *extensions)
 
 

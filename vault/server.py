@@ -34,6 +34,7 @@ from opentelemetry.instrumentation.grpc import aio_server_interceptor
 from opentelemetry.sdk.trace import TracerProvider
 
 from vault import crypto
+from vault.audit.watch import Alarm
 from vault.catalogue import loader
 from vault.config import Checkpoints, Settings, Tls
 from vault.errors import AbortedError, FailedPreconditionError, VaultError
@@ -41,7 +42,7 @@ from vault.hygiene import forbid_dumps
 from vault.keys.open import open_provider
 from vault.keys.provider import RootKeyProvider
 from vault.names import SYSTEM_LOG
-from vault.operations import checkpoint, log, signing, tenant, upkeep
+from vault.operations import checkpoint, detect, log, signing, tenant, upkeep
 from vault.operations import prune as retention
 from vault.operations.attempt import Attempt
 from vault.operations.budget import ReleaseBudgets
@@ -89,6 +90,8 @@ SERVICES = (
 )
 _MESSAGE_BYTES = 4 << 20
 _HEALTH_EVERY = timedelta(seconds=5)
+# Checkpoints that are late by this much are an incident.
+_STALLED = timedelta(minutes=10)
 # A database that does not say no but nothing at all, behind a broken network, is gone as well.
 _HEALTH_WITHIN = timedelta(seconds=5)
 
@@ -489,17 +492,18 @@ def _timestamp(url: str) -> checkpoint.Timestamp | None:
 
 async def _publish_checkpoints(vault: Vault, settings: Checkpoints, stopping: asyncio.Event) -> None:
     await _look_outside(vault)
-    timestamp = _timestamp(settings.timestamp_url)
+    timestamp, published = _timestamp(settings.timestamp_url), vault.clock()
     while True:
         try:
             if not await signing.follow(vault):
                 _log.error("signing key outdated")
-            for log_name in await checkpoint.publish_checkpoints(vault, timestamp=timestamp):
-                _log.error("audit log broken", log=log_name)
+            await detect.check_broken(vault, upkeep.upkeep_caller(), await checkpoint.publish_checkpoints(vault, timestamp=timestamp))
             await signing.publish_hand_overs(vault)
+            published = vault.clock()
         except VaultError as error:
             # Published checkpoints are late then, which those who watch the folder see; releases go on.
             _log.error("checkpoints not published", reason=error.reason)
+            await _tell_of_stall(vault, published)
         if await upkeep.is_set_within(stopping, timedelta(seconds=settings.interval_seconds)):
             return
 
@@ -508,7 +512,17 @@ async def _look_outside(vault: Vault) -> None:
     """What was published before this start, and whether the logs still say so."""
     try:
         await checkpoint.look_outside(vault)
-        for log_name in await checkpoint.check_logs(vault):
-            _log.error("audit log broken", log=log_name)
+        await detect.check_broken(vault, upkeep.upkeep_caller(), await checkpoint.check_logs(vault))
     except VaultError as error:
         _log.error("audit logs not compared with what was published", reason=error.reason)
+
+
+async def _tell_of_stall(vault: Vault, published: datetime) -> None:
+    """An incident if nothing was published for so long that an opponent had time to rewrite what nobody vouches for."""
+    if vault.clock() - published < _STALLED:
+        return
+    alarm = Alarm("stalled-head", f"logs/{SYSTEM_LOG}", published, vault.clock())
+    try:
+        await detect.raise_alarm(vault, upkeep.upkeep_caller(), SYSTEM_LOG, alarm)
+    except VaultError as error:
+        _log.error("incident not opened", reason=error.reason)

@@ -20,6 +20,7 @@ from vault.audit.merkle import Frontier, leaf_hash
 from vault.audit.pruning import FLOOR, Pruning, sign_pruning
 from vault.audit.tiles import TILE_LEAVES
 from vault.errors import InvalidArgumentError
+from vault.names import SubjectName
 from vault.operations import checkpoint as checkpoints
 from vault.operations import proofs, prune, question
 from vault.operations.attempt import Attempt
@@ -66,7 +67,7 @@ async def test_what_is_old_enough_goes_and_old_proofs_still_hold(served: Serving
     signed = served.vault.published["acme"]
     hashes = await proofs.inclusion_proof(served.vault, "acme", 0, signed.size)
     verify_inclusion(leaf=leaf_hash(first), index=0, size=signed.size, hashes=hashes, root=signed.root)
-    subject = question.SubjectName("acme", record.split("/")[3])
+    subject = SubjectName("acme", record.split("/")[3])
     caller = upkeep_caller()
     named, _, _ = await question.subject_accesses(served.vault, caller, subject, page_size=1000, after=-1)
     assert [index for index, _ in named] == before[TILE_LEAVES:]

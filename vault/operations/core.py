@@ -32,6 +32,8 @@ class Limits:
     record_bytes: int = 1 << 20
     extra_fields: int = 50
     page_size: int = 1000
+    # Records that one principal is released within an hour before it is an alarm; it stops nobody.
+    bulk_records: int = 100_000
 
 
 @dataclass(slots=True)

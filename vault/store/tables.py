@@ -720,18 +720,17 @@ audit_readers = Table(
     PrimaryKeyConstraint("tenant_id", "reader"),
 )
 
-# What principals were released or refused, in steps of a minute, by whichever replica: budgets and detection look at the sums.
+# What principals asked to be released, in steps of a minute, by whichever replica: budgets look at the sums.
 release_counts = Table(
     "release_counts",
     metadata,
     Column("tenant_id", Text, nullable=False),
     Column("principal", Text, nullable=False),
-    Column("purpose", Text, nullable=False),
     Column("minute", UtcTime, nullable=False),
     # Of one worker process, so that no two write one row.
     Column("worker", Text, nullable=False),
     Column("record_count", BigInteger, nullable=False),
-    PrimaryKeyConstraint("tenant_id", "principal", "purpose", "minute", "worker"),
+    PrimaryKeyConstraint("tenant_id", "principal", "minute", "worker"),
     Index(None, "tenant_id", "minute"),
 )
 
@@ -744,4 +743,22 @@ honey_subjects = Table(
     Column("planted_by", Text, nullable=False),
     Column("create_time", UtcTime, nullable=False),
     PrimaryKeyConstraint("tenant_id", "subject_id"),
+)
+
+# Why the vault itself opened an incident (L5).
+incident_triggers = Table(
+    "incident_triggers",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("incident_id", Text, nullable=False),
+    # denial-burst | bulk-read | budget-exceeded | honey-record | chain-break | stalled-head | unreviewed-incident
+    Column("trigger", Text, nullable=False),
+    # Principal, log or incident.
+    Column("cause", Text, nullable=False),
+    Column("start_time", UtcTime, nullable=False),
+    Column("record_count", BigInteger, nullable=False),
+    Column("subject_count", BigInteger, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "incident_id"),
+    Index(None, "tenant_id", "trigger", "cause"),
 )

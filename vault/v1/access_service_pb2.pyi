@@ -122,7 +122,7 @@ class Incident(_message.Message):
     severity: _builtins.str
     """`severe` or `ordinary`."""
     principal: _builtins.str
-    """Whose doing set it off."""
+    """Whose doing set it off, or what it is about: a log or another incident."""
     record_count: _builtins.int
     """How many records are concerned, as far as it is known."""
     subject_count: _builtins.int
@@ -649,7 +649,7 @@ class ListIncidentsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """`tenants/{tenant}`."""
+    """`tenants/{tenant}`, or `system` for what belongs to no tenant."""
     page_size: _builtins.int
     """At most this many; 100 unless told, 1,000 at most."""
     page_token: _builtins.str

@@ -50,18 +50,38 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "subject_id", name=op.f("pk_honey_subjects")),
     )
     op.create_table(
+        "incident_triggers",
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("incident_id", sa.Text(), nullable=False),
+        sa.Column("trigger", sa.Text(), nullable=False),
+        sa.Column("cause", sa.Text(), nullable=False),
+        sa.Column("start_time", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("record_count", sa.BigInteger(), nullable=False),
+        sa.Column("subject_count", sa.BigInteger(), nullable=False),
+        sa.Column("create_time", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "incident_id", name=op.f("pk_incident_triggers")),
+    )
+    op.create_index(op.f("ix_incident_triggers_tenant_id_trigger_cause"), "incident_triggers", ["tenant_id", "trigger", "cause"])
+    op.create_table(
         "release_counts",
         sa.Column("tenant_id", sa.Text(), nullable=False),
         sa.Column("principal", sa.Text(), nullable=False),
-        sa.Column("purpose", sa.Text(), nullable=False),
         sa.Column("minute", sa.DateTime(timezone=True), nullable=False),
         sa.Column("worker", sa.Text(), nullable=False),
         sa.Column("record_count", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("tenant_id", "principal", "purpose", "minute", "worker", name=op.f("pk_release_counts")),
+        sa.PrimaryKeyConstraint("tenant_id", "principal", "minute", "worker", name=op.f("pk_release_counts")),
     )
     op.create_index(op.f("ix_release_counts_tenant_id_minute"), "release_counts", ["tenant_id", "minute"])
 
 
 def downgrade() -> None:
-    for table in ("release_counts", "honey_subjects", "audit_tiles", "audit_subjects", "audit_readers", "audit_prunings"):
+    for table in (
+        "release_counts",
+        "incident_triggers",
+        "honey_subjects",
+        "audit_tiles",
+        "audit_subjects",
+        "audit_readers",
+        "audit_prunings",
+    ):
         op.drop_table(table)
