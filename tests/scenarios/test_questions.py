@@ -1,6 +1,7 @@
 """What people ask the log: who saw this person, what did this one do, what was done under that, what was refused (L2, L4, N16)."""
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Iterator
@@ -188,3 +189,22 @@ def test_answers_come_as_lines_json_and_csv_without_a_value(cli: Commands) -> No
     assert refused["entries"] == []
     assert mistaken["reason"] == "FIELD_INVALID"
     assert "234561" not in lines.out + json.dumps(as_json) + as_csv.out
+
+
+def test_the_evidence_of_a_quarter_names_nobody_and_no_value(cli: Commands, tmp_path: Path) -> None:
+    """L8: matrix, grants, refusals, rotations, heads and components in one folder, with digests."""
+    record = cli.put_contact("050-2345612")
+    cli.error("acme-app", "reveal", record, "--purpose", "marketing", "--reason", "wanting to see what is in there")
+    pack = tmp_path / "pack"
+
+    cli.answer("auditor", "audit", "evidence", "-o", pack)
+
+    files = {str(path.relative_to(pack)): path.read_text() for path in pack.rglob("*") if path.is_file()}
+    digests = dict(reversed(line.split("  ", 1)) for line in files.pop("MANIFEST.sha256").splitlines())
+    refusals = list(csv.DictReader(io.StringIO(files["refusals.csv"])))
+    assert digests == {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
+    assert {"checkpoints/acme.checkpoint", "checkpoints/system.checkpoint", "database-definition.md", "components.json"} <= files.keys()
+    assert [row["operation"] for row in refusals if row["tenant"] == "acme"] == ["reveal"]
+    assert json.loads(files["components.json"])["bomFormat"] == "CycloneDX"
+    _, _, _, subject, _, record_id = record.split("/")
+    assert [name for name, text in files.items() if any(part in text for part in ("2345612", subject, record_id))] == []

@@ -21,7 +21,6 @@ UNBUILT = (ROOT / "vault" / "rpc" / "unbuilt_servicers.py").read_text(encoding="
 PARTS = {
     "Legal": ["holds", "order authentication and re-scoping", "export approval and delivery"],
     "Tenant": ["termination"],
-    "Audit": ["inclusion proofs"],
     "Operations": ["replay"],
 }
 

@@ -16,6 +16,7 @@ from vault.cli import (
     asking,
     auditing,
     erasing,
+    evidence,
     importing,
     keys,
     operations,
@@ -49,7 +50,7 @@ app.add_typer(orders.app, name="order")
 app.add_typer(access.app, name="access")
 app.add_typer(auditing.app, name="audit")
 for command in (
-    *(asking.find, asking.accesses),
+    *(asking.find, asking.accesses, evidence.evidence),
     *(proving.prove, proving.check),
     *(verifying.verify_database, verifying.prune, verifying.privileges),
     witnessing.witness,

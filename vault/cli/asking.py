@@ -59,7 +59,7 @@ def find(
             answer = client.call(client.audit.QueryAuditEntries, asked)
             return answer.entries, answer.next_page_token
 
-        _show(_all(page, limit), as_csv=as_csv)
+        _show(all_pages(page, limit), as_csv=as_csv)
 
 
 def accesses(
@@ -79,12 +79,13 @@ def accesses(
             withheld = answer.withheld_count
             return answer.entries, answer.next_page_token
 
-        _show(_all(page, limit), as_csv=as_csv)
+        _show(all_pages(page, limit), as_csv=as_csv)
         if withheld and not as_csv:
             say(f"{withheld} more under a gag, in the system log")
 
 
-def _all(page: Callable[[str], Page], limit: int) -> Iterator[dict[str, Any]]:
+def all_pages(page: Callable[[str], Page], limit: int) -> Iterator[dict[str, Any]]:
+    """Entries of every page, without their bytes; at most so many, or all for 0."""
     token, left = "", limit or sys.maxsize
     while True:
         entries, token = page(token)
@@ -101,7 +102,7 @@ def _show(entries: Iterable[dict[str, Any]], *, as_csv: bool) -> None:
     if as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(CSV_COLUMNS)
-        writer.writerows([_cell(entry[name]) for name in CSV_COLUMNS] for entry in entries)
+        writer.writerows([cell(entry[name]) for name in CSV_COLUMNS] for entry in entries)
     elif SESSION.json:
         show({"entries": list(entries)})
     else:
@@ -109,7 +110,8 @@ def _show(entries: Iterable[dict[str, Any]], *, as_csv: bool) -> None:
             say(line(entry))
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """A member as a cell of CSV that no spreadsheet takes for a formula."""
     text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
     return f"'{text}" if text.startswith(_FORMULA) else text
 
