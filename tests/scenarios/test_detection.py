@@ -12,6 +12,7 @@ from vault.operations.upkeep import share_budgets, upkeep_caller
 from vault.store.incidents import use_incident
 from vault.store.tables import audit_heads
 from vault.v1.access_service_pb2 import (
+    INCIDENT_KIND_SECURITY,
     Incident,
     ListIncidentsRequest,
     OpenIncidentRequest,
@@ -114,7 +115,7 @@ async def test_a_log_that_was_written_into_is_an_incident(served: Serving) -> No
 async def test_a_use_of_an_incident_that_nobody_reviewed_in_time_is_one_itself(served: Serving) -> None:
     await served.create_tenants()
     investigator = served.person("e-2", "security-investigator")
-    opening = OpenIncidentRequest(parent=ACME, kind="INCIDENT_KIND_SECURITY", summary="somebody signed in from two places")
+    opening = OpenIncidentRequest(parent=ACME, kind=INCIDENT_KIND_SECURITY, summary="somebody signed in from two places")
     incident = (await investigator.call(investigator.access.OpenIncident, opening)).incident
     async with served.vault.database.write() as connection:
         await use_incident(connection, "acme", incident.name.rsplit("/", 1)[-1], served.clock())

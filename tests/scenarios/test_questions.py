@@ -200,9 +200,9 @@ def test_the_evidence_of_a_quarter_names_nobody_and_no_value(cli: Commands, tmp_
     cli.answer("auditor", "audit", "evidence", "-o", pack)
 
     files = {str(path.relative_to(pack)): path.read_text() for path in pack.rglob("*") if path.is_file()}
-    digests = dict(reversed(line.split("  ", 1)) for line in files.pop("MANIFEST.sha256").splitlines())
+    manifest = [line.split("  ", 1) for line in files.pop("MANIFEST.sha256").splitlines()]
     refusals = list(csv.DictReader(io.StringIO(files["refusals.csv"])))
-    assert digests == {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
+    assert {name: digest for digest, name in manifest} == {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
     assert {"checkpoints/acme.checkpoint", "checkpoints/system.checkpoint", "database-definition.md", "components.json"} <= files.keys()
     assert [row["operation"] for row in refusals if row["tenant"] == "acme"] == ["reveal"]
     assert json.loads(files["components.json"])["bomFormat"] == "CycloneDX"

@@ -111,20 +111,36 @@ def decode(content: bytes) -> AuditEntry:
     Raises:
         DataLossError: LOG_CORRUPT.
     """
+    entry = peek(content)
+    try:
+        damaged = encode(entry) != content
+    except (TypeError, AttributeError, ResourceExhaustedError):
+        damaged = True
+    if damaged:
+        raise _corrupt()
+    return entry
+
+
+def peek(content: bytes) -> AuditEntry:
+    """What the bytes say, **however they are spelled**: for readers of very many entries that give nothing of them out.
+
+    Raises:
+        DataLossError: LOG_CORRUPT.
+    """
     try:
         members = json.loads(content)
         if not isinstance(members, dict) or members.keys() - _KEYS or members.pop("v") != FORMAT_VERSION:
-            raise ValueError  # noqa: TRY301 - every damage is one error
+            raise _corrupt()
         members["time"] = datetime.fromisoformat(members["time"])
         members["justification"] = base64.b64decode(members.get("justification", ""), validate=True)
         values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in members.items()}
-        entry = AuditEntry(**values)
-        damaged = encode(entry) != content
-    except (ValueError, TypeError, KeyError, AttributeError, binascii.Error, ResourceExhaustedError):
-        damaged = True
-    if damaged:
-        raise DataLossError("LOG_CORRUPT", "an audit entry is not in its canonical form")
-    return entry
+        return AuditEntry(**values)
+    except (ValueError, TypeError, KeyError, AttributeError, binascii.Error):
+        raise _corrupt() from None
+
+
+def _corrupt() -> DataLossError:
+    return DataLossError("LOG_CORRUPT", "an audit entry is not in its canonical form")
 
 
 def _time_text(time: datetime) -> str:

@@ -13,7 +13,7 @@ from datetime import timedelta
 import structlog
 from opentelemetry import metrics
 
-from vault.audit.entry import decode
+from vault.audit.entry import peek
 from vault.audit.watch import BULK_WITHIN, QUIET, Alarm, Watch
 from vault.errors import VaultError
 from vault.names import SYSTEM_LOG, ChildName, SubjectName, new_id
@@ -29,9 +29,11 @@ from vault.store.alarms import TriggerRow
 from vault.store.database import Connection
 
 _READER = "detection"
-_AT_ONCE = 500
+_AT_ONCE = 200
 # How far back a new watch looks, at most; enough for any window that is near its limit.
 _BACK = 5000
+# How long one log's index is worked on in a turn of ten seconds; what is left is read in quieter turns, or by who asks.
+_INDEXING = timedelta(milliseconds=100)
 _log = structlog.get_logger()
 _opened = metrics.get_meter("pii-vault").create_counter("pii_vault.incidents", description="Incidents that the vault opened, by trigger")
 
@@ -66,8 +68,8 @@ async def detect(vault: Vault, detector: Detector, caller: Caller) -> int:
     opened = 0
     for name in logs:
         try:
-            await question.index_subjects(vault, name)
             opened += await _read(vault, detector, caller, name)
+            await question.index_subjects(vault, name, within=_INDEXING)
         except VaultError as error:
             # What was seen and not stored is seen again: the windows are made anew from where the log was read to.
             detector.watches.pop(name, None)
@@ -103,7 +105,7 @@ async def _read(vault: Vault, detector: Detector, caller: Caller, name: str) -> 
             page = await audit_store.entries(connection, name, start=start, limit=_AT_ONCE)
         if not page:
             return opened
-        found = [alarm for _, content in page for alarm in detector.watches[name].see(decode(content), honey=planted)]
+        found = [alarm for _, content in page for alarm in detector.watches[name].see(peek(content), honey=planted)]
         if found:
             await vault.keyring.warm(vault.database, name)
         async with vault.database.write() as connection:
@@ -114,7 +116,7 @@ async def _read(vault: Vault, detector: Detector, caller: Caller, name: str) -> 
 async def _caught_up(vault: Vault, connection: Connection, name: str, start: int) -> Watch:
     watch, since = Watch(bulk_records=vault.limits.bulk_records), vault.clock() - BULK_WITHIN
     for _, content in await audit_store.entries(connection, name, start=max(0, start - _BACK), limit=min(start, _BACK)):
-        entry = decode(content)
+        entry = peek(content)
         if entry.time > since:
             watch.see(entry)
     return watch

@@ -6,10 +6,11 @@ Rules:
 - What a gag covers stands in the system log and not in a tenant's (see `log`). Whoever looks after the whole vault is told how much that is.
 """
 
+import asyncio
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from vault.audit.entry import AuditEntry, decode
+from vault.audit.entry import AuditEntry, decode, peek
 from vault.errors import NotFoundError
 from vault.names import SYSTEM_LOG, SubjectName
 from vault.operations.attempt import Caller
@@ -19,6 +20,8 @@ from vault.store import audit_index
 
 _READER = "subjects"
 _AT_ONCE = 1000
+# Few, because calls wait for as long as a batch is read.
+_INDEXED_AT_ONCE = 200
 # What one page reads at most, so that a question that nothing answers does not hold a worker.
 _READ_AT_MOST = 20_000
 # Nobody is told of gagged entries but those whose office it is to know that there are some.
@@ -102,22 +105,24 @@ async def subject_accesses(
     return found[:limit], found[limit - 1][0] if len(found) > limit else None, withheld
 
 
-async def index_subjects(vault: Vault, log: str) -> None:
-    """Read off the entries of a log which of them name whom, up to its end."""
+async def index_subjects(vault: Vault, log: str, *, within: timedelta = timedelta.max) -> None:
+    """Read off the entries of a log which of them name whom, up to its end or until the time is over."""
+    began = asyncio.get_running_loop().time()
     while await _index_some(vault, log):
-        pass
+        if asyncio.get_running_loop().time() - began > within.total_seconds():
+            return
 
 
 async def _index_some(vault: Vault, log: str) -> bool:
     """Read a batch of entries. Whether there is more."""
     async with vault.database.read() as connection:
         start = await audit_index.position(connection, log, _READER)
-        page = await audit_store.entries(connection, log, start=start, limit=_AT_ONCE)
+        page = await audit_store.entries(connection, log, start=start, limit=_INDEXED_AT_ONCE)
     if not page:
         return False
     named = {
         (entry.tenant or log, subject, index)
-        for index, entry in ((index, decode(content)) for index, content in page)
+        for index, entry in ((index, peek(content)) for index, content in page)
         for subject in entry.subjects
     }
     async with vault.database.write() as connection:
@@ -125,4 +130,4 @@ async def _index_some(vault: Vault, log: str) -> bool:
         # Two workers that read the same batch store the same; who was slower must not go back.
         if await audit_index.position(connection, log, _READER, lock=True) <= page[-1][0]:
             await audit_index.set_position(connection, log, _READER, page[-1][0] + 1)
-    return len(page) == _AT_ONCE
+    return len(page) == _INDEXED_AT_ONCE

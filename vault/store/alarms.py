@@ -79,12 +79,12 @@ async def add_releases(connection: AsyncConnection, worker: str, counts: Mapping
     """Add what a worker released: principal, minute, records."""
     statement = sqlite_insert(release_counts) if connection.dialect.name == "sqlite" else postgresql_insert(release_counts)
     rows = [
-        {"tenant_id": SYSTEM_LOG, "principal": principal, "minute": minute, "worker": worker, "record_count": count}
+        {"tenant_id": SYSTEM_LOG, "principal": principal, "minute_time": minute, "worker": worker, "record_count": count}
         for (principal, minute), count in sorted(counts.items())
     ]
     added = release_counts.c.record_count + statement.excluded.record_count
     await connection.execute(
-        statement.on_conflict_do_update(index_elements=["tenant_id", "principal", "minute", "worker"], set_={"record_count": added}),
+        statement.on_conflict_do_update(index_elements=["tenant_id", "principal", "minute_time", "worker"], set_={"record_count": added}),
         rows,
     )
 
@@ -92,17 +92,17 @@ async def add_releases(connection: AsyncConnection, worker: str, counts: Mapping
 async def releases_of_others(connection: AsyncConnection, worker: str, *, since: datetime) -> dict[str, list[tuple[datetime, int]]]:
     """What other workers released since a time, by principal, in order of minutes."""
     query = (
-        select(release_counts.c.principal, release_counts.c.minute, func.sum(release_counts.c.record_count).label("total"))
-        .where(release_counts.c.tenant_id == SYSTEM_LOG, release_counts.c.minute > since, release_counts.c.worker != worker)
-        .group_by(release_counts.c.principal, release_counts.c.minute)
-        .order_by(release_counts.c.minute)
+        select(release_counts.c.principal, release_counts.c.minute_time, func.sum(release_counts.c.record_count).label("total"))
+        .where(release_counts.c.tenant_id == SYSTEM_LOG, release_counts.c.minute_time > since, release_counts.c.worker != worker)
+        .group_by(release_counts.c.principal, release_counts.c.minute_time)
+        .order_by(release_counts.c.minute_time)
     )
     found: dict[str, list[tuple[datetime, int]]] = {}
     for row in await connection.execute(query):
-        found.setdefault(row.principal, []).append((row.minute, int(row.total)))
+        found.setdefault(row.principal, []).append((row.minute_time, int(row.total)))
     return found
 
 
 async def forget_releases(connection: AsyncConnection, *, before: datetime) -> None:
     """Drop counts that no window looks at any more."""
-    await connection.execute(delete(release_counts).where(release_counts.c.tenant_id == SYSTEM_LOG, release_counts.c.minute < before))
+    await connection.execute(delete(release_counts).where(release_counts.c.tenant_id == SYSTEM_LOG, release_counts.c.minute_time < before))

@@ -726,12 +726,12 @@ release_counts = Table(
     metadata,
     Column("tenant_id", Text, nullable=False),
     Column("principal", Text, nullable=False),
-    Column("minute", UtcTime, nullable=False),
+    Column("minute_time", UtcTime, nullable=False),
     # Of one worker process, so that no two write one row.
     Column("worker", Text, nullable=False),
     Column("record_count", BigInteger, nullable=False),
-    PrimaryKeyConstraint("tenant_id", "principal", "minute", "worker"),
-    Index(None, "tenant_id", "minute"),
+    PrimaryKeyConstraint("tenant_id", "principal", "minute_time", "worker"),
+    Index(None, "tenant_id", "minute_time"),
 )
 
 # Planted people whose reveal is an alarm.
