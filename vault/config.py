@@ -102,10 +102,21 @@ class Oidc(_Section):
 
 
 class Checkpoints(_Section):
-    """Where signed checkpoints of the audit logs go, and how often."""
+    """Where signed checkpoints of the audit logs go, and how often; who puts a trusted time to them."""
 
     directory: Path
     interval_seconds: Seconds = 60
+    object_store: str = Field(default="", pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?)?$")
+    object_store_endpoint: str = ""
+    timestamp_url: str = ""
+
+    @field_validator("object_store_endpoint", "timestamp_url")
+    @classmethod
+    def _encrypted(cls, value: str) -> str:
+        if value and not _is_private(value):
+            msg = "neither an https address without a password nor one on this machine"
+            raise ValueError(msg)
+        return value
 
 
 class Telemetry(_Section):

@@ -70,6 +70,8 @@ class Attempt:
     consent_basis: str = ""
     rule: str = ""
     resource: str = ""
+    # Whether the tenant and the person must not learn of it: recorded in the system log, which neither of them reads.
+    is_gagged: bool = False
 
     def about(
         self,
