@@ -1,8 +1,9 @@
 """A preview counts in the database: it comes to the same as looking at every record."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tests.builders import PHONE, create, id_of, record, subject_of
 from tests.serving import Serving
@@ -16,6 +17,10 @@ INVOICE = {"invoice_no": "inv-1", "service": "VOICE", "amount": "11900"}
 YEAR = timedelta(days=366)
 
 
+def at(moment: datetime) -> Callable[[], datetime]:
+    return lambda: moment
+
+
 async def test_counted_by_the_database_is_what_looking_at_each_record_gives(served: Serving) -> None:
     """Invoices of several years: all still kept, some of them past their duty, all past it; counted alike each time."""
     await served.create_tenants()
@@ -27,7 +32,7 @@ async def test_counted_by_the_database_is_what_looking_at_each_record_gives(serv
     kept = []
 
     for years in range(14):
-        vault = replace(served.vault, clock=lambda years=years: served.clock() + years * YEAR)
+        vault = replace(served.vault, clock=at(served.clock() + years * YEAR))
         async with vault.database.read() as connection:
             counted = await count_outcomes(vault, connection, SubjectName("acme", id_of(person)), Requester.SUBJECT)
             rows = await list_records(connection, "acme", id_of(person), category="billing-record", after="", limit=100)

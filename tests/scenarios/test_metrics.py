@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 
 from tests.builders import OTHER_PHONE, PHONE, approve, asked_by, create, erase_for_person, record, request_erasure, subject_of
 from tests.collector import collecting
@@ -66,7 +66,8 @@ def points(reader: InMemoryMetricReader) -> Iterator[tuple[tuple[str, str], floa
     data = reader.get_metrics_data()
     for metric in [metric for found in data.resource_metrics for scope in found.scope_metrics for metric in scope.metrics] if data else []:
         for point in metric.data.data_points:
-            yield (metric.name, str(dict(point.attributes or {}))), getattr(point, "value", None) or getattr(point, "count", 0)
+            number = point.value if isinstance(point, NumberDataPoint) else point.count
+            yield (metric.name, str(dict(point.attributes or {}))), number
 
 
 async def test_retention_counts_what_it_erased_and_what_it_took_out(served: Serving) -> None:

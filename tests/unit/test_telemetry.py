@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import structlog
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import (
@@ -336,6 +336,7 @@ def test_a_metric_keeps_listed_attributes_and_sums_up_the_rest() -> None:
     data = reader.get_metrics_data()
     assert data is not None
     [point] = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+    assert isinstance(point, NumberDataPoint)
     assert dict(point.attributes or {}) == {"category": "site-visitor"}
     assert (point.value, list(point.exemplars)) == (3, [])
     assert CANARY not in data.to_json()
