@@ -35,7 +35,7 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 @pytest.fixture
 def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Address of an S3 server with a bucket."""
+    """Address of an S3 server with an empty bucket."""
     for name, value in {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}.items():
         monkeypatch.setenv(name, value)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
@@ -43,6 +43,9 @@ def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     endpoint = f"http://127.0.0.1:{server.get_host_and_port()[1]}"
     client = boto3.session.Session("key", "secret").client("s3", region_name="us-east-1", endpoint_url=endpoint)
     client.create_bucket(Bucket=BUCKET)
+    # Servers of one process share what they hold.
+    for item in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
+        client.delete_object(Bucket=BUCKET, Key=item["Key"])
     client.close()
     yield endpoint
     server.stop()
