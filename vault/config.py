@@ -165,6 +165,7 @@ class Settings(BaseSettings):
 
     @field_validator("name")
     @classmethod
+    bulk_records: int = Field(default=100_000, ge=1)
     def _name(cls, value: str) -> str:
         if not _NAME.fullmatch(value):
             msg = "the name is not a host name"

@@ -138,7 +138,7 @@ async def open_vault(
             signing=SigningKey(signing_key, lambda: _signing_key(settings.signing_key)),
             clock=clock,
             region=settings.region,
-            limits=Limits(preservation_days=settings.preservation_days),
+            limits=Limits(preservation_days=settings.preservation_days, bulk_records=settings.bulk_records),
             budgets=ReleaseBudgets(clock),
             webhooks=webhooks,
             ledger=LedgerDirectory(settings.erasure_ledger),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -139,15 +140,19 @@ async def test_a_use_of_an_incident_that_nobody_reviewed_in_time_is_one_itself(s
     assert again.keys() == after.keys()
 
 
-async def test_bulk_reads_and_spent_budgets_are_seen(served: Serving) -> None:
-    await served.create_tenants()
-    object.__setattr__(served.vault.limits, "bulk_records", 5)
-    app = served.service("acme-app")
-    record = await create(app, contact())
-    for _ in range(5):
+async def test_what_is_a_bulk_read_is_configured(home_template: Path, tmp_path: Path, migrated_url: str) -> None:
+    async with serving(home_template, tmp_path / "home", migrated_url, bulk_records=5) as served:
+        await served.create_tenants()
+        app = served.service("acme-app")
+        record = await create(app, contact())
+        for _ in range(4):
+            await app.call(app.records.RevealRecord, asked(record.name))
+        before = await seen(served)
+
         await app.call(app.records.RevealRecord, asked(record.name))
 
-    assert (await seen(served))["bulk-read"].record_count == 5
+        assert before == {}
+        assert (await seen(served))["bulk-read"].record_count == 5
 
 
 @pytest.mark.parametrize("database_kind", ["postgres"], indirect=True)
