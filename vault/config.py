@@ -47,6 +47,7 @@ _PATHS = (
 
 Algorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
 Seconds = Annotated[int, Field(gt=0, le=86_400)]
+Records = Annotated[int, Field(ge=0)]
 
 
 class _Section(BaseModel):
@@ -62,12 +63,13 @@ class Tls(_Section):
 
 
 class Principal(_Section):
-    """What a service may do: roles, tenants, releases an hour; `carries_people` lets it pass on people's access tokens."""
+    """What a service may do: roles, tenants, releases an hour, in all and by purpose; `carries_people` lets it pass on people's access tokens."""
 
     roles: frozenset[str] = frozenset()
     tenants: frozenset[str] | Literal["*"] = frozenset()
     carries_people: bool = False
     hourly_releases: int | None = Field(default=None, ge=0)
+    hourly_releases_for: Mapping[str, Records] = {}
 
     @field_validator("tenants")
     @classmethod
@@ -91,6 +93,7 @@ class Oidc(_Section):
     roles_claim: str = Field(default="roles", min_length=1)
     tenants_claim: str = Field(default="tenants", min_length=1)
     hourly_releases: int = Field(default=1000, ge=0)
+    hourly_releases_for: Mapping[str, Records] = {}
 
     @field_validator("jwks")
     @classmethod
@@ -162,10 +165,10 @@ class Settings(BaseSettings):
     batch_size: int = Field(default=256, ge=1, le=1000)
     grace_seconds: Seconds = 10
     preservation_days: int = Field(default=30, ge=1, le=365)
+    bulk_records: int = Field(default=100_000, ge=1)
 
     @field_validator("name")
     @classmethod
-    bulk_records: int = Field(default=100_000, ge=1)
     def _name(cls, value: str) -> str:
         if not _NAME.fullmatch(value):
             msg = "the name is not a host name"

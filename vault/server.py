@@ -426,13 +426,21 @@ def _signing_key(path: Path) -> Ed25519PrivateKey:
 def _authenticator(settings: Settings, vault: Vault) -> Authenticator:
     principals = {
         name: ServicePrincipal(
-            item.roles, None if item.tenants == "*" else frozenset(item.tenants), item.carries_people, item.hourly_releases
+            item.roles,
+            None if item.tenants == "*" else frozenset(item.tenants),
+            item.carries_people,
+            item.hourly_releases,
+            item.hourly_releases_for,
         )
         for name, item in settings.principals.items()
     }
     unknown = sorted({role for item in principals.values() for role in item.roles} - vault.catalogue.roles.keys())
     if unknown:
         raise FailedPreconditionError("CONFIG_INVALID", f"principals: unknown role {', '.join(unknown)}")
+    limited = {purpose for item in settings.principals.values() for purpose in item.hourly_releases_for}
+    limited |= settings.oidc.hourly_releases_for.keys() if settings.oidc else set()
+    if unknown := sorted(limited - vault.catalogue.purposes.keys()):
+        raise FailedPreconditionError("CONFIG_INVALID", f"hourly_releases_for: unknown purpose {', '.join(unknown)}")
     rules, jwks, oidc = None, None, settings.oidc
     if oidc is not None:
         rules = TokenRules(
@@ -444,6 +452,7 @@ def _authenticator(settings: Settings, vault: Vault) -> Authenticator:
             roles_claim=oidc.roles_claim,
             tenants_claim=oidc.tenants_claim,
             hourly_releases=oidc.hourly_releases,
+            hourly_releases_for=oidc.hourly_releases_for,
         )
         jwks = Jwks(oidc.jwks, refresh=timedelta(seconds=oidc.refresh_seconds), clock=vault.clock)
     return Authenticator(principals, rules=rules, jwks=jwks, known_roles=frozenset(vault.catalogue.roles), clock=vault.clock)

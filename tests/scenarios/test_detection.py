@@ -5,12 +5,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from sqlalchemy import update
 
 from tests.builders import asked, contact, create
 from tests.scenarios.test_metrics import points
 from tests.serving import Serving, serving, why
+from vault.errors import ResourceExhaustedError
 from vault.operations import checkpoint, detect
 from vault.operations.meters import Meters
 from vault.operations.upkeep import share_budgets, upkeep_caller
@@ -26,7 +28,7 @@ from vault.v1.access_service_pb2 import (
 )
 from vault.v1.audit_service_pb2 import QueryAuditEntriesRequest
 
-ACME = "tenants/acme"
+ACME, APP = "tenants/acme", "spiffe://pii-vault.localhost/acme-app"
 
 
 async def seen(served: Serving, parent: str = ACME) -> dict[str, Incident]:
@@ -155,19 +157,38 @@ async def test_what_is_a_bulk_read_is_configured(home_template: Path, tmp_path: 
         assert (await seen(served))["bulk-read"].record_count == 5
 
 
+async def test_a_spent_budget_for_a_purpose_is_refused_and_seen(home_template: Path, tmp_path: Path, migrated_url: str) -> None:
+    """Another purpose is refused for what it is, and not for the budget."""
+    principals = yaml.safe_load((home_template / "vault.yaml").read_text())["principals"]
+    principals[APP] |= {"hourly_releases_for": {"service-delivery": 2}}
+    async with serving(home_template, tmp_path / "home", migrated_url, principals=principals) as served:
+        await served.create_tenants()
+        app = served.service("acme-app")
+        record = await create(app, contact())
+        for _ in range(2):
+            await app.call(app.records.RevealRecord, asked(record.name))
+
+        refused = await app.refused(app.records.RevealRecord, asked(record.name))
+        elsewhere = await app.refused(app.records.RevealRecord, asked(record.name, because=why("own-marketing")))
+
+        assert (refused.reason, elsewhere.reason) == ("RELEASE_BUDGET_EXCEEDED", "PURPOSE_NOT_ALLOWED")
+        assert (await seen(served))["budget-exceeded"].principal == APP
+
+
 @pytest.mark.parametrize("database_kind", ["postgres"], indirect=True)
 async def test_a_budget_is_shared_by_replicas(served: Serving, migrated_url: str) -> None:
     """A stolen account is not released its budget once for each worker."""
     await served.create_tenants()
-    principal = "spiffe://pii-vault.localhost/acme-app"
-    clock = served.clock
+    thief = replace(upkeep_caller(), principal=APP, hourly_releases=10, hourly_releases_for={"support": 8})
     async with serving(served.home, served.home, migrated_url) as other:
-        other.clock.offset = clock.offset
-        served.vault.budgets.spend(principal, 7, budget=10)
+        other.clock.offset = served.clock.offset
+        served.vault.budgets.spend(thief, 7, purpose="support")
         await share_budgets(served.vault, "one")
-        other.vault.budgets.spend("people/somebody", 1, budget=10)
+        other.vault.budgets.spend(replace(thief, principal="people/somebody"), 1, purpose="support")
         await share_budgets(other.vault, "two")
 
-        with pytest.raises(Exception, match="RELEASE_BUDGET_EXCEEDED"):
-            other.vault.budgets.spend(principal, 4, budget=10)
-        other.vault.budgets.spend(principal, 3, budget=10)
+        for records, purpose in ((2, "support"), (4, "billing")):
+            with pytest.raises(ResourceExhaustedError):
+                other.vault.budgets.spend(thief, records, purpose=purpose)
+        other.vault.budgets.spend(thief, 1, purpose="support")
+        other.vault.budgets.spend(thief, 2, purpose="billing")

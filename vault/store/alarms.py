@@ -75,31 +75,39 @@ async def honey(connection: AsyncConnection, tenant: str) -> frozenset[str]:
     return frozenset(row.subject_id for row in await connection.execute(query))
 
 
-async def add_releases(connection: AsyncConnection, worker: str, counts: Mapping[tuple[str, datetime], int]) -> None:
-    """Add what a worker released: principal, minute, records."""
+async def add_releases(connection: AsyncConnection, worker: str, counts: Mapping[tuple[str, str, datetime], int]) -> None:
+    """Add what a worker released: principal, purpose, minute, records."""
     statement = sqlite_insert(release_counts) if connection.dialect.name == "sqlite" else postgresql_insert(release_counts)
     rows = [
-        {"tenant_id": SYSTEM_LOG, "principal": principal, "minute_time": minute, "worker": worker, "record_count": count}
-        for (principal, minute), count in sorted(counts.items())
+        {
+            "tenant_id": SYSTEM_LOG,
+            "principal": principal,
+            "purpose": purpose,
+            "minute_time": minute,
+            "worker": worker,
+            "record_count": count,
+        }
+        for (principal, purpose, minute), count in sorted(counts.items())
     ]
     added = release_counts.c.record_count + statement.excluded.record_count
-    await connection.execute(
-        statement.on_conflict_do_update(index_elements=["tenant_id", "principal", "minute_time", "worker"], set_={"record_count": added}),
-        rows,
-    )
+    key = [column.name for column in release_counts.primary_key.columns]
+    await connection.execute(statement.on_conflict_do_update(index_elements=key, set_={"record_count": added}), rows)
 
 
-async def releases_of_others(connection: AsyncConnection, worker: str, *, since: datetime) -> dict[str, list[tuple[datetime, int]]]:
-    """What other workers released since a time, by principal, in order of minutes."""
+async def releases_of_others(
+    connection: AsyncConnection, worker: str, *, since: datetime
+) -> dict[str, dict[str, list[tuple[datetime, int]]]]:
+    """What other workers released since a time, by principal and purpose, in order of minutes."""
+    step = release_counts.c.principal, release_counts.c.purpose, release_counts.c.minute_time
     query = (
-        select(release_counts.c.principal, release_counts.c.minute_time, func.sum(release_counts.c.record_count).label("total"))
+        select(*step, func.sum(release_counts.c.record_count).label("total"))
         .where(release_counts.c.tenant_id == SYSTEM_LOG, release_counts.c.minute_time > since, release_counts.c.worker != worker)
-        .group_by(release_counts.c.principal, release_counts.c.minute_time)
+        .group_by(*step)
         .order_by(release_counts.c.minute_time)
     )
-    found: dict[str, list[tuple[datetime, int]]] = {}
+    found: dict[str, dict[str, list[tuple[datetime, int]]]] = {}
     for row in await connection.execute(query):
-        found.setdefault(row.principal, []).append((row.minute_time, int(row.total)))
+        found.setdefault(row.principal, {}).setdefault(row.purpose, []).append((row.minute_time, int(row.total)))
     return found
 
 

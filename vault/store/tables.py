@@ -916,17 +916,19 @@ audit_readers = Table(
     PrimaryKeyConstraint("tenant_id", "reader"),
 )
 
-# What principals asked to be released, in steps of a minute, by whichever replica: budgets look at the sums.
+# What principals asked to be released, in steps of a minute, by whichever replica: budgets look at the sums. The purpose is empty unless there is a
+# budget for it.
 release_counts = Table(
     "release_counts",
     metadata,
     Column("tenant_id", Text, nullable=False),
     Column("principal", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
     Column("minute_time", UtcTime, nullable=False),
     # Of one worker process, so that no two write one row.
     Column("worker", Text, nullable=False),
     Column("record_count", BigInteger, nullable=False),
-    PrimaryKeyConstraint("tenant_id", "principal", "minute_time", "worker"),
+    PrimaryKeyConstraint("tenant_id", "principal", "purpose", "minute_time", "worker"),
     Index(None, "tenant_id", "minute_time"),
 )
 

@@ -66,10 +66,11 @@ def upgrade() -> None:
         "release_counts",
         sa.Column("tenant_id", sa.Text(), nullable=False),
         sa.Column("principal", sa.Text(), nullable=False),
+        sa.Column("purpose", sa.Text(), nullable=False),
         sa.Column("minute_time", sa.DateTime(timezone=True), nullable=False),
         sa.Column("worker", sa.Text(), nullable=False),
         sa.Column("record_count", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("tenant_id", "principal", "minute_time", "worker", name=op.f("pk_release_counts")),
+        sa.PrimaryKeyConstraint("tenant_id", "principal", "purpose", "minute_time", "worker", name=op.f("pk_release_counts")),
     )
     op.create_index(op.f("ix_release_counts_tenant_id_minute_time"), "release_counts", ["tenant_id", "minute_time"])
 
