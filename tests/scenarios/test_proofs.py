@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import delete, func, select, update
 
 from tests.builders import asked, contact, create
@@ -13,11 +14,16 @@ from tests.processes import run
 from tests.serving import Serving
 from tests.unit.test_audit_log import naive_root
 from vault.audit.check import verify_consistency, verify_inclusion
-from vault.audit.checkpoint import open_checkpoint
+from vault.audit.checkpoint import Checkpoint, NoteSigner, open_checkpoint, sign_checkpoint
 from vault.audit.merkle import Frontier, leaf_hash
 from vault.audit.tiles import TILE_LEAVES
+from vault.cli.keys import _replace_signing_key
 from vault.client.errors import CallError
-from vault.operations import checkpoint
+from vault.operations import checkpoint, signing
+from vault.operations.attempt import Attempt
+from vault.operations.sink import DirectorySink, checkpoint_name
+from vault.operations.upkeep import upkeep_caller
+from vault.store.audit import insert_checkpoint
 from vault.store.tables import audit_checkpoints, audit_entries, audit_heads, audit_tiles
 from vault.v1.audit_service_pb2 import (
     GetCheckpointRequest,
@@ -146,6 +152,58 @@ async def test_an_older_database_is_not_signed_once_a_newer_one_was_published(se
     assert refused is not None
     assert refused.reason == "LOG_CORRUPT"
     assert broken == ["acme"]
+
+
+@pytest.mark.parametrize("forged", ["a stranger's", "another log's", "an older one", "not a note"])
+async def test_a_published_note_that_is_not_the_vaults_neither_stops_the_signing_nor_hides_one_that_is(
+    served: Serving, forged: str
+) -> None:
+    await filled(served, 3)
+    stranger = NoteSigner(served.vault.name, Ed25519PrivateKey.generate())
+    older, high = await checkpoint.sign_head(served.vault, "acme"), 99
+    await create(served.service("acme-app"), contact("+972502345681"))
+    assert await checkpoint.publish_checkpoints(served.vault) == []
+    published = served.vault.published["acme"]
+    note = {
+        "a stranger's": sign_checkpoint(Checkpoint(f"{served.vault.name}/acme", high, bytes(32)), stranger),
+        "another log's": sign_checkpoint(Checkpoint(f"{served.vault.name}/globex", high, bytes(32)), served.vault.signer),
+        "an older one": older,
+        "not a note": "x",
+    }[forged]
+    folder = served.home / "checkpoints"
+    await DirectorySink(folder).put(checkpoint_name("acme", high), note.encode())
+    served.vault.published.clear()
+
+    await checkpoint.look_outside(served.vault)
+
+    assert served.vault.published["acme"] == published
+    assert await sign(served) is None
+
+
+async def test_a_checkpoint_in_the_database_that_was_never_published_hides_none_that_was(served: Serving) -> None:
+    await filled(served, 3)
+    assert await checkpoint.publish_checkpoints(served.vault) == []
+    published = served.vault.published["acme"]
+    async with served.vault.database.write() as connection:
+        await insert_checkpoint(connection, "acme", size=10**9, note="x", now=served.clock())
+    served.vault.published.clear()
+
+    await checkpoint.look_outside(served.vault)
+
+    assert served.vault.published["acme"] == published
+
+
+async def test_what_a_former_key_published_is_believed(served: Serving) -> None:
+    await filled(served, 3)
+    assert await checkpoint.publish_checkpoints(served.vault) == []
+    published = served.vault.published["acme"]
+    _replace_signing_key(served.home / "signing.key")
+    await signing.rotate_signing_key(served.vault, Attempt(upkeep_caller()))
+    served.vault.published.clear()
+
+    await checkpoint.look_outside(served.vault)
+
+    assert served.vault.published["acme"] == published
 
 
 @pytest.fixture

@@ -58,6 +58,11 @@ def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Sink:
     return ObjectSink(f"s3://{BUCKET}/vault", endpoint=request.getfixturevalue("object_store"))
 
 
+async def newest(sink: Sink, log: str, size: int) -> str | None:
+    """The newest note, whoever signed it."""
+    return await sink.newest(log, from_size=size, is_ours=lambda _name, _note: True)
+
+
 async def test_the_newest_note_of_a_log_is_found_and_none_is_ever_replaced(sink: Sink) -> None:
     notes = {size: checkpoint(contents(size)) for size in (2, 9, 10)}
     for size, note in notes.items():
@@ -66,11 +71,24 @@ async def test_the_newest_note_of_a_log_is_found_and_none_is_ever_replaced(sink:
     await sink.put(f"{checkpoint_name('acme', 10)}.tsr", b"token")
     await sink.put(checkpoint_name("acme", 9), b"something else")
 
-    found = [await sink.newest("acme", from_size=size) for size in (0, 9, 10, 11)]
+    found = [await newest(sink, "acme", size) for size in (0, 9, 10, 11)]
 
     assert found == [notes[10], notes[10], notes[10], None]
-    assert await sink.newest("globex", from_size=0) is None
-    assert await sink.newest("acm", from_size=0) is None
+    assert await newest(sink, "globex", 0) is None
+    assert await newest(sink, "acm", 0) is None
+
+
+async def test_a_note_that_is_not_believed_hides_none_that_is(sink: Sink) -> None:
+    for size in (8, 9, 10):
+        await sink.put(checkpoint_name("acme", size), str(size).encode())
+    asked_for = []
+
+    def is_ours(name: str, note: str) -> bool:
+        asked_for.append((name, note))
+        return note in {"8", "9"}
+
+    assert await sink.newest("acme", from_size=0, is_ours=is_ours) == "9"
+    assert asked_for == [(checkpoint_name("acme", 10), "10"), (checkpoint_name("acme", 9), "9")]
 
 
 async def test_a_store_that_is_away_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +122,7 @@ async def test_checkpoints_are_published_to_both_and_one_that_is_away_does_not_k
     with pytest.raises(UnavailableError):
         await checkpoints.publish_checkpoints(served.vault)
 
-    notes = [await sink.newest("acme", from_size=1) for sink in (bucket, folder)]
+    notes = [await newest(sink, "acme", 1) for sink in (bucket, folder)]
     assert notes[0] is not None
     assert notes[0] == notes[1]
     assert open_checkpoint(notes[0], served.vault.signer.verifier()).size >= 1

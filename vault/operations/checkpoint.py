@@ -3,24 +3,34 @@
 Rules:
 - A published checkpoint is what a cut-off tail is found by: whoever rewrites the database does not reach the sinks.
 - Nothing is signed that the entries do not hash to, or that does not continue what was published before.
+- What is found in a sink is believed only if a key of this vault signed it, for its log and under its name: who can write there could otherwise
+  have the vault stop signing, or overlook what it published.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import accumulate
 from typing import TypeAlias
 
-from vault.audit.checkpoint import Checkpoint, origin_of, read_checkpoint, sign_checkpoint
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from vault.audit.checkpoint import Checkpoint, NoteVerifier, open_checkpoint, origin_of, read_checkpoint, sign_checkpoint
 from vault.audit.merkle import Frontier
 from vault.errors import DataLossError, NotFoundError, UnavailableError
 from vault.operations import proofs
 from vault.operations.core import Vault, page_limit
 from vault.operations.sink import checkpoint_name
 from vault.store import audit as audit_store
+from vault.store import rotations as rotation_store
 from vault.store.database import Connection
 
 Timestamp: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 # A page stays well below the 4 MiB of a message: an entry of 64 KiB goes out twice, as the bytes that are stored and as what they say.
 _PAGE_BYTES = 1 << 20
+
+_log = structlog.get_logger()
 
 
 async def list_entries(vault: Vault, log: str, *, start: int, page_size: int) -> tuple[list[tuple[int, bytes]], int]:
@@ -85,11 +95,33 @@ async def look_outside(vault: Vault) -> None:
     async with vault.database.read() as connection:
         logs = await audit_store.logs(connection)
         covered = await audit_store.covered_sizes(connection)
+        keys = await _verifiers(vault, connection)
     for log in logs:
+        is_ours = partial(_is_ours, keys, origin_of(vault.name, log), log)
         for sink in vault.sinks:
-            note = await sink.newest(log, from_size=covered.get(log, 0))
+            # From the newest that the database knows on, because a folder is long; from the first on if the database knows too much.
+            note = await sink.newest(log, from_size=covered.get(log, 0), is_ours=is_ours)
+            if note is None and covered.get(log, 0):
+                note = await sink.newest(log, from_size=0, is_ours=is_ours)
             if note is not None:
                 _remember(vault, log, note)
+
+
+async def _verifiers(vault: Vault, connection: Connection) -> list[NoteVerifier]:
+    """The key that signs, and those that signed before it."""
+    rows = await rotation_store.signing_key_rows(connection)
+    former = [NoteVerifier(vault.name, Ed25519PublicKey.from_public_bytes(row.public_key)) for row in reversed(rows)]
+    return [vault.signer.verifier(), *former]
+
+
+def _is_ours(keys: Sequence[NoteVerifier], origin: str, log: str, name: str, note: str) -> bool:
+    for key in keys:
+        with suppress(DataLossError):
+            found = open_checkpoint(note, key)
+            if found.origin == origin and checkpoint_name(log, found.size) == name:
+                return True
+    _log.error("published checkpoint not believed", log=log)
+    return False
 
 
 async def check_logs(vault: Vault) -> list[str]:

@@ -11,7 +11,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
 from vault.errors import FailedPreconditionError, UnavailableError
-from vault.operations.sink import SUFFIX
+from vault.operations.sink import SUFFIX, Belief
 
 _TIMEOUT = timedelta(seconds=10)
 
@@ -46,14 +46,16 @@ class ObjectSink:
         except BaseError:
             raise UnavailableError("CHECKPOINTS_UNAVAILABLE", "the object store cannot be written") from None
 
-    async def newest(self, log: str, *, from_size: int) -> str | None:
+    async def newest(self, log: str, *, from_size: int, is_ours: Belief) -> str | None:
         """The last object in order."""
         try:
-            return await asyncio.to_thread(self._newest, log, f"{log}/{from_size:020d}")
+            return await asyncio.to_thread(self._newest, log, f"{log}/{from_size:020d}", is_ours)
         except BaseError:
             raise UnavailableError("CHECKPOINTS_UNAVAILABLE", "the object store cannot be read") from None
 
-    def _newest(self, log: str, after: str) -> str | None:
-        paths = [item["path"] for page in obstore.list(self._store, prefix=log, offset=after) for item in page]
-        last = max((path for path in paths if path.endswith(SUFFIX)), default=None)
-        return bytes(obstore.get(self._store, last).bytes()).decode(errors="replace") if last else None
+    def _newest(self, log: str, after: str, is_ours: Belief) -> str | None:
+        paths = [
+            item["path"] for page in obstore.list(self._store, prefix=log, offset=after) for item in page if item["path"].endswith(SUFFIX)
+        ]
+        notes = ((path, bytes(obstore.get(self._store, path).bytes()).decode(errors="replace")) for path in sorted(paths, reverse=True))
+        return next((note for path, note in notes if is_ours(path, note)), None)

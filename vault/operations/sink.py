@@ -8,12 +8,15 @@ Rules:
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from vault.errors import UnavailableError
 
 SUFFIX = ".checkpoint"
+# Whether a note, given by its name and its text, is to be believed: others may be able to write to a sink as well.
+Belief: TypeAlias = Callable[[str, str], bool]
 
 
 class Sink(Protocol):
@@ -26,8 +29,8 @@ class Sink(Protocol):
             UnavailableError: CHECKPOINTS_UNAVAILABLE.
         """
 
-    async def newest(self, log: str, *, from_size: int) -> str | None:
-        """The newest checkpoint of a log that signs at least a size, if there is one.
+    async def newest(self, log: str, *, from_size: int, is_ours: Belief) -> str | None:
+        """The newest checkpoint of a log that signs at least a size and is believed, if there is one.
 
         Raises:
             UnavailableError: CHECKPOINTS_UNAVAILABLE.
@@ -47,10 +50,10 @@ class DirectorySink:
         except OSError:
             raise UnavailableError("CHECKPOINTS_UNAVAILABLE", "the checkpoint directory cannot be written") from None
 
-    async def newest(self, log: str, *, from_size: int) -> str | None:
+    async def newest(self, log: str, *, from_size: int, is_ours: Belief) -> str | None:
         """The last file in order."""
         try:
-            return await asyncio.to_thread(_newest, self._directory / log, f"{from_size:020d}")
+            return await asyncio.to_thread(_newest, self._directory, log, f"{from_size:020d}", is_ours)
         except OSError:
             raise UnavailableError("CHECKPOINTS_UNAVAILABLE", "the checkpoint directory cannot be read") from None
 
@@ -72,8 +75,9 @@ def _write(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
-def _newest(directory: Path, name: str) -> str | None:
-    if not directory.is_dir():
+def _newest(directory: Path, log: str, first: str, is_ours: Belief) -> str | None:
+    if not (directory / log).is_dir():
         return None
-    last = max((entry.name for entry in os.scandir(directory) if entry.name.endswith(SUFFIX) and entry.name >= name), default=None)
-    return (directory / last).read_text(encoding="utf-8", errors="replace") if last else None
+    names = (f"{log}/{entry.name}" for entry in os.scandir(directory / log) if entry.name.endswith(SUFFIX) and entry.name >= first)
+    notes = ((name, (directory / name).read_text(encoding="utf-8", errors="replace")) for name in sorted(names, reverse=True))
+    return next((note for name, note in notes if is_ours(name, note)), None)
