@@ -98,7 +98,7 @@ async def test_nobody_removes_evidence_before_24_months(served: Serving) -> None
     assert told.error()["reason"] == "BELOW_FLOOR"
 
 
-def pruned(*, kept_for: timedelta, origin: str = "vault.example/acme", shift: int = 0) -> int:
+def pruned(*, kept_for: timedelta, origin: str = "vault.example/acme", shift: int = 0, told: bool = True) -> int:
     """Exit code of a verifier that is shown a log of 70 entries without its first 64."""
     entries = contents(70)
     leaves = [leaf_hash(entry) for entry in entries]
@@ -108,7 +108,7 @@ def pruned(*, kept_for: timedelta, origin: str = "vault.example/acme", shift: in
         origin="vault.example/acme",
         entries=list(enumerate(entries))[64 + shift :],
         checkpoints=[checkpoint(entries[:10]), checkpoint(entries)],
-        prunings=[note],
+        prunings=[note] if told else [],
         kept=list(enumerate(leaves[:64])),
     )
     return check(list(lines)).exit_code
@@ -119,6 +119,7 @@ def test_a_verifier_accepts_only_a_removal_after_the_floor_of_this_log_and_of_ex
     assert pruned(kept_for=FLOOR - timedelta(seconds=1)) == 1
     assert pruned(kept_for=FLOOR, origin="vault.example/globex") == 1
     assert pruned(kept_for=FLOOR, shift=1) == 1
+    assert pruned(kept_for=FLOOR, told=False) == 1
 
 
 @contextmanager

@@ -187,7 +187,7 @@ class _Reading:
     def finish(self) -> None:
         """Compare roots with what was signed."""
         self._roots[self.tree.size] = self.tree.root()
-        if self.pruned and self._prunings.get(self.pruned) != self._roots.get(self.pruned):
+        if self.pruned and (self.pruned not in self._prunings or self._prunings[self.pruned] != self._roots[self.pruned]):
             raise _BadLogError("entries are missing, and no note says that their retention was over", 0)
         _compare(self._roots, self.checkpoints, self.tree.size)
 
