@@ -1,5 +1,6 @@
 """Retention of evidence: 24 months in code, in the verifier and by the rights on the database (L4, L9); what is removed stays provable."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -77,6 +78,41 @@ async def test_what_is_old_enough_goes_and_old_proofs_still_hold(served: Serving
     )
     assert verified.answer()["logs"][0]["pruned"] == TILE_LEAVES
     assert head.startswith("vault.localhost/acme\n")
+
+
+@pytest.mark.parametrize("page", [20, 1000])
+async def test_a_dump_after_a_removal_verifies_and_a_proof_from_before_holds(served: Serving, tmp_path: Path, page: int) -> None:
+    """By pages that end within a tile, too. Whoever forgets the note, or a hash, or changes one, is found out."""
+    object.__setattr__(served.vault.limits, "page_size", page)
+    await filled(served, 2 * TILE_LEAVES + 4)
+    await checkpoints.publish_checkpoints(served.vault)
+    file, key, home = tmp_path / "acme.jsonl", served.home / "verifier.txt", served.home
+    auditor = ("--client", home / "clients" / "auditor")
+    (home / "clients" / "auditor" / "address").write_text(served.address)
+    proof = tmp_path / "entry.tlog-proof"
+    proved = await asyncio.to_thread(run, *auditor, "audit", "prove", "acme/3", "-o", proof, "--json")
+    served.clock.offset = LATER
+    await prune.prune_log(served.vault, Attempt(upkeep_caller()), "acme", kept_for=FLOOR)
+
+    dumped = await asyncio.to_thread(run, *auditor, "audit", "dump", "acme", "-o", file, "--json")
+
+    verify = ("audit", "verify", "--log", "acme", "--key", key, "--checkpoints", home / "checkpoints" / "acme", "--json")
+    verified, checked = run(*verify, file), run("audit", "check", proof, "--key", key)
+    lines = file.read_text().splitlines(keepends=True)
+    note, first = (next(n for n, line in enumerate(lines) if line.startswith(start)) for start in ('{"p"', '{"i":0,'))
+    spoiled = {
+        "no note": lines[:note] + lines[note + 1 :],
+        "no hash": lines[:first] + lines[first + 1 :],
+        "another hash": [*lines[:first], lines[first].replace(lines[first][12:16], "AAAA"), *lines[first + 1 :]],
+        "no hashes": lines[:first] + [line for line in lines[first:] if '"e"' in line],
+    }
+    codes = {}
+    for how, content in spoiled.items():
+        (tmp_path / "spoiled").write_text("".join(content))
+        codes[how] = run(*verify, tmp_path / "spoiled").code
+    assert (proved.code, checked.code, dumped.answer()["removed"]) == (0, 0, 2 * TILE_LEAVES)
+    assert verified.answer() | {"pruned": 2 * TILE_LEAVES, "intact": True, "complete": True} == verified.answer()
+    assert codes == dict.fromkeys(spoiled, 1)
 
 
 async def test_what_is_younger_than_24_months_stays(served: Serving) -> None:

@@ -53,13 +53,15 @@ def dump(
     log: Log,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)],
 ) -> None:
-    """Write a log, with a fresh checkpoint, as a file that a stranger can verify."""
+    """Write a log, with a fresh checkpoint, as a file that a stranger can verify; of what was removed after its retention, the hashes."""
     with reported(), vault() as client:
         note = client.call(client.audit.GetCheckpoint, GetCheckpointRequest(parent=parent(log))).checkpoint
         origin, size = note.split("\n")[:2]
+        removal, kept = _removed(client, log)
+        entries = _entries(client, log, len(kept), int(size))
         with output.open("w", encoding="utf-8") as out:
-            out.writelines(dump_lines(log=log, origin=origin, entries=_entries(client, log, int(size)), checkpoints=[note]))
-        show({"written": str(output), "entries": int(size)})
+            out.writelines(dump_lines(log=log, origin=origin, entries=entries, checkpoints=[note], prunings=removal, kept=enumerate(kept)))
+        show({"written": str(output), "entries": int(size), "removed": len(kept)})
 
 
 @app.command()
@@ -133,8 +135,19 @@ def line(entry: Mapping[str, Any]) -> str:
     return f"{index:>6}  {entry['time'][:19]}  {actor}  {done}{purpose}: {entry['decision']}{reason}"
 
 
-def _entries(client: VaultClient, log: str, size: int) -> Iterator[tuple[int, bytes]]:
-    index = 0
+def _removed(client: VaultClient, log: str) -> tuple[list[str], list[bytes]]:
+    """The note about what was removed, if anything was, and its hashes: 32 bytes an entry, and the log is two years old by then."""
+    notes, hashes = list[str](), list[bytes]()
+    while True:
+        request = ListAuditEntriesRequest(parent=parent(log), start_index=len(hashes), page_size=_PAGE, removed=True)
+        page = client.call(client.audit.ListAuditEntries, request)
+        if not page.removed_hashes:
+            return notes, hashes
+        notes = [page.removal_note]
+        hashes += page.removed_hashes
+
+
+def _entries(client: VaultClient, log: str, index: int, size: int) -> Iterator[tuple[int, bytes]]:
     while index < size:
         request = ListAuditEntriesRequest(parent=parent(log), start_index=index, page_size=min(_PAGE, size - index))
         page = client.call(client.audit.ListAuditEntries, request).entries
@@ -142,9 +155,7 @@ def _entries(client: VaultClient, log: str, size: int) -> Iterator[tuple[int, by
             return
         for entry in page:
             if not entry.name.endswith(f"/{index}"):
-                raise FailedPreconditionError(
-                    "LOG_PRUNED", "entries of the log were removed, and the vault does not hand out what is left of them"
-                )
+                raise FailedPreconditionError("LOG_PRUNED", "entries of the log were removed while it was read")
             yield index, entry.content
             index += 1
 

@@ -16,7 +16,7 @@ _HINTS = {
     "BELOW_FLOOR": "give 730 days or more; evidence is kept for 24 months, whoever asks",
     "PROOF_INVALID": "ask for the proof again; if it fails again, tell the auditor: somebody altered it",
     "TIMESTAMP_UNAVAILABLE": "look whether the time-stamping authority answers; checkpoints are published without its word meanwhile",
-    "LOG_PRUNED": "verify the database itself: pii-vault audit verify-database",
+    "LOG_PRUNED": "take the dump again",
     "FIELD_REQUIRED": "give the field that is named",
     "FIELD_INVALID": "correct the field that is named",
     "FIELD_MASK_REQUIRED": "name each field with --field; the whole view releases nothing that is not named",

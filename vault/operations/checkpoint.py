@@ -24,6 +24,7 @@ from vault.operations.core import Vault, page_limit
 from vault.operations.sink import checkpoint_name
 from vault.store import audit as audit_store
 from vault.store import rotations as rotation_store
+from vault.store import tiles as tile_store
 from vault.store.database import Connection
 
 Timestamp: TypeAlias = Callable[[bytes], Awaitable[bytes]]
@@ -43,6 +44,22 @@ async def list_entries(vault: Vault, log: str, *, start: int, page_size: int) ->
     sizes = accumulate(len(content) for _, content in entries)
     fitting = sum(size <= _PAGE_BYTES for size in sizes)
     return entries[: max(1, fitting)], head[0]
+
+
+async def list_removed(vault: Vault, log: str, *, start: int, page_size: int) -> tuple[list[bytes], str, int]:
+    """Leaf hashes of removed entries from an index on, as many as a page has; the note that says what was removed; the size of the log.
+
+    Raises:
+        NotFoundError: TENANT_NOT_FOUND, there is no such log.
+        DataLossError: LOG_CORRUPT, a hash is missing.
+    """
+    async with vault.database.read() as connection:
+        head = await audit_store.head(connection, log)
+        if head is None:
+            raise NotFoundError("TENANT_NOT_FOUND", "no such log")
+        removed, note = await tile_store.newest_pruning(connection, log)
+        end = min(removed, start + page_limit(vault, page_size))
+        return await proofs.removed_leaves(connection, log, start, end), note, head[0]
 
 
 async def sign_head(vault: Vault, log: str) -> str:

@@ -123,6 +123,19 @@ async def check_span(connection: Connection, log: str, start: int, end: int) -> 
         raise DataLossError("LOG_CORRUPT", "the entries of the audit log are not those that its tiles were made of")
 
 
+async def removed_leaves(connection: Connection, log: str, start: int, end: int) -> list[bytes]:
+    """Hashes of entries that may have been removed; the tiles they are in were made before.
+
+    Raises:
+        DataLossError: LOG_CORRUPT, a tile is missing.
+    """
+    indexes = range(start, end)
+    tiles = await tile_store.read_tiles(connection, log, {index // TILE_LEAVES for index in indexes}, leaves=True)
+    if any(index // TILE_LEAVES not in tiles for index in indexes):
+        raise _corrupt()
+    return [tiles[index // TILE_LEAVES].leaf(index) for index in indexes]
+
+
 async def root_at(connection: Connection, log: str, size: int) -> bytes:
     """Root of the tree of an earlier size.
 

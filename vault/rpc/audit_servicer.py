@@ -40,8 +40,11 @@ class AuditServicer(AuditServiceServicer):
         self._pages = pages
 
     async def ListAuditEntries(self, request: ListAuditEntriesRequest, context: Context) -> ListAuditEntriesResponse:
-        """List entries of one log."""
+        """List entries of one log, or what is left of those that were removed."""
         log = _log(request.parent)
+        if request.removed:
+            hashes, note, size = await checkpoint.list_removed(self._vault, log, start=request.start_index, page_size=request.page_size)
+            return ListAuditEntriesResponse(removed_hashes=hashes, removal_note=note, log_size=size)
         entries, size = await checkpoint.list_entries(self._vault, log, start=request.start_index, page_size=request.page_size)
         return ListAuditEntriesResponse(entries=[convert.entry(log, index, content) for index, content in entries], log_size=size)
 

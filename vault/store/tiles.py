@@ -41,6 +41,13 @@ async def pruned_size(connection: AsyncConnection, log: str) -> int:
     return (await connection.execute(query)).scalar_one() or 0
 
 
+async def newest_pruning(connection: AsyncConnection, log: str) -> tuple[int, str]:
+    """How many entries were removed of a log, and the signed note that says so; empty if none were."""
+    query = select(audit_prunings.c.size, audit_prunings.c.note).where(audit_prunings.c.tenant_id == log)
+    row = (await connection.execute(query.order_by(audit_prunings.c.size.desc()).limit(1))).first()
+    return (row.size, row.note) if row else (0, "")
+
+
 async def insert_pruning(connection: AsyncConnection, log: str, *, size: int, note: str, now: datetime) -> None:
     """Keep the signed note about a removal."""
     await connection.execute(insert(audit_prunings).values(tenant_id=log, size=size, note=note, create_time=now))

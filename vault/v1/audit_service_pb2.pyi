@@ -29,22 +29,26 @@ class ListAuditEntriesRequest(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     START_INDEX_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`tenants/{tenant}`, or `system` for what belongs to no tenant."""
     start_index: _builtins.int
     """First index wanted."""
     page_size: _builtins.int
     """At most this many; 100 unless told, 1,000 at most."""
+    removed: _builtins.bool
+    """Asks for what is left of entries that were removed after their retention, instead of for entries."""
     def __init__(
         self,
         *,
         parent: _builtins.str = ...,
         start_index: _builtins.int = ...,
         page_size: _builtins.int = ...,
+        removed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "parent", b"parent", "start_index", b"start_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "parent", b"parent", "removed", b"removed", "start_index", b"start_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -58,21 +62,31 @@ class ListAuditEntriesResponse(_message.Message):
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     LOG_SIZE_FIELD_NUMBER: _builtins.int
+    REMOVED_HASHES_FIELD_NUMBER: _builtins.int
+    REMOVAL_NOTE_FIELD_NUMBER: _builtins.int
     log_size: _builtins.int
     """Size of the log when it was read."""
+    removal_note: _builtins.str
+    """Signed note that says how many entries were removed; empty if none were, or if they were not asked for."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.AuditEntry]:
         """Entries in index order."""
+
+    @_builtins.property
+    def removed_hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Leaf hashes of removed entries in index order, 32 bytes each."""
 
     def __init__(
         self,
         *,
         entries: _abc.Iterable[_resources_pb2.AuditEntry] | None = ...,
         log_size: _builtins.int = ...,
+        removed_hashes: _abc.Iterable[_builtins.bytes] | None = ...,
+        removal_note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "log_size", b"log_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "log_size", b"log_size", "removal_note", b"removal_note", "removed_hashes", b"removed_hashes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
