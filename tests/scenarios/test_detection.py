@@ -9,8 +9,9 @@ import yaml
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from sqlalchemy import update
 
-from tests.builders import asked, contact, create
+from tests.builders import asked, contact, create, subject_of
 from tests.scenarios.test_metrics import points
+from tests.scenarios.test_subject_export import exported, given_officer, visitor
 from tests.serving import Serving, serving, why
 from vault.errors import ResourceExhaustedError
 from vault.operations import checkpoint, detect
@@ -94,6 +95,18 @@ async def test_a_planted_person_alarms_and_the_tenants_log_does_not_tell_who_is_
     assert alarmed["honey-record"].principal.endswith("/acme-app")
     assert receipt.log == "system"
     assert list(own.entries) == []
+
+
+async def test_a_planted_person_who_is_handed_out_as_a_persons_own_data_alarms(served: Serving) -> None:
+    """Whoever forges a request of somebody reads as much as whoever reveals."""
+    officer = await given_officer(served)
+    subject = subject_of((await create(served.service("acme-app"), visitor())).name)
+    investigator = served.person("e-1", "security-investigator")
+    await investigator.call(investigator.access.PlantHoneySubject, PlantHoneySubjectRequest(subject=subject))
+
+    await exported(officer, subject)
+
+    assert (await seen(served))["honey-record"].principal == "people/e-officer"
 
 
 async def test_a_person_who_is_not_there_cannot_be_planted(served: Serving) -> None:

@@ -4,6 +4,7 @@ Rules:
 - A window slides over the entries of one log; what it knows is forgotten when it has passed.
 - One cause is one alarm an hour, however often it goes on.
 - Replicas need no state: entries are what all of them wrote.
+- A customer that is returned everything at the end of its contract, which two people approved, reads neither in bulk nor whom it should not.
 """
 
 from collections import deque
@@ -18,7 +19,7 @@ DENIALS_WITHIN = timedelta(minutes=5)  # L5
 BULK_WITHIN = timedelta(hours=1)
 QUIET = timedelta(hours=1)
 
-_RELEASES = frozenset({"reveal", "resolve", "export-subject"})
+_RELEASES = frozenset({"reveal", "resolve", "export"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Watch:
                 alarms.append(window.alarm("denial-burst", entry.actor))
             if entry.reason == "RELEASE_BUDGET_EXCEEDED":
                 alarms.append(Alarm("budget-exceeded", entry.actor, entry.time, entry.time, entry.count, len(entry.subjects)))
-        elif entry.operation in _RELEASES:
+        elif entry.operation in _RELEASES and not _is_return(entry):
             window = self._releases.setdefault(entry.actor, _Window(BULK_WITHIN, deque()))
             window.add(entry.time, entry.count, entry.subjects)
             if window.records >= self._bulk_records:
@@ -106,3 +107,8 @@ class Watch:
             return False
         self._raised[key] = alarm.time
         return True
+
+
+def _is_return(entry: AuditEntry) -> bool:
+    """Whether a customer was returned its data: an export of the whole tenant."""
+    return entry.operation == "export" and entry.resource == f"tenants/{entry.log}"
