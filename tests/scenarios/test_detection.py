@@ -10,6 +10,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from sqlalchemy import update
 
 from tests.builders import asked, contact, create, subject_of
+from tests.rotating import all_rows, drop_cached, put
 from tests.scenarios.test_metrics import points
 from tests.scenarios.test_subject_export import exported, given_officer, visitor
 from tests.serving import Serving, serving, why
@@ -18,7 +19,7 @@ from vault.operations import checkpoint, detect
 from vault.operations.meters import Meters
 from vault.operations.upkeep import share_budgets, upkeep_caller
 from vault.store.incidents import use_incident
-from vault.store.tables import audit_heads
+from vault.store.tables import audit_heads, record_parts, tenant_keys
 from vault.telemetry import meter_provider
 from vault.v1.access_service_pb2 import (
     INCIDENT_KIND_SECURITY,
@@ -116,6 +117,39 @@ async def test_a_person_who_is_not_there_cannot_be_planted(served: Serving) -> N
     refused = await officer.refused(officer.access.PlantHoneySubject, PlantHoneySubjectRequest(subject=f"{ACME}/subjects/{'a' * 26}"))
 
     assert refused.reason == "SUBJECT_NOT_FOUND"
+
+
+async def test_a_ciphertext_that_somebody_wrote_into_is_an_incident(served: Serving) -> None:
+    """Design §9: refused, and an incident."""
+    await served.create_tenants()
+    app = served.service("acme-app")
+    record = await create(app, contact())
+    [part] = await all_rows(served, record_parts)
+    await put(served, record_parts, part, sealed=part.sealed[:-1] + bytes([part.sealed[-1] ^ 1]))
+
+    refused = await app.refused(app.records.RevealRecord, asked(record.name))
+
+    incident = (await seen(served))["damaged-data"]
+    assert refused.reason == "CIPHERTEXT_INVALID"
+    assert (incident.principal, incident.record_count, incident.subject_count) == (ACME, 1, 1)
+
+
+async def test_an_alarm_of_a_tenant_whose_keys_do_not_open_is_an_incident_of_the_system(served: Serving) -> None:
+    await served.create_tenants()
+    app = served.service("acme-app")
+    record = await create(app, contact())
+    for row in await all_rows(served, tenant_keys):
+        if row.tenant_id == "acme":
+            await put(served, tenant_keys, row, wrapped=bytes(len(row.wrapped)))
+    await drop_cached(served)
+    refused = await app.refused(app.records.RevealRecord, asked(record.name))
+
+    own, of_system = await seen(served), await seen(served, "system")
+
+    assert refused.reason == "CIPHERTEXT_INVALID"
+    assert own == {}
+    assert of_system["damaged-data"].principal == ACME
+    assert of_system["damaged-data"].name.startswith("incidents/")
 
 
 async def test_a_log_that_was_written_into_is_an_incident(served: Serving) -> None:

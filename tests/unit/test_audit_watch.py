@@ -50,6 +50,13 @@ def test_a_customer_that_is_returned_its_data_sets_off_nothing() -> None:
     }
 
 
+@pytest.mark.parametrize(("reason", "alarms"), [("CIPHERTEXT_INVALID", 1), ("KEY_UNKNOWN", 1), ("RECORD_NOT_FOUND", 0)])
+def test_what_does_not_open_is_an_alarm_of_its_tenant(reason: str, alarms: int) -> None:
+    found = seen(*[replace(released("reveal", after=timedelta(seconds=n)), decision="REFUSED", reason=reason) for n in range(3)])
+
+    assert [(alarm.trigger, alarm.cause) for alarm in found] == [("damaged-data", "tenants/acme")] * alarms
+
+
 def test_bulk_is_counted_over_whatever_releases_within_an_hour() -> None:
     hour = timedelta(hours=1)
     before = [released("reveal", count=40), released("export", count=30, after=hour / 2)]

@@ -1,4 +1,6 @@
-"""What in a log is an alarm: denial bursts, bulk reads, spent budgets, planted people (L5). Pure: entries in, alarms out; the time is the entries'.
+"""What in a log is an alarm: denial bursts, bulk reads, spent budgets, planted people, damaged data (L5).
+
+Pure: entries in, alarms out; the time is the entries'.
 
 Rules:
 - A window slides over the entries of one log; what it knows is forgotten when it has passed.
@@ -19,6 +21,8 @@ DENIALS_WITHIN = timedelta(minutes=5)  # L5
 BULK_WITHIN = timedelta(hours=1)
 QUIET = timedelta(hours=1)
 
+# What is stored does not open where it stands, or its key is gone: damage, or somebody who wrote into the database (design §9).
+_DAMAGED = frozenset({"CIPHERTEXT_INVALID", "KEY_UNKNOWN"})
 _RELEASES = frozenset({"reveal", "resolve", "export"})
 
 
@@ -27,7 +31,8 @@ class Alarm:
     """One reason to open an incident.
 
     Attributes:
-        trigger: `denial-burst`, `bulk-read`, `budget-exceeded`, `honey-record`, `chain-break`, `stalled-head`, `unreviewed-incident`.
+        trigger: `denial-burst`, `bulk-read`, `budget-exceeded`, `honey-record`, `damaged-data`, `chain-break`, `stalled-head`,
+            `unreviewed-incident`.
         cause: whose doing it is, or what it is about; one alarm for one cause in an hour.
         start_time: from when on the trigger counted.
         records: how many records are concerned.
@@ -91,6 +96,11 @@ class Watch:
                 alarms.append(window.alarm("denial-burst", entry.actor))
             if entry.reason == "RELEASE_BUDGET_EXCEEDED":
                 alarms.append(Alarm("budget-exceeded", entry.actor, entry.time, entry.time, entry.count, len(entry.subjects)))
+            if entry.reason in _DAMAGED:
+                cause = f"tenants/{entry.tenant or entry.log}"
+                alarms.append(
+                    Alarm("damaged-data", cause, entry.time, entry.time, max(entry.count, len(entry.records)), len(entry.subjects))
+                )
         elif entry.operation in _RELEASES and not _is_return(entry):
             window = self._releases.setdefault(entry.actor, _Window(BULK_WITHIN, deque()))
             window.add(entry.time, entry.count, entry.subjects)

@@ -3,10 +3,12 @@
 Rules:
 - Whichever worker holds the upkeep lease reads; where it has come to is stored with what it opened, so nothing is seen twice or skipped.
 - A worker that takes over looks back over the windows first, and raises nothing for what it finds there.
+- A tenant whose keys are away or damaged has its incidents opened in the system log, where the entry says whose they are.
 - An incident is a severe one, about security, opened by `upkeep`: whose doing, from when on, how many records and people.
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -14,11 +16,12 @@ import structlog
 
 from vault.audit.entry import peek
 from vault.audit.watch import BULK_WITHIN, QUIET, Alarm, Watch
-from vault.errors import VaultError
+from vault.errors import DataLossError, KeyUnavailableError, VaultError
 from vault.names import SYSTEM_LOG, ChildName, SubjectName, new_id
 from vault.operations import incident, log, question
 from vault.operations.attempt import Attempt, Caller, Receipt
 from vault.operations.core import Vault, active_tenant
+from vault.operations.keyring import TenantKeys
 from vault.store import alarms as alarm_store
 from vault.store import audit as audit_store
 from vault.store import audit_index
@@ -132,29 +135,37 @@ async def _open(
     """Open an incident for every alarm that is not known. Names of the incidents, each with its alarm."""
     opened, now = list[tuple[str, Alarm]](), vault.clock()
     for alarm in found:
+        keys = await _sealing_keys(vault, connection, tenant)
         since = now - (timedelta(days=3650) if once else QUIET)
-        if await alarm_store.is_known(connection, tenant, trigger=alarm.trigger, cause=alarm.cause, since=since):
+        if await alarm_store.is_known(connection, keys.tenant, trigger=alarm.trigger, cause=alarm.cause, since=since):
             continue
-        row = await tenant_store.get_tenant(connection, tenant)
-        if row is None:
-            continue
-        keys = await vault.keyring.of(connection, tenant, epoch=row.key_epoch)
         incident_id, attempt = new_id(), Attempt(caller)
         await incident_store.insert_incident(
-            connection, tenant, incident.security_row(keys, incident_id, f"the vault saw a {alarm.trigger}", caller.principal, now)
+            connection, keys.tenant, incident.security_row(keys, incident_id, f"the vault saw a {alarm.trigger}", caller.principal, now)
         )
         await alarm_store.insert_trigger(
             connection,
-            tenant,
+            keys.tenant,
             TriggerRow(incident_id, alarm.trigger, alarm.cause, alarm.start_time, alarm.records, alarm.subjects, now),
         )
         attempt.operation, attempt.rule, attempt.count = "open-incident", f"trigger:{alarm.trigger}", max(alarm.records, 1)
-        attempt.resource = str(ChildName(tenant, "incidents", incident_id))
+        attempt.resource = str(ChildName(keys.tenant, "incidents", incident_id))
         if tenant != SYSTEM_LOG:
             attempt.tenant = tenant
         await log.append(vault, connection, keys, [attempt])
         opened.append((attempt.resource, alarm))
     return opened
+
+
+async def _sealing_keys(vault: Vault, connection: Connection, tenant: str) -> TenantKeys:
+    """Keys of whom an incident is opened for: the tenant, or the system if the tenant's keys are away or damaged, which may be what it is about."""
+    row = await tenant_store.get_tenant(connection, tenant)
+    if row is not None and tenant != SYSTEM_LOG:
+        with suppress(DataLossError, KeyUnavailableError):
+            keys = await vault.keyring.of(connection, tenant, epoch=row.key_epoch)
+            keys.newest("text")
+            return keys
+    return await log.system_keys(vault, connection)
 
 
 def _tell(vault: Vault, opened: Sequence[tuple[str, Alarm]]) -> int:

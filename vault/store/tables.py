@@ -949,7 +949,7 @@ incident_triggers = Table(
     metadata,
     Column("tenant_id", Text, nullable=False),
     Column("incident_id", Text, nullable=False),
-    # denial-burst | bulk-read | budget-exceeded | honey-record | chain-break | stalled-head | unreviewed-incident
+    # denial-burst | bulk-read | budget-exceeded | honey-record | damaged-data | chain-break | stalled-head | unreviewed-incident
     Column("trigger", Text, nullable=False),
     # Principal, log or incident.
     Column("cause", Text, nullable=False),
