@@ -136,6 +136,17 @@ def parse_rotation(name: str, *, field: str = "name") -> ChildName:
     return ChildName(SYSTEM_LOG, "keyRotations", _id(_split(name, "keyRotations/{rotation}", field)[1], field))
 
 
+def parse_incident(name: str, *, field: str = "name") -> ChildName:
+    """Parse `tenants/{tenant}/incidents/{incident}`, or `incidents/{incident}` of what belongs to no tenant.
+
+    Raises:
+        InvalidArgumentError: NAME_INVALID.
+    """
+    if not name.startswith("incidents/"):
+        return parse_child(name, "incidents", field=field)
+    return ChildName(SYSTEM_LOG, "incidents", _id(_split(name, "incidents/{incident}", field)[1], field))
+
+
 def parse_entry(name: str, *, field: str = "name") -> tuple[str, int]:
     """Log and index of `tenants/{tenant}/auditEntries/{index}`, or of `auditEntries/{index}` of the system log.
 

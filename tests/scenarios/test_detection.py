@@ -23,6 +23,8 @@ from vault.store.tables import audit_heads, record_parts, tenant_keys
 from vault.telemetry import meter_provider
 from vault.v1.access_service_pb2 import (
     INCIDENT_KIND_SECURITY,
+    INCIDENT_STATE_CLOSED,
+    CloseIncidentRequest,
     Incident,
     ListIncidentsRequest,
     OpenIncidentRequest,
@@ -149,7 +151,13 @@ async def test_an_alarm_of_a_tenant_whose_keys_do_not_open_is_an_incident_of_the
     assert refused.reason == "CIPHERTEXT_INVALID"
     assert own == {}
     assert of_system["damaged-data"].principal == ACME
-    assert of_system["damaged-data"].name.startswith("incidents/")
+    officer = served.person("e-1", "security-investigator")
+    closing = CloseIncidentRequest(name=of_system["damaged-data"].name)
+    closed = await officer.call(officer.access.CloseIncident, closing)
+    assert closed.incident.state == INCIDENT_STATE_CLOSED
+    assert closed.receipt.log == "system"
+    nobody = await app.refused(app.access.CloseIncident, closing)
+    assert nobody.reason == "ROLE_NOT_ALLOWED"
 
 
 async def test_a_log_that_was_written_into_is_an_incident(served: Serving) -> None:

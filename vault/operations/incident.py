@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 
 from vault import crypto, names, scan
 from vault.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, PermissionDeniedError
-from vault.names import ChildName, SubjectName
+from vault.names import SYSTEM_LOG, ChildName, SubjectName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, known_tenant, page_limit
@@ -137,7 +137,7 @@ async def close_incident(vault: Vault, attempt: Attempt, name: ChildName) -> tup
     """
     attempt.operation, attempt.resource = "close-incident", str(name)
     async with vault.database.write() as connection:
-        _, keys = await known_tenant(vault, connection, name.tenant)
+        keys = await _keys(vault, connection, name.tenant)
         row, now = await _incident(connection, name), vault.clock()
         row = replace(row, close_time=row.close_time or now)
         await incident_store.update_incident(connection, name.tenant, row)
@@ -225,6 +225,14 @@ async def _incident(connection: Connection, name: ChildName) -> IncidentRow:
     if row is None:
         raise NotFoundError("INCIDENT_NOT_FOUND", "no such incident")
     return row
+
+
+async def _keys(vault: Vault, connection: Connection, tenant: str) -> TenantKeys:
+    """Keys of a tenant, or of the system, whose incidents are about what belongs to no tenant."""
+    if tenant == SYSTEM_LOG:
+        return await log.system_keys(vault, connection)
+    _, keys = await known_tenant(vault, connection, tenant)
+    return keys
 
 
 async def check_subjects(connection: Connection, tenant: str, subjects: tuple[str, ...]) -> None:

@@ -103,7 +103,7 @@ class AccessServicer(AccessServiceServicer):
 
     async def CloseIncident(self, request: CloseIncidentRequest, context: Context) -> CloseIncidentResponse:
         """Close an incident."""
-        name = names.parse_child(request.name, _INCIDENTS)
+        name = names.parse_incident(request.name)
         view, receipt = await incident.close_incident(self._vault, current_attempt(), name)
         return CloseIncidentResponse(incident=convert_access.incident(name.tenant, view), receipt=convert.receipt(receipt))
 

@@ -595,7 +595,7 @@ class CloseIncidentRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`tenants/{tenant}/incidents/{incident}`."""
+    """`tenants/{tenant}/incidents/{incident}`, or `incidents/{incident}` of what belongs to no tenant."""
     def __init__(
         self,
         *,
