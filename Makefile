@@ -9,7 +9,7 @@ TESTS ?= tests
 JOBS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup protos fmt lint test policy-report demo restore-drill restore-crashes torture-erasure run bench bench-quick bench-keys bench-erasure lock clean
+.PHONY: help setup protos fmt lint test policy-report demo restore-drill restore-crashes torture-erasure run tamper-drill bench bench-quick bench-keys bench-erasure lock clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ torture-erasure: $(STAMP)  ## Random histories against a model, and a vault kill
 run: $(STAMP)  ## A development vault in .run, serving until stopped, with commands to paste
 	@$(BIN)/python -m deploy.demo.run $(HOME_RUN)
 
+tamper-drill: $(STAMP)  ## Edit copies of a real database as its administrator could, and see each edit caught
+	$(BIN)/python -m deploy.tamper_drill
+
 bench: $(STAMP)  ## Measure, as ratios from one run; results in benchmarks/results
 	$(BIN)/python -m benchmarks
 
@@ -72,7 +75,7 @@ bench-erasure: $(STAMP)  ## Measure time until a person is unreadable, retention
 
 lock: $(STAMP)  ## Resolve the newest allowed packages into requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip compile pyproject.toml --extra server --extra pdf --extra postgres --extra openbao --extra pkcs11 --extra aws --group dev --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --extra server --extra pdf --extra postgres --extra openbao --extra pkcs11 --extra aws --extra s3 --extra timestamp --group dev --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-emit-index-url --no-annotate --no-emit-package pii-vault --upgrade --output-file requirements.lock
 
 clean:  ## Remove what the targets made

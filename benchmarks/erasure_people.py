@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from benchmarks import people
 from benchmarks.key_vault import FailedCallError, caller, store
+from vault.catalogue.words import View
 from vault.errors import VaultError
 from vault.names import ChildName, RecordName, SubjectName, new_id
 from vault.operations import erase, register_nda, subject_request
@@ -19,8 +20,9 @@ from vault.operations.erase import Selector
 from vault.operations.idempotency import RequestKey
 from vault.operations.preparing import RecordInput
 from vault.operations.register_nda import Nda
-from vault.operations.reveal import RevealCall, View, reveal
+from vault.operations.reveal import RevealCall, reveal
 from vault.operations.subject_request import NewRequest
+from vault.store.erasures import ErasureRow
 from vault.store.tables import erasure_exceptions
 
 _ERASING = "data-subject-request"
@@ -113,7 +115,7 @@ async def erased(vault: Vault, person: Person) -> Times:
     return Times(unreadable, certified)
 
 
-async def _requested(vault: Vault, person: Person) -> erase.ErasureRow:
+async def _requested(vault: Vault, person: Person) -> ErasureRow:
     """Ask for the erasure on the ground of a preview."""
     tenant, selector = person.subject.tenant, Selector(person.subject.tenant, person.subject)
     asker, reference = caller("tenant-admin", "RequestErasure"), people.WHY.reference

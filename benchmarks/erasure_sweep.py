@@ -42,7 +42,7 @@ async def measure(work: Path, urls: Iterator[URL], *, quick: bool, say: Callable
         clock = Clock()
         url = f"sqlite+aiosqlite:///{work / name / 'vault.db'}" if name == SQLITE else next(urls)
         async with opened(work / name, url, clock) as (vault, _):
-            seen = await _rounds(vault, clock, count, rounds, lambda text, name=name: say(f"retention on {name}: {text}"))
+            seen = await _rounds(vault, clock, count, rounds, name, say)
         ratios = {
             what: [Spread.of(one / other for one, other in zip(seen[what], seen[below], strict=True)) for below in (_PLAIN, _ONE)]
             for what in (_SWEEP, _HELD)
@@ -60,14 +60,14 @@ async def measure(work: Path, urls: Iterator[URL], *, quick: bool, say: Callable
     return Section("retention", "Retention", note, _HEAD, rows, data, errors=0)
 
 
-async def _rounds(vault: Vault, clock: Clock, count: int, rounds: int, say: Callable[[str], None]) -> dict[str, list[float]]:
+async def _rounds(vault: Vault, clock: Clock, count: int, rounds: int, name: str, say: Callable[[str], None]) -> dict[str, list[float]]:
     """Rows per second by what is measured, one per round."""
     measures: dict[str, Callable[[Vault, str], Awaitable[None]]] = {_SWEEP: _swept, _HELD: _swept, _PLAIN: _in_batches, _ONE: _at_once}
     seen: dict[str, list[float]] = {what: [] for what in measures}
     order = list(measures)
     # The first one, number 0, warms up and is thrown away.
     for number in range(rounds + 1):
-        say(f"round {number} of {rounds}")
+        say(f"retention on {name}: round {number} of {rounds}")
         tenants = {what: f"tenant-{number}-{place}" for place, what in enumerate(order)}
         for tenant in tenants.values():
             await new_tenant(vault, tenant)

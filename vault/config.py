@@ -47,6 +47,7 @@ _PATHS = (
 
 Algorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
 Seconds = Annotated[int, Field(gt=0, le=86_400)]
+Records = Annotated[int, Field(ge=0)]
 
 
 class _Section(BaseModel):
@@ -62,12 +63,13 @@ class Tls(_Section):
 
 
 class Principal(_Section):
-    """What a service may do: roles, tenants, releases an hour; `carries_people` lets it pass on people's access tokens."""
+    """What a service may do: roles, tenants, releases an hour, in all and by purpose; `carries_people` lets it pass on people's access tokens."""
 
     roles: frozenset[str] = frozenset()
     tenants: frozenset[str] | Literal["*"] = frozenset()
     carries_people: bool = False
     hourly_releases: int | None = Field(default=None, ge=0)
+    hourly_releases_for: Mapping[str, Records] = {}
 
     @field_validator("tenants")
     @classmethod
@@ -91,6 +93,7 @@ class Oidc(_Section):
     roles_claim: str = Field(default="roles", min_length=1)
     tenants_claim: str = Field(default="tenants", min_length=1)
     hourly_releases: int = Field(default=1000, ge=0)
+    hourly_releases_for: Mapping[str, Records] = {}
 
     @field_validator("jwks")
     @classmethod
@@ -102,10 +105,21 @@ class Oidc(_Section):
 
 
 class Checkpoints(_Section):
-    """Where signed checkpoints of the audit logs go, and how often."""
+    """Where signed checkpoints of the audit logs go, and how often; who puts a trusted time to them."""
 
     directory: Path
     interval_seconds: Seconds = 60
+    object_store: str = Field(default="", pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?)?$")
+    object_store_endpoint: str = ""
+    timestamp_url: str = ""
+
+    @field_validator("object_store_endpoint", "timestamp_url")
+    @classmethod
+    def _encrypted(cls, value: str) -> str:
+        if value and not _is_private(value):
+            msg = "neither an https address without a password nor one on this machine"
+            raise ValueError(msg)
+        return value
 
 
 class Telemetry(_Section):
@@ -151,6 +165,7 @@ class Settings(BaseSettings):
     batch_size: int = Field(default=256, ge=1, le=1000)
     grace_seconds: Seconds = 10
     preservation_days: int = Field(default=30, ge=1, le=365)
+    bulk_records: int = Field(default=100_000, ge=1)
 
     @field_validator("name")
     @classmethod

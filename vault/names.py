@@ -136,6 +136,29 @@ def parse_rotation(name: str, *, field: str = "name") -> ChildName:
     return ChildName(SYSTEM_LOG, "keyRotations", _id(_split(name, "keyRotations/{rotation}", field)[1], field))
 
 
+def parse_incident(name: str, *, field: str = "name") -> ChildName:
+    """Parse `tenants/{tenant}/incidents/{incident}`, or `incidents/{incident}` of what belongs to no tenant.
+
+    Raises:
+        InvalidArgumentError: NAME_INVALID.
+    """
+    if not name.startswith("incidents/"):
+        return parse_child(name, "incidents", field=field)
+    return ChildName(SYSTEM_LOG, "incidents", _id(_split(name, "incidents/{incident}", field)[1], field))
+
+
+def parse_entry(name: str, *, field: str = "name") -> tuple[str, int]:
+    """Log and index of `tenants/{tenant}/auditEntries/{index}`, or of `auditEntries/{index}` of the system log.
+
+    Raises:
+        InvalidArgumentError: NAME_INVALID.
+    """
+    if name.startswith("auditEntries/"):
+        return SYSTEM_LOG, _index(_split(name, "auditEntries/{index}", field)[1], field)
+    parts = _split(name, "tenants/{tenant}/auditEntries/{index}", field)
+    return _tenant(parts[1], field), _index(parts[3], field)
+
+
 def parse_export(name: str, *, field: str = "name") -> ExportName:
     """Parse `tenants/{tenant}/orders/{order}/exports/{export}`.
 
@@ -184,3 +207,10 @@ def _id(part: str, field: str) -> str:
     if not _ID.fullmatch(part):
         raise InvalidArgumentError("NAME_INVALID", "resource id is not 26 characters of base32", field=field)
     return part
+
+
+def _index(part: str, field: str) -> int:
+    # One spelling, and nothing that a database would not hold.
+    if not (part.isascii() and part.isdecimal() and str(int(part[:20])) == part and int(part) < 1 << 63):
+        raise InvalidArgumentError("NAME_INVALID", "index is not a whole number", field=field)
+    return int(part)

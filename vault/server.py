@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import unquote
@@ -36,6 +37,7 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
 from vault import crypto
+from vault.audit.watch import Alarm
 from vault.catalogue import loader
 from vault.config import Checkpoints, Settings, Tls
 from vault.errors import AbortedError, FailedPreconditionError, VaultError
@@ -43,11 +45,14 @@ from vault.hygiene import forbid_dumps
 from vault.keys.open import open_provider
 from vault.keys.provider import RootKeyProvider
 from vault.names import SYSTEM_LOG
-from vault.operations import checkpoint, ledger, log, signing, tenant, upkeep
+from vault.operations import checkpoint, detect, ledger, log, signing, tenant, upkeep
+from vault.operations import prune as retention
+from vault.operations.attempt import Attempt
 from vault.operations.budget import ReleaseBudgets
 from vault.operations.core import Limits, SigningKey, Vault
 from vault.operations.keyring import Keyring
 from vault.operations.meters import Meters
+from vault.operations.sink import DirectorySink, Sink
 from vault.operations.webhook import Webhooks
 from vault.policy import access
 from vault.policy.decide import Policy
@@ -63,6 +68,7 @@ from vault.rpc.pages import PageTokens
 from vault.rpc.rights_servicer import RightsServicer
 from vault.rpc.tenant_servicer import TenantServicer
 from vault.rpc.vault_servicer import VaultServicer
+from vault.store import audit as audit_store
 from vault.store import schema, subjects
 from vault.store.database import Database
 from vault.store.ledger import LedgerDirectory
@@ -90,6 +96,8 @@ SERVICES = (
 )
 _MESSAGE_BYTES = 4 << 20
 _HEALTH_EVERY = timedelta(seconds=5)
+# Checkpoints that are late by this much are an incident.
+_STALLED = timedelta(minutes=10)
 # A database that does not say no but nothing at all, behind a broken network, is gone as well.
 _HEALTH_WITHIN = timedelta(seconds=5)
 
@@ -130,11 +138,12 @@ async def open_vault(
             signing=SigningKey(signing_key, lambda: _signing_key(settings.signing_key)),
             clock=clock,
             region=settings.region,
-            limits=Limits(preservation_days=settings.preservation_days),
+            limits=Limits(preservation_days=settings.preservation_days, bulk_records=settings.bulk_records),
             budgets=ReleaseBudgets(clock),
             webhooks=webhooks,
             ledger=LedgerDirectory(settings.erasure_ledger),
             meters=meters or Meters(),
+            sinks=_sinks(settings.checkpoints),
         )
         try:
             await tenant.bootstrap(vault)
@@ -186,6 +195,24 @@ class _Telemetry:
         for provider in (self.tracer, self.meters):
             if provider is not None:
                 provider.shutdown()
+
+
+async def prune(settings: Settings, logs: Sequence[str], *, kept_for: timedelta) -> dict[str, int]:
+    """Remove entries of logs, or of all, whose retention is over. How many went of each; under the database role of the settings.
+
+    Raises:
+        VaultError: whatever stops a start, or BELOW_FLOOR.
+    """
+    vault, _ = await open_vault(settings)
+    try:
+        async with vault.database.read() as connection:
+            known = await audit_store.logs(connection)
+        removed = {}
+        for name in logs or known:
+            removed[name], _ = await retention.prune_log(vault, Attempt(upkeep.upkeep_caller()), name, kept_for=kept_for)
+        return removed
+    finally:
+        await close_vault(vault)
 
 
 @dataclass(slots=True)
@@ -313,7 +340,7 @@ def _register(server: grpc.aio.Server, vault: Vault, pages: PageTokens, *, max_b
     legal_service_pb2_grpc.add_LegalServiceServicer_to_server(LegalServicer(vault, pages), server)
     tenant_service_pb2_grpc.add_TenantServiceServicer_to_server(TenantServicer(vault, pages), server)
     access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(vault, pages), server)
-    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(vault), server)
+    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(vault, pages), server)
     operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsServicer(vault, pages), server)
 
 
@@ -399,13 +426,21 @@ def _signing_key(path: Path) -> Ed25519PrivateKey:
 def _authenticator(settings: Settings, vault: Vault) -> Authenticator:
     principals = {
         name: ServicePrincipal(
-            item.roles, None if item.tenants == "*" else frozenset(item.tenants), item.carries_people, item.hourly_releases
+            item.roles,
+            None if item.tenants == "*" else frozenset(item.tenants),
+            item.carries_people,
+            item.hourly_releases,
+            item.hourly_releases_for,
         )
         for name, item in settings.principals.items()
     }
     unknown = sorted({role for item in principals.values() for role in item.roles} - vault.catalogue.roles.keys())
     if unknown:
         raise FailedPreconditionError("CONFIG_INVALID", f"principals: unknown role {', '.join(unknown)}")
+    limited = {purpose for item in settings.principals.values() for purpose in item.hourly_releases_for}
+    limited |= settings.oidc.hourly_releases_for.keys() if settings.oidc else set()
+    if unknown := sorted(limited - vault.catalogue.purposes.keys()):
+        raise FailedPreconditionError("CONFIG_INVALID", f"hourly_releases_for: unknown purpose {', '.join(unknown)}")
     rules, jwks, oidc = None, None, settings.oidc
     if oidc is not None:
         rules = TokenRules(
@@ -417,6 +452,7 @@ def _authenticator(settings: Settings, vault: Vault) -> Authenticator:
             roles_claim=oidc.roles_claim,
             tenants_claim=oidc.tenants_claim,
             hourly_releases=oidc.hourly_releases,
+            hourly_releases_for=oidc.hourly_releases_for,
         )
         jwks = Jwks(oidc.jwks, refresh=timedelta(seconds=oidc.refresh_seconds), clock=vault.clock)
     return Authenticator(principals, rules=rules, jwks=jwks, known_roles=frozenset(vault.catalogue.roles), clock=vault.clock)
@@ -495,15 +531,56 @@ async def _set_health(health: health_aio.HealthServicer, healthy: bool) -> None:
         await health.set(service, status)
 
 
+def _sinks(settings: Checkpoints) -> tuple[Sink, ...]:
+    sinks: list[Sink] = [DirectorySink(settings.directory)]
+    if settings.object_store:
+        from vault.operations.object_sink import ObjectSink  # noqa: PLC0415 - an extra of its own
+
+        sinks.append(ObjectSink(settings.object_store, endpoint=settings.object_store_endpoint))
+    return tuple(sinks)
+
+
+def _timestamp(url: str) -> checkpoint.Timestamp | None:
+    if not url:
+        return None
+    from vault.operations.timestamp import timestamp  # noqa: PLC0415 - an extra of its own
+
+    return partial(timestamp, url=url)
+
+
 async def _publish_checkpoints(vault: Vault, settings: Checkpoints, stopping: asyncio.Event) -> None:
+    await _look_outside(vault)
+    timestamp, published = _timestamp(settings.timestamp_url), vault.clock()
     while True:
         try:
             if not await signing.follow(vault):
                 _log.error("signing key outdated")
-            await checkpoint.publish_checkpoints(vault, settings.directory)
-            await signing.publish_hand_overs(vault, settings.directory)
+            await detect.check_broken(vault, upkeep.upkeep_caller(), await checkpoint.publish_checkpoints(vault, timestamp=timestamp))
+            await signing.publish_hand_overs(vault)
+            published = vault.clock()
         except VaultError as error:
             # Published checkpoints are late then, which those who watch the folder see; releases go on.
             _log.error("checkpoints not published", reason=error.reason)
+            await _tell_of_stall(vault, published)
         if await upkeep.is_set_within(stopping, timedelta(seconds=settings.interval_seconds)):
             return
+
+
+async def _look_outside(vault: Vault) -> None:
+    """What was published before this start, and whether the logs still say so."""
+    try:
+        await checkpoint.look_outside(vault)
+        await detect.check_broken(vault, upkeep.upkeep_caller(), await checkpoint.check_logs(vault))
+    except VaultError as error:
+        _log.error("audit logs not compared with what was published", reason=error.reason)
+
+
+async def _tell_of_stall(vault: Vault, published: datetime) -> None:
+    """An incident if nothing was published for so long that an opponent had time to rewrite what nobody vouches for."""
+    if vault.clock() - published < _STALLED:
+        return
+    alarm = Alarm("stalled-head", f"logs/{SYSTEM_LOG}", published, vault.clock())
+    try:
+        await detect.raise_alarm(vault, upkeep.upkeep_caller(), SYSTEM_LOG, alarm)
+    except VaultError as error:
+        _log.error("incident not opened", reason=error.reason)

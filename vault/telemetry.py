@@ -47,7 +47,7 @@ _LOG_KEYS = frozenset(
 _SPAN_ATTRIBUTES = frozenset(
     {"rpc.system", "rpc.service", "rpc.method", "rpc.grpc.status_code", "rpc.response.status_code", "rpc.system.name"}
 )
-_METRIC_ATTRIBUTES = frozenset({"category", "state"})
+_METRIC_ATTRIBUTES = frozenset({"category", "state", "trigger"})
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _NO_TRACE = "0" * 32
 

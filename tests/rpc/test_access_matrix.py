@@ -99,7 +99,7 @@ async def test_only_those_who_look_after_the_whole_vault_read_the_system_log(ser
     """I11: the log of what belongs to no tenant is closed to the tenants."""
     await served.create_tenants()
     calls = {
-        (name, role): call(served.service(SERVICES[role]), name, parent="system")
+        (name, role): call(served.service(SERVICES[role]), name, parent="system", name="auditEntries/0")
         for name in EXPECTED["system_log"]
         for role in roles_of("methods", name)
     }
@@ -169,7 +169,8 @@ async def test_a_caller_without_a_role_is_refused_by_every_rpc_and_each_refusal_
 
     answers = await answers_of({name: call(nobody, name) for name in METHODS})
 
-    recorded = (await entries(served, "system"))[before:]
+    # So many denials at once are an incident, and upkeep records it between them.
+    recorded = [entry for entry in (await entries(served, "system"))[before:] if entry.actor != "upkeep"]
     assert set(answers.values()) == {REFUSED}
     assert sorted(entry.method for entry in recorded) == sorted(path(name) for name in METHODS)
     assert {(entry.decision, entry.reason) for entry in recorded} == {("REFUSED", "ROLE_NOT_ALLOWED")}

@@ -78,6 +78,9 @@ def anothers_private_key(home: Path) -> None:
             "emperor",
             id="unknown role",
         ),
+        pytest.param(
+            lambda home: change(home, "oidc", hourly_releases_for={"curiosity": 1}), "CONFIG_INVALID", "curiosity", id="unknown purpose"
+        ),
     ],
 )
 @ON_SQLITE

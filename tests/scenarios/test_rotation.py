@@ -212,7 +212,7 @@ async def test_the_signing_key_hands_over_and_what_was_signed_before_still_verif
     answer = await operator.call(operator.operations.RotateKeys, RotateKeysRequest(kind=asked_for("SIGNING").kind))
     after = await certificate(OTHER_PHONE)
     checkpoints = served.home / "checkpoints"
-    await signing.publish_hand_overs(served.vault, checkpoints)
+    await signing.publish_hand_overs(served.vault)
     [note] = (checkpoints / "signing-keys").glob("*.note")
 
     new = successor(note.read_text(), old)

@@ -166,7 +166,7 @@ async def test_an_entry_is_never_written_over(database: Database) -> None:
     assert await all_entries(database, ACME) == [(0, b"first")]
 
 
-async def test_logs_that_grew_since_their_newest_checkpoint_are_uncovered(database: Database) -> None:
+async def test_logs_that_grew_since_their_newest_checkpoint_or_have_none_are_uncovered(database: Database) -> None:
     await create(database, "covered", "empty", "grown", "never", "other")
     for log, size in {"covered": 2, "grown": 3, "never": 1, "other": 2}.items():
         await append(database, log, *[b"entry"] * size)
@@ -176,7 +176,7 @@ async def test_logs_that_grew_since_their_newest_checkpoint_are_uncovered(databa
             await insert_checkpoint(connection, log, size=size, note="note", now=NOW)
         found = await uncovered_logs(connection)
 
-    assert found == ["grown", "never", "other"]
+    assert found == ["empty", "grown", "never", "other"]
 
 
 async def test_a_second_checkpoint_of_the_same_size_changes_nothing(database: Database) -> None:

@@ -159,7 +159,20 @@ def open_checkpoint(text: str, verifier: NoteVerifier) -> Checkpoint:
     Raises:
         DataLossError: NOTE_INVALID or CHECKPOINT_INVALID.
     """
-    lines = open_note(text, verifier).split("\n")
+    return _checkpoint(open_note(text, verifier))
+
+
+def read_checkpoint(text: str) -> Checkpoint:
+    """What a note says, **whoever signed it**: for who compares it with what they have, and trusts neither.
+
+    Raises:
+        DataLossError: CHECKPOINT_INVALID.
+    """
+    return _checkpoint(text.partition("\n\n")[0] + "\n")
+
+
+def _checkpoint(body: str) -> Checkpoint:
+    lines = body.split("\n")
     try:
         origin, size, root = lines[0], lines[1], unarmoured(lines[2])
     except (IndexError, binascii.Error, ValueError):

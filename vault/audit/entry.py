@@ -44,7 +44,7 @@ _TEXTS = (
     "resource",
 )
 _LISTS = ("fields", "records", "subjects")
-_KEYS = frozenset({"v", "index", "time", "count", "justification", *_TEXTS, *_LISTS})
+_KEYS = frozenset({"v", "index", "time", "count", "gagged", "justification", *_TEXTS, *_LISTS})
 _dumps = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False).encode
 
 
@@ -78,6 +78,7 @@ class AuditEntry:
     policy_version: str = ""
     trace_id: str = ""
     resource: str = ""
+    gagged: bool = False
 
 
 def encode(entry: AuditEntry) -> bytes:
@@ -95,6 +96,8 @@ def encode(entry: AuditEntry) -> bytes:
             members[name] = value
     if entry.count:
         members["count"] = entry.count
+    if entry.gagged:
+        members["gagged"] = True
     if entry.justification:
         members["justification"] = base64.b64encode(entry.justification).decode()
     content = _dumps(members).encode()
@@ -109,20 +112,36 @@ def decode(content: bytes) -> AuditEntry:
     Raises:
         DataLossError: LOG_CORRUPT.
     """
+    entry = peek(content)
+    try:
+        damaged = encode(entry) != content
+    except (TypeError, AttributeError, ResourceExhaustedError):
+        damaged = True
+    if damaged:
+        raise _corrupt()
+    return entry
+
+
+def peek(content: bytes) -> AuditEntry:
+    """What the bytes say, **however they are spelled**: for readers of very many entries that give nothing of them out.
+
+    Raises:
+        DataLossError: LOG_CORRUPT.
+    """
     try:
         members = json.loads(content)
         if not isinstance(members, dict) or members.keys() - _KEYS or members.pop("v") != FORMAT_VERSION:
-            raise ValueError  # noqa: TRY301 - every damage is one error
+            raise _corrupt()
         members["time"] = datetime.fromisoformat(members["time"])
         members["justification"] = unarmoured(members.get("justification", ""))
         values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in members.items()}
-        entry = AuditEntry(**values)
-        damaged = encode(entry) != content
-    except (ValueError, TypeError, KeyError, AttributeError, binascii.Error, ResourceExhaustedError):
-        damaged = True
-    if damaged:
-        raise DataLossError("LOG_CORRUPT", "an audit entry is not in its canonical form")
-    return entry
+        return AuditEntry(**values)
+    except (ValueError, TypeError, KeyError, AttributeError, binascii.Error):
+        raise _corrupt() from None
+
+
+def _corrupt() -> DataLossError:
+    return DataLossError("LOG_CORRUPT", "an audit entry is not in its canonical form")
 
 
 def _time_text(time: datetime) -> str:

@@ -4,6 +4,7 @@ Rules:
 - It shares no code with the writer but the check of a note's signature: leaves are recomputed from content, the tree is built by its own stack.
 - It streams: memory does not grow with the log.
 - It pins which log it is told to check: every entry must name that log and its own index.
+- Of entries that retention removed, the hashes are left, and a signed note says so: it is bound to their root, and to a time not before the floor.
 
 Two verdicts:
 - *intact*: every entry is well formed, in place, and the tree over them has the root that each checkpoint signed for its size;
@@ -11,18 +12,22 @@ Two verdicts:
   and nobody vouches for them yet.
 """
 
-import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from vault.audit.armour import unarmoured
-from vault.audit.checkpoint import Checkpoint, NoteVerifier, open_checkpoint
+from vault.audit.checkpoint import Checkpoint, NoteVerifier, open_checkpoint, open_note
 from vault.errors import VaultError
 
 _FORMAT = "pii-vault-audit-dump/1"
+_PRUNING = "pii-vault-pruning/1"
+_HASH_BYTES = 32
+# L4: what is younger than 24 months is never removed.
+_FLOOR = timedelta(days=730)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class Verdict:
         intact: see the module.
         complete: see the module; never true for a log that is not intact.
         covered: entries that a checkpoint vouches for.
+        pruned: entries of which only the hashes are left, because the retention floor had passed.
         first_bad_index: index of the first bad entry, or of the checkpoint's size that does not fit; None if there is none.
         problem: what is wrong, in words; empty if nothing is.
     """
@@ -46,6 +52,7 @@ class Verdict:
     covered: int
     first_bad_index: int | None
     problem: str
+    pruned: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -76,26 +83,34 @@ def verify_dump(
         successors: keys that took over from it, which sign as well (`vault.audit.succession`).
         outside: checkpoints that were published outside the database; they tell when the dump lacks the newest entries.
     """
-    tree = _Tree()
+    reading = _Reading(log, f"{verifier.name}/{log}", (verifier, *successors))
     try:
-        origin = f"{verifier.name}/{log}"
-        keys = (verifier, *successors)
-        checkpoints = [_checkpoint(note, keys, origin) for note in outside]
+        reading.checkpoints = [reading.checkpoint(note) for note in outside]
         content = iter(lines)
-        _check_header(next(content, ""), log, origin)
-        roots = _read(content, tree, log, keys, origin, checkpoints)
-        _compare(roots, checkpoints, tree.size)
+        _check_header(next(content, ""), log, reading.origin)
+        for line in content:
+            reading.take(_object(line))
+        reading.finish()
     except _BadLogError as bad:
-        return Verdict(log, tree.size, intact=False, complete=False, covered=0, first_bad_index=bad.index, problem=bad.problem)
-    newest = max((checkpoint.size for checkpoint in checkpoints), default=0)
-    if not checkpoints:
-        return Verdict(
-            log, tree.size, intact=True, complete=False, covered=0, first_bad_index=None, problem="no checkpoint vouches for the log"
-        )
-    if newest > tree.size:
-        problem = f"a checkpoint signs {newest} entries, the dump holds {tree.size}"
-        return Verdict(log, tree.size, intact=True, complete=False, covered=tree.size, first_bad_index=None, problem=problem)
-    return Verdict(log, tree.size, intact=True, complete=True, covered=newest, first_bad_index=None, problem="")
+        return Verdict(log, reading.tree.size, intact=False, complete=False, covered=0, first_bad_index=bad.index, problem=bad.problem)
+    size, newest = reading.tree.size, max((checkpoint.size for checkpoint in reading.checkpoints), default=0)
+    problem = ""
+    if not reading.checkpoints:
+        problem = "no checkpoint vouches for the log"
+    elif newest > size:
+        problem = f"a checkpoint signs {newest} entries, {size} are there"
+    elif reading.head is not None and reading.head != size:
+        problem = f"the head of the log counts {reading.head} entries, {size} are there"
+    return Verdict(
+        log,
+        size,
+        intact=True,
+        complete=not problem,
+        covered=min(newest, size),
+        first_bad_index=None,
+        problem=problem,
+        pruned=reading.pruned,
+    )
 
 
 class _Tree:
@@ -105,8 +120,8 @@ class _Tree:
         self.size = 0
         self._stack: list[tuple[int, bytes]] = []
 
-    def add(self, content: bytes) -> None:
-        height, digest = 0, hashlib.sha256(b"\x00" + content).digest()
+    def add(self, leaf: bytes) -> None:
+        height, digest = 0, leaf
         while self._stack and self._stack[-1][0] == height:
             digest = hashlib.sha256(b"\x01" + self._stack.pop()[1] + digest).digest()
             height += 1
@@ -130,35 +145,65 @@ def _check_header(line: str, log: str, origin: str) -> None:
         raise _BadLogError("the dump is of another log")
 
 
-def _read(
-    lines: Iterator[str], tree: _Tree, log: str, keys: Sequence[NoteVerifier], origin: str, checkpoints: list[Checkpoint]
-) -> dict[int, bytes]:
-    """Read checkpoints, then entries; returns the root at each size that a checkpoint signs, and at the end."""
-    roots: dict[int, bytes] = {0: tree.root()}
-    wanted = {checkpoint.size for checkpoint in checkpoints}
-    for line in lines:
-        members = _object(line)
-        if members.keys() == {"c"} and isinstance(members["c"], str) and not tree.size:
-            checkpoints.append(_checkpoint(members["c"], keys, origin))
-            wanted.add(checkpoints[-1].size)
-        elif members.keys() == {"i", "e"}:
-            _check_entry(members, tree, log)
-            if tree.size in wanted:
-                roots[tree.size] = tree.root()
+class _Reading:
+    """What is known of a log while its lines go by: checkpoints and notes of removal first, then hashes that are left, then entries."""
+
+    def __init__(self, log: str, origin: str, keys: Sequence[NoteVerifier]) -> None:
+        self.origin = origin
+        self.tree = _Tree()
+        self.checkpoints: list[Checkpoint] = []
+        self.head: int | None = None
+        self.pruned = 0
+        self._log = log
+        self._keys = keys
+        self._roots: dict[int, bytes] = {0: self.tree.root()}
+        self._wanted: set[int] | None = None
+        self._prunings: dict[int, bytes] = {}
+
+    def take(self, members: dict[str, object]) -> None:
+        """One line."""
+        keys, size = members.keys(), self.tree.size
+        if keys == {"i", "e"}:
+            self._add(_entry_leaf(members, size, self._log))
+        elif keys == {"i", "h"} and self.pruned == size:
+            self._add(_kept_leaf(members, size))
+            self.pruned += 1
+        elif size:
+            raise _BadLogError("a line of the dump is neither an entry nor the hash of one that was removed", size)
+        elif keys == {"c"} and isinstance(members["c"], str):
+            self.checkpoints.append(self.checkpoint(members["c"]))
+        elif keys == {"p"} and isinstance(members["p"], str):
+            removed = _pruning(members["p"], self._keys, self.origin)
+            self._prunings[removed[0]] = removed[1]
+        elif keys == {"n"} and isinstance(members["n"], int) and not isinstance(members["n"], bool):
+            self.head = members["n"]
         else:
-            raise _BadLogError("a line of the dump is neither a checkpoint nor an entry", tree.size)
-    roots[tree.size] = tree.root()
-    return roots
+            raise _BadLogError("a line of the dump is of no known kind")
+
+    def checkpoint(self, note: str) -> Checkpoint:
+        """A checkpoint of this log, by one of the keys."""
+        return _checkpoint(note, self._keys, self.origin)
+
+    def finish(self) -> None:
+        """Compare roots with what was signed."""
+        self._roots[self.tree.size] = self.tree.root()
+        if self.pruned and (self.pruned not in self._prunings or self._prunings[self.pruned] != self._roots[self.pruned]):
+            raise _BadLogError("entries are missing, and no note says that their retention was over", 0)
+        _compare(self._roots, self.checkpoints, self.tree.size)
+
+    def _add(self, leaf: bytes) -> None:
+        if self._wanted is None:
+            self._wanted = {checkpoint.size for checkpoint in self.checkpoints} | self._prunings.keys()
+        self.tree.add(leaf)
+        if self.tree.size in self._wanted:
+            self._roots[self.tree.size] = self.tree.root()
 
 
-def _check_entry(members: dict[str, object], tree: _Tree, log: str) -> None:
-    index = tree.size
+def _entry_leaf(members: dict[str, object], index: int, log: str) -> bytes:
     if members["i"] != index or isinstance(members["i"], bool):
         raise _BadLogError("an entry is missing, repeated or out of order", index)
     try:
         content = unarmoured(str(members["e"]))
-        if base64.b64encode(content).decode() != members["e"]:
-            raise ValueError  # noqa: TRY301 - a second spelling of the same bytes
         entry = json.loads(content)
         canonical = json.dumps(entry, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
     except (binascii.Error, ValueError):
@@ -167,7 +212,32 @@ def _check_entry(members: dict[str, object], tree: _Tree, log: str) -> None:
         raise _BadLogError("an entry is not in its canonical form", index)
     if entry.get("log") != log or entry.get("index") != index:
         raise _BadLogError("an entry belongs to another log or another place", index)
-    tree.add(content)
+    return hashlib.sha256(b"\x00" + content).digest()
+
+
+def _kept_leaf(members: dict[str, object], index: int) -> bytes:
+    try:
+        leaf = unarmoured(str(members["h"]))
+        sound = members["i"] == index and len(leaf) == _HASH_BYTES
+    except (binascii.Error, ValueError):
+        sound = False
+    if not sound:
+        raise _BadLogError("the hash of an entry that was removed is damaged or out of order", index)
+    return leaf
+
+
+def _pruning(note: str, keys: Sequence[NoteVerifier], origin: str) -> tuple[int, bytes]:
+    """How many entries were removed, and the root over them."""
+    signer = next((key for key in keys if _names(note, key)), keys[-1])
+    try:
+        form, named, size, root, newest, removed, *rest = open_note(note, signer).split("\n")
+        gone, floor = int(size), datetime.fromisoformat(removed) - datetime.fromisoformat(newest)
+        digest = unarmoured(root)
+    except (VaultError, ValueError, TypeError, binascii.Error):
+        raise _BadLogError("a note about removed entries does not hold", 0) from None
+    if form != _PRUNING or named != origin or rest != [""] or floor < _FLOOR:
+        raise _BadLogError("a note about removed entries is of another log, or removes them before their time", 0)
+    return gone, digest
 
 
 def _checkpoint(note: str, keys: Sequence[NoteVerifier], origin: str) -> Checkpoint:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from vault.cli.auditing import parent
 from vault.cli.options import Tenant, moment
 from vault.cli.session import reported, show, vault
 from vault.v1.access_service_pb2 import (
@@ -18,6 +19,7 @@ from vault.v1.access_service_pb2 import (
     ListIncidentsRequest,
     ListRoleGrantsRequest,
     OpenIncidentRequest,
+    PlantHoneySubjectRequest,
     RegisterAgreementRequest,
     ReviewAccessRequest,
     ReviewIncidentRequest,
@@ -92,9 +94,16 @@ def review_incident(
 
 @app.command()
 def incidents(tenant: Tenant, page_token: PageToken = "") -> None:
-    """List incidents, with what is due: reviews, and reports to the authorities."""
+    """List incidents of a tenant, or of `system`, with what is due: reviews, and reports to the authorities."""
     with reported(), vault() as client:
-        show(client.call(client.access.ListIncidents, ListIncidentsRequest(parent=f"tenants/{tenant}", page_token=page_token)))
+        show(client.call(client.access.ListIncidents, ListIncidentsRequest(parent=parent(tenant), page_token=page_token)))
+
+
+@app.command("plant-honey")
+def plant_honey(subject: Annotated[str, typer.Argument(help="tenants/…/subjects/… of nobody.", show_default=False)]) -> None:
+    """Plant a person who does not exist: whoever is given their data sets off an alarm."""
+    with reported(), vault() as client:
+        show(client.call(client.access.PlantHoneySubject, PlantHoneySubjectRequest(subject=subject)))
 
 
 @app.command("grant-role")

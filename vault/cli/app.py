@@ -11,7 +11,26 @@ import typer
 # it is imported, which is why this stands in front.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from vault.cli import access, auditing, ending, erasing, importing, keys, operations, orders, policy, records, rights, running, tenants
+from vault.cli import (
+    access,
+    asking,
+    auditing,
+    ending,
+    erasing,
+    evidence,
+    importing,
+    keys,
+    operations,
+    orders,
+    policy,
+    proving,
+    records,
+    rights,
+    running,
+    tenants,
+    verifying,
+    witnessing,
+)
 from vault.cli.session import SESSION, reported
 from vault.errors import InvalidArgumentError
 
@@ -32,6 +51,13 @@ app.add_typer(rights.app, name="rights")
 app.add_typer(orders.app, name="order")
 app.add_typer(access.app, name="access")
 app.add_typer(auditing.app, name="audit")
+for command in (
+    *(asking.find, asking.accesses, evidence.evidence),
+    *(proving.prove, proving.check),
+    *(verifying.verify_database, verifying.prune, verifying.privileges),
+    witnessing.witness,
+):
+    auditing.app.command()(command)
 app.add_typer(keys.app, name="keys")
 app.add_typer(operations.app, name="operations")
 app.add_typer(policy.app, name="policy")

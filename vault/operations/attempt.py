@@ -4,6 +4,7 @@ An `Attempt` is filled as the flow learns things. When the flow succeeds it beco
 turns the same attempt into the entry of the refusal (I5). Nothing else writes refusals, so none can be forgotten.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -24,6 +25,7 @@ class Caller:
         method: full RPC name.
         trace_id: W3C trace id, 32 hex characters.
         hourly_releases: how many records the principal may be released within an hour; None for no limit.
+        hourly_releases_for: the same for single purposes, besides.
     """
 
     principal: str
@@ -37,6 +39,7 @@ class Caller:
     via: str = ""
     mfa_time: datetime | None = None
     hourly_releases: int | None = None
+    hourly_releases_for: Mapping[str, int] = field(default_factory=dict)
 
     def may_touch(self, tenant: str) -> bool:
         """Whether the tenant is one of the caller's; if not, the answer is NOT_FOUND (I11)."""
@@ -70,6 +73,8 @@ class Attempt:
     consent_basis: str = ""
     rule: str = ""
     resource: str = ""
+    # Whether the tenant and the person must not learn of it: recorded in the system log, which neither of them reads.
+    is_gagged: bool = False
 
     def about(
         self,

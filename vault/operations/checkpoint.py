@@ -1,21 +1,37 @@
 """Reading the log, and signing its head: on demand, on a schedule, and published outside the database.
 
-A published checkpoint is what a cut-off tail is found by: whoever rewrites the database does not reach the files.
+Rules:
+- A published checkpoint is what a cut-off tail is found by: whoever rewrites the database does not reach the sinks.
+- Nothing is signed that the entries do not hash to, or that does not continue what was published before.
+- What is found in a sink is believed only if a key of this vault signed it, for its log and under its name: who can write there could otherwise
+  have the vault stop signing, or overlook what it published.
 """
 
-import asyncio
-import os
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import accumulate
-from pathlib import Path
+from typing import TypeAlias
 
-from vault.audit.checkpoint import Checkpoint, origin_of, sign_checkpoint
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from vault.audit.checkpoint import Checkpoint, NoteVerifier, open_checkpoint, origin_of, read_checkpoint, sign_checkpoint
 from vault.audit.merkle import Frontier
-from vault.errors import NotFoundError, UnavailableError
+from vault.errors import DataLossError, NotFoundError, UnavailableError
+from vault.operations import proofs
 from vault.operations.core import Vault, page_limit
+from vault.operations.sink import checkpoint_name
 from vault.store import audit as audit_store
+from vault.store import rotations as rotation_store
+from vault.store import tiles as tile_store
+from vault.store.database import Connection
 
+Timestamp: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 # A page stays well below the 4 MiB of a message: an entry of 64 KiB goes out twice, as the bytes that are stored and as what they say.
 _PAGE_BYTES = 1 << 20
+
+_log = structlog.get_logger()
 
 
 async def list_entries(vault: Vault, log: str, *, start: int, page_size: int) -> tuple[list[tuple[int, bytes]], int]:
@@ -30,54 +46,163 @@ async def list_entries(vault: Vault, log: str, *, start: int, page_size: int) ->
     return entries[: max(1, fitting)], head[0]
 
 
+async def list_removed(vault: Vault, log: str, *, start: int, page_size: int) -> tuple[list[bytes], str, int]:
+    """Leaf hashes of removed entries from an index on, as many as a page has; the note that says what was removed; the size of the log.
+
+    Raises:
+        NotFoundError: TENANT_NOT_FOUND, there is no such log.
+        DataLossError: LOG_CORRUPT, a hash is missing.
+    """
+    async with vault.database.read() as connection:
+        head = await audit_store.head(connection, log)
+        if head is None:
+            raise NotFoundError("TENANT_NOT_FOUND", "no such log")
+        removed, note = await tile_store.newest_pruning(connection, log)
+        end = min(removed, start + page_limit(vault, page_size))
+        return await proofs.removed_leaves(connection, log, start, end), note, head[0]
+
+
 async def sign_head(vault: Vault, log: str) -> str:
     """A signed checkpoint of the log as it stands; kept, so that the next scheduled one is not signed for nothing.
 
     Raises:
         NotFoundError: TENANT_NOT_FOUND, there is no such log.
+        DataLossError: LOG_CORRUPT, the log is not what was written, or not what was signed before; this is not signed.
     """
+    await proofs.make_tiles(vault, log)
     async with vault.database.write() as connection:
-        head = await audit_store.head(connection, log)
-        if head is None:
-            raise NotFoundError("TENANT_NOT_FOUND", "no such log")
-        root = Frontier.from_bytes(head[1]).root()
-        note = sign_checkpoint(Checkpoint(origin_of(vault.name, log), head[0], root), vault.signer)
-        await audit_store.insert_checkpoint(connection, log, size=head[0], note=note, now=vault.clock())
+        frontier = await _checked_head(vault, connection, log)
+        checkpoint = Checkpoint(origin_of(vault.name, log), frontier.size, frontier.root())
+        note = sign_checkpoint(checkpoint, vault.signer)
+        await audit_store.insert_checkpoint(connection, log, size=frontier.size, note=note, now=vault.clock())
     return note
 
 
-async def publish_checkpoints(vault: Vault, directory: Path) -> int:
-    """Sign every log that grew and write the notes to `<directory>/<log>/<size>`. How many there were.
+async def _checked_head(vault: Vault, connection: Connection, log: str) -> Frontier:
+    head = await audit_store.locked_head(connection, log)
+    if head is None:
+        raise NotFoundError("TENANT_NOT_FOUND", "no such log")
+    frontier = Frontier.from_bytes(head[1])
+    await proofs.make_last_tiles(connection, log)
+    await proofs.check_head(connection, log, frontier)
+    await _check_published(vault, connection, log, frontier)
+    return frontier
+
+
+async def _check_published(vault: Vault, connection: Connection, log: str, head: Frontier) -> None:
+    """A log that does not continue what was published is not signed: somebody rewrote it, or put an older database back.
+
+    What other workers published since this one looked is found by those who read the folders.
+    """
+    published = vault.published.get(log)
+    if published is None:
+        return
+    if published.size > head.size:
+        raise DataLossError("LOG_CORRUPT", "the audit log is shorter than a checkpoint of it that was published")
+    if await proofs.root_at(connection, log, published.size) != published.root:
+        raise DataLossError("LOG_CORRUPT", "the audit log does not continue a checkpoint of it that was published")
+
+
+async def look_outside(vault: Vault) -> None:
+    """Read what was published of every log before this process started, so that a rewritten or older database is found out.
 
     Raises:
-        UnavailableError: CHECKPOINTS_UNAVAILABLE, the directory cannot be written.
+        UnavailableError: CHECKPOINTS_UNAVAILABLE, a sink cannot be read.
+    """
+    async with vault.database.read() as connection:
+        logs = await audit_store.logs(connection)
+        covered = await audit_store.covered_sizes(connection)
+        keys = await _verifiers(vault, connection)
+    for log in logs:
+        is_ours = partial(_is_ours, keys, origin_of(vault.name, log), log)
+        for sink in vault.sinks:
+            # From the newest that the database knows on, because a folder is long; from the first on if the database knows too much.
+            note = await sink.newest(log, from_size=covered.get(log, 0), is_ours=is_ours)
+            if note is None and covered.get(log, 0):
+                note = await sink.newest(log, from_size=0, is_ours=is_ours)
+            if note is not None:
+                _remember(vault, log, note)
+
+
+async def _verifiers(vault: Vault, connection: Connection) -> list[NoteVerifier]:
+    """The key that signs, and those that signed before it."""
+    rows = await rotation_store.signing_key_rows(connection)
+    former = [NoteVerifier(vault.name, Ed25519PublicKey.from_public_bytes(row.public_key)) for row in reversed(rows)]
+    return [vault.signer.verifier(), *former]
+
+
+def _is_ours(keys: Sequence[NoteVerifier], origin: str, log: str, name: str, note: str) -> bool:
+    for key in keys:
+        with suppress(DataLossError):
+            found = open_checkpoint(note, key)
+            if found.origin == origin and checkpoint_name(log, found.size) == name:
+                return True
+    _log.error("published checkpoint not believed", log=log)
+    return False
+
+
+async def check_logs(vault: Vault) -> list[str]:
+    """Logs that are not what was written, or not what was published."""
+    async with vault.database.read() as connection:
+        logs = await audit_store.logs(connection)
+    broken = []
+    for log in logs:
+        try:
+            await proofs.make_tiles(vault, log)
+            async with vault.database.write() as connection:
+                await _checked_head(vault, connection, log)
+        except DataLossError:
+            broken.append(log)
+    return broken
+
+
+async def publish_checkpoints(vault: Vault, *, timestamp: Timestamp | None = None) -> list[str]:
+    """Sign every log that grew and publish the notes to every sink. Logs that could not be signed, because they are not what was written.
+
+    Args:
+        vault: the vault.
+        timestamp: has an authority say when a note was there; what it says is published beside the note.
+
+    Raises:
+        UnavailableError: CHECKPOINTS_UNAVAILABLE, a sink cannot be written; the others were. TIMESTAMP_UNAVAILABLE; the notes were published.
     """
     async with vault.database.read() as connection:
         logs = await audit_store.uncovered_logs(connection)
+    broken, unavailable = list[str](), None
     for log in logs:
-        note = await sign_head(vault, log)
-        size = note.split("\n", 2)[1]
-        await publish(directory / log / f"{int(size):020d}.checkpoint", note)
-    return len(logs)
+        try:
+            note = await sign_head(vault, log)
+        except DataLossError:
+            broken.append(log)
+            continue
+        name, content = checkpoint_name(log, _remember(vault, log, note).size), note.encode()
+        unavailable = await _publish(vault, name, content) or unavailable
+        if timestamp is not None:
+            try:
+                token = await timestamp(content)
+            except UnavailableError as error:
+                unavailable = error
+            else:
+                unavailable = await _publish(vault, f"{name}.tsr", token) or unavailable
+    if unavailable is not None:
+        raise unavailable
+    return broken
 
 
-async def publish(path: Path, note: str) -> None:
-    """Write a note whole or not at all; one that was published is never replaced by another.
+async def _publish(vault: Vault, name: str, content: bytes) -> UnavailableError | None:
+    """Put something into every sink; why not into one of them, if so."""
+    failed = None
+    for sink in vault.sinks:
+        try:
+            await sink.put(name, content)
+        except UnavailableError as error:
+            failed = error
+    return failed
 
-    Raises:
-        UnavailableError: CHECKPOINTS_UNAVAILABLE, the directory cannot be written.
-    """
-    try:
-        await asyncio.to_thread(_publish, path, note)
-    except OSError:
-        raise UnavailableError("CHECKPOINTS_UNAVAILABLE", "the checkpoint directory cannot be written") from None
 
-
-def _publish(path: Path, note: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as handle:
-        handle.write(note)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
+def _remember(vault: Vault, log: str, note: str) -> Checkpoint:
+    checkpoint = read_checkpoint(note)
+    known = vault.published.get(log)
+    if known is None or known.size < checkpoint.size:
+        vault.published[log] = checkpoint
+    return checkpoint

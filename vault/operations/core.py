@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from vault import crypto
-from vault.audit.checkpoint import NoteSigner
+from vault.audit.checkpoint import Checkpoint, NoteSigner
 from vault.catalogue.model import Catalogue
 from vault.crypto import DataKey
 from vault.errors import FailedPreconditionError, NotFoundError, UnavailableError
@@ -18,6 +18,7 @@ from vault.operations.attempt import Attempt
 from vault.operations.budget import ReleaseBudgets
 from vault.operations.keyring import Keyring, TenantKeys
 from vault.operations.meters import Meters
+from vault.operations.sink import Sink
 from vault.operations.webhook import Webhooks
 from vault.policy.decide import Policy
 from vault.store import records as record_store
@@ -51,6 +52,8 @@ class Limits:
     page_size: int = 1000
     # A18: what a letter that asks to preserve freezes at most.
     preservation_days: int = 30
+    # Records that one principal is released within an hour before it is an alarm; it stops nobody.
+    bulk_records: int = 100_000
 
 
 @dataclass(slots=True)
@@ -102,6 +105,8 @@ class Vault:
         ledger: what was erased, outside every backup.
         standing: whether anything may be served after what the ledger says.
         meters: what is counted for whoever watches.
+        sinks: where checkpoints are published outside the database.
+        published: the newest checkpoint of each log that is known to be published.
     """
 
     name: str
@@ -119,6 +124,8 @@ class Vault:
     ledger: LedgerDirectory
     standing: Standing = field(default_factory=Standing)
     meters: Meters = field(default_factory=Meters)
+    sinks: Sequence[Sink] = ()
+    published: dict[str, Checkpoint] = field(default_factory=dict)
 
     @property
     def signer(self) -> NoteSigner:

@@ -79,7 +79,7 @@ async def export_subject_data(vault: Vault, attempt: Attempt, name: SubjectName)
         ResourceExhaustedError: EXPORT_TOO_LARGE, RELEASE_BUDGET_EXCEEDED.
     """
     attempt.operation, attempt.subjects = Operation.EXPORT.value, (name.subject,)
-    vault.budgets.spend(attempt.caller.principal, 1, budget=attempt.caller.hourly_releases)
+    vault.budgets.spend(attempt.caller, 1, purpose=attempt.justification.purpose)
     async with vault.database.write() as connection:
         tenant, keys = await known_tenant(vault, connection, name.tenant)
         question = await _question(vault, connection, attempt, tenant, name)

@@ -18,12 +18,14 @@ from typing import Literal, TypeAlias
 
 from vault import crypto, names, scan
 from vault.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, PermissionDeniedError
-from vault.names import ChildName, SubjectName
+from vault.names import SYSTEM_LOG, ChildName, SubjectName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, known_tenant, page_limit
 from vault.operations.keyring import TenantKeys
+from vault.store import alarms as alarm_store
 from vault.store import incidents as incident_store
+from vault.store.alarms import TriggerRow
 from vault.store.database import Connection
 from vault.store.incidents import SECURITY, IncidentRow
 
@@ -59,6 +61,7 @@ class IncidentView:
     review_due_time: datetime | None
     authority_due_time: datetime | None
     gdpr_due_time: datetime | None
+    trigger: TriggerRow | None = None
 
 
 async def open_incident(vault: Vault, attempt: Attempt, tenant: str, new: NewIncident) -> tuple[IncidentView, Receipt]:
@@ -88,23 +91,12 @@ async def open_incident(vault: Vault, attempt: Attempt, tenant: str, new: NewInc
     attempt.resource, attempt.subjects = str(ChildName(tenant, "incidents", incident_id)), subjects
     async with vault.database.write() as connection:
         _, keys = await known_tenant(vault, connection, tenant, hold=True)
-        await _check_subjects(connection, tenant, subjects)
-        row = IncidentRow(
-            incident_id=incident_id,
+        await check_subjects(connection, tenant, subjects)
+        row = replace(
+            security_row(keys, incident_id, new.summary, attempt.caller.principal, now),
             kind=new.kind,
-            summary=_sealed(keys, new.summary, "incident-summary", incident_id),
             subjects=subjects,
-            opened_by=attempt.caller.principal,
-            approved_by="",
-            approve_time=None,
-            create_time=now,
             expire_time=expire_time,
-            close_time=None,
-            use_time=None,
-            review_due_time=None,
-            reviewed_by="",
-            review_time=None,
-            finding=b"",
         )
         await incident_store.insert_incident(connection, tenant, row)
         [receipt] = await log.append(vault, connection, keys, [attempt])
@@ -145,7 +137,7 @@ async def close_incident(vault: Vault, attempt: Attempt, name: ChildName) -> tup
     """
     attempt.operation, attempt.resource = "close-incident", str(name)
     async with vault.database.write() as connection:
-        _, keys = await known_tenant(vault, connection, name.tenant)
+        keys = await _keys(vault, connection, name.tenant)
         row, now = await _incident(connection, name), vault.clock()
         row = replace(row, close_time=row.close_time or now)
         await incident_store.update_incident(connection, name.tenant, row)
@@ -182,7 +174,30 @@ async def list_incidents(vault: Vault, tenant: str, *, page_size: int, after: st
     limit, now = page_limit(vault, page_size), vault.clock()
     async with vault.database.read() as connection:
         rows = await incident_store.list_incidents(connection, tenant, after=after, limit=limit + 1)
-    return [_view(row, now) for row in rows[:limit]], rows[limit - 1].incident_id if len(rows) > limit else ""
+        why = await alarm_store.triggers(connection, tenant, [row.incident_id for row in rows])
+    views = [replace(_view(row, now), trigger=why.get(row.incident_id)) for row in rows[:limit]]
+    return views, rows[limit - 1].incident_id if len(rows) > limit else ""
+
+
+def security_row(keys: TenantKeys, incident_id: str, summary: str, principal: str, now: datetime) -> IncidentRow:
+    """A new incident about security, about nobody in particular, for as long as one lasts."""
+    return IncidentRow(
+        incident_id=incident_id,
+        kind=SECURITY,
+        summary=_sealed(keys, summary, "incident-summary", incident_id),
+        subjects=(),
+        opened_by=principal,
+        approved_by="",
+        approve_time=None,
+        create_time=now,
+        expire_time=now + LONGEST,
+        close_time=None,
+        use_time=None,
+        review_due_time=None,
+        reviewed_by="",
+        review_time=None,
+        finding=b"",
+    )
 
 
 def state(row: IncidentRow, now: datetime) -> State:
@@ -212,7 +227,21 @@ async def _incident(connection: Connection, name: ChildName) -> IncidentRow:
     return row
 
 
-async def _check_subjects(connection: Connection, tenant: str, subjects: tuple[str, ...]) -> None:
+async def _keys(vault: Vault, connection: Connection, tenant: str) -> TenantKeys:
+    """Keys of a tenant, or of the system, whose incidents are about what belongs to no tenant."""
+    if tenant == SYSTEM_LOG:
+        return await log.system_keys(vault, connection)
+    _, keys = await known_tenant(vault, connection, tenant)
+    return keys
+
+
+async def check_subjects(connection: Connection, tenant: str, subjects: tuple[str, ...]) -> None:
+    """Refuse people who are not there, or not any more.
+
+    Raises:
+        NotFoundError: SUBJECT_NOT_FOUND.
+        FailedPreconditionError: SUBJECT_ERASED.
+    """
     states = await incident_store.subject_states(connection, tenant, subjects)
     if len(states) < len(subjects):
         raise _no_subject()

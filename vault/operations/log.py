@@ -4,6 +4,7 @@ Rules:
 - `append` runs in the transaction of what it records; the reply follows the commit (I1, I7).
 - `refuse` runs in a transaction of its own: the refused flow raised, and its transaction rolled back (I5).
 - The head row stays locked from reading the size to the commit, so the order of a log is total under any number of writers.
+- What a gag covers is recorded in the system log: the tenant's log shows neither a gap nor a number too many (N16).
 - A justification's text is sealed; everything else in an entry is an opaque id or a word of the catalogue.
 """
 
@@ -41,7 +42,16 @@ async def append(
     Raises:
         DataLossError: LOG_CORRUPT, the log has no head.
     """
-    return await _append(vault, connection, keys.tenant, keys, attempts, refused)
+    if not any(attempt.is_gagged for attempt in attempts):
+        return await _append(vault, connection, keys.tenant, keys, attempts, refused)
+    receipts = dict[int, Receipt]()
+    # The tenant's head is always locked before the system's, so that no two writers wait for each other.
+    for log, is_gagged in ((keys.tenant, False), (SYSTEM_LOG, True)):
+        places = [place for place, attempt in enumerate(attempts) if attempt.is_gagged is is_gagged]
+        if places:
+            recorded = await _append(vault, connection, log, keys, [attempts[place] for place in places], refused)
+            receipts.update(zip(places, recorded, strict=True))
+    return [receipts[place] for place in range(len(attempts))]
 
 
 async def _append(
@@ -74,7 +84,9 @@ async def refuse(vault: Vault, attempts: Sequence[Attempt], error: VaultError) -
             row, attempts = await tenant_store.get_tenant(connection, SYSTEM_LOG), [replace(attempt, tenant="") for attempt in attempts]
         if row is None:
             raise UnavailableError("AUDIT_UNAVAILABLE", "the system log does not exist")
-        return await _append(vault, connection, row.tenant_id, await _keys_if_any(vault, connection, row, error), attempts, error)
+        keys = await _keys_if_any(vault, connection, row, error)
+        log = SYSTEM_LOG if attempts[0].is_gagged else row.tenant_id
+        return await _append(vault, connection, log, keys, attempts, error)
 
 
 async def _keys_if_any(vault: Vault, connection: Connection, row: TenantRow, error: VaultError) -> TenantKeys | None:
@@ -90,6 +102,12 @@ async def _keys_if_any(vault: Vault, connection: Connection, row: TenantRow, err
     except (KeyUnavailableError, CiphertextInvalidError):
         return None
     return keys if keys.by_purpose["text"] else None
+
+
+async def append_to_system(vault: Vault, connection: Connection, attempt: Attempt) -> Receipt:
+    """Append one entry without a justification to the system log, in this transaction."""
+    [receipt] = await _append(vault, connection, SYSTEM_LOG, None, [attempt], None)
+    return receipt
 
 
 async def system_keys(vault: Vault, connection: Connection) -> TenantKeys:
@@ -140,4 +158,5 @@ def _entry(
         policy_version=vault.catalogue.policy_version,
         trace_id=caller.trace_id,
         resource=attempt.resource,
+        gagged=attempt.is_gagged,
     )

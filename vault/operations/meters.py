@@ -1,7 +1,7 @@
-"""What is counted for whoever watches a vault: retention, erasures, replays. `docs/metrics.md` names every instrument.
+"""What is counted for whoever watches a vault: retention, erasures, replays, incidents. `docs/metrics.md` names every instrument.
 
 Rules:
-- Attributes are words of closed lists, a category or a state: no tenant, no person, no name of a resource.
+- Attributes are words of closed lists, a category, a state or a trigger: no tenant, no person, no name of a resource.
 - What was done is counted once it is committed, by the process that did it.
 - What stands is looked at by `observe.py` in the one worker that holds the lease of upkeep, so that nothing is reported twice.
 """
@@ -55,6 +55,7 @@ class Meters:
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
         self._replayed = meter.create_counter("pii_vault.replay.entries", "{entry}", "Entries of the erasure ledger that were replayed.")
+        self._incidents = meter.create_counter("pii_vault.incidents", "{incident}", "Incidents that the vault itself opened.")
         for name, unit, description, read in (
             ("pii_vault.retention.overdue", "{record}", "Records that were due a day ago and are there still.", _overdue),
             ("pii_vault.erasures", "{erasure}", "Erasures by state.", _erasures),
@@ -75,6 +76,10 @@ class Meters:
     def replayed(self, entries: int) -> None:
         """Count entries of the erasure ledger that were replayed."""
         self._replayed.add(entries)
+
+    def alarmed(self, trigger: str) -> None:
+        """Count an incident that the vault opened for what it saw."""
+        self._incidents.add(1, {"trigger": trigger})
 
     def _reading(self, read: Callable[[Standings], Iterator[Observation]]) -> Callable[[CallbackOptions], list[Observation]]:
         return lambda _options: list(read(self.standings)) if self.standings is not None else []

@@ -64,7 +64,7 @@ async def return_tenant_data(vault: Vault, attempt: Attempt, tenant: str, *, for
         ResourceExhaustedError: RELEASE_BUDGET_EXCEEDED.
     """
     attempt.operation, attempt.resource = Operation.EXPORT.value, f"tenants/{tenant}"
-    vault.budgets.spend(attempt.caller.principal, 1, budget=attempt.caller.hourly_releases)
+    vault.budgets.spend(attempt.caller, 1, purpose=attempt.justification.purpose)
     rules = await _rules(vault, attempt, tenant)
     for (name, level), rule in rules.items():
         after, is_first = "", True

@@ -130,8 +130,7 @@ async def _outcomes(
             raise InvalidArgumentError("FIELD_MASK_REQUIRED", "the full view needs a field mask", field="field_mask")
         refuse_former_customer(tenant, call.attempt)
         facts = await gather(vault, connection, call.attempt, tenant)
-        caller = call.attempt.caller
-        vault.budgets.spend(caller.principal, len(call.names), budget=caller.hourly_releases)
+        vault.budgets.spend(call.attempt.caller, len(call.names), purpose=call.attempt.justification.purpose)
     except VaultError as error:
         return [error] * len(call.names)
     outcomes: list[Outcome] = []

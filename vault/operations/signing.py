@@ -5,7 +5,6 @@ the hand-over, which is stored, published beside the checkpoints and logged. A k
 """
 
 import asyncio
-from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -15,7 +14,6 @@ from vault.errors import FailedPreconditionError
 from vault.names import SYSTEM_LOG
 from vault.operations import log
 from vault.operations.attempt import Attempt, Caller, Receipt
-from vault.operations.checkpoint import publish
 from vault.operations.core import Vault
 from vault.store import rotations as rotation_store
 from vault.store import tenants as tenant_store
@@ -86,18 +84,18 @@ async def follow(vault: Vault) -> bool:
     return True
 
 
-async def publish_hand_overs(vault: Vault, directory: Path) -> None:
+async def publish_hand_overs(vault: Vault) -> None:
     """Write every hand-over beside the checkpoints, as `signing-keys/<sequence>.note`.
 
     Raises:
-        UnavailableError: CHECKPOINTS_UNAVAILABLE, the directory cannot be written.
+        UnavailableError: CHECKPOINTS_UNAVAILABLE, a sink cannot be written.
     """
     async with vault.database.read() as connection:
         rows = await rotation_store.signing_key_rows(connection)
     for row in rows:
-        path = directory / "signing-keys" / f"{row.sequence:06d}.note"
-        if row.note and not path.exists():
-            await publish(path, row.note)
+        if row.note:
+            for sink in vault.sinks:
+                await sink.put(f"signing-keys/{row.sequence:06d}.note", row.note.encode())
 
 
 async def _hand_over(

@@ -14,10 +14,11 @@ import structlog
 
 from vault.errors import VaultError
 from vault.names import new_id
-from vault.operations import deliver, erase_run, hold, observe, retain, rotate, wind_up
+from vault.operations import deliver, detect, erase_run, hold, observe, retain, rotate, wind_up
 from vault.operations.attempt import Caller
 from vault.operations.core import Vault
 from vault.operations.keyring import WARN_USES
+from vault.store import alarms as alarm_store
 from vault.store import rotations as rotation_store
 from vault.store import tenants as tenant_store
 
@@ -25,8 +26,12 @@ _LEASE = "upkeep"
 _LASTING = timedelta(seconds=30)
 _EVERY = timedelta(seconds=1)
 _REST = 9
-# Turns between two looks at erasures and use counts.
+# What a release budget looks back over.
+_COUNTED = timedelta(hours=1)
+# Turns between two looks at erasures, use counts and the logs.
 _SELDOM = 10
+# Turns between two removals of what no budget looks at any more; a multiple of the other.
+_RARELY = 600
 
 _log = structlog.get_logger()
 
@@ -64,7 +69,12 @@ async def is_set_within(event: asyncio.Event, time: timedelta) -> bool:
 
 async def run(vault: Vault, stopping: asyncio.Event) -> None:
     """Turn after turn, until told to stop; on the way out the counts of the last turn are stored and the lease is given back."""
-    lease, turn = _Lease(new_id(), vault.clock()), 0
+    lease, detector, turn = _Lease(new_id(), vault.clock()), detect.Detector(), 0
+    if vault.database.is_sqlite:
+        # A restart of the one process forgets nothing either.
+        with suppress(VaultError):
+            async with vault.database.read() as connection:
+                vault.budgets.learn(await alarm_store.releases_of_others(connection, lease.holder, since=vault.clock() - _COUNTED))
     try:
         if vault.database.is_sqlite:
             # One process alone serves the file: whoever held a lease is gone.
@@ -74,7 +84,8 @@ async def run(vault: Vault, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             busy, began = False, asyncio.get_running_loop().time()
             try:
-                busy = await _turn(vault, lease, turn)
+                await share_budgets(vault, lease.holder)
+                busy = await _turn(vault, lease, detector, turn)
             except VaultError as error:
                 _log.warning("upkeep delayed", reason=error.reason)
             turn += 1
@@ -121,6 +132,23 @@ async def _look_again(vault: Vault) -> None:
         _log.warning("upkeep delayed", reason=error.reason)
 
 
+async def share_budgets(vault: Vault, worker: str) -> None:
+    """Tell the other replicas what was released here, and learn what was there."""
+    counts = vault.budgets.take_unshared()
+    if not counts and not vault.budgets.is_watching:
+        return
+    try:
+        if counts:
+            async with vault.database.write() as connection:
+                await alarm_store.add_releases(connection, worker, counts)
+        if not vault.database.is_sqlite:
+            async with vault.database.read() as connection:
+                vault.budgets.learn(await alarm_store.releases_of_others(connection, worker, since=vault.clock() - _COUNTED))
+    except VaultError as error:
+        vault.budgets.give_back(counts)
+        _log.warning("budgets not shared", reason=error.reason)
+
+
 async def _hold_lease(vault: Vault, lease: _Lease) -> bool:
     """Whether the lease is ours; renewed when a third of it has passed, because every renewal is a commit of its own."""
     now = vault.clock()
@@ -140,7 +168,7 @@ async def _give_back(vault: Vault, holder: str) -> None:
         _log.warning("lease not given back", reason=error.reason)
 
 
-async def _turn(vault: Vault, lease: _Lease, turn: int) -> bool:
+async def _turn(vault: Vault, lease: _Lease, detector: detect.Detector, turn: int) -> bool:
     """One turn. Whether there is more to do at once. A database that may be older than what was erased is left alone."""
     if vault.standing.reason:
         return False
@@ -156,6 +184,10 @@ async def _turn(vault: Vault, lease: _Lease, turn: int) -> bool:
         await hold.expire_holds(vault, upkeep_caller())
         await retain.sweep(vault, upkeep_caller())
         await deliver.deliver(vault, upkeep_caller())
+        await detect.detect(vault, detector, upkeep_caller())
         await observe.look(vault)
+    if turn % _RARELY == 0:
+        async with vault.database.write() as connection:
+            await alarm_store.forget_releases(connection, before=vault.clock() - 2 * _COUNTED)
     ending = await wind_up.advance(vault, upkeep_caller())
     return await rotate.advance(vault, upkeep_caller()) or ending

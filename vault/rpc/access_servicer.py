@@ -5,7 +5,8 @@ from typing import Any
 import grpc
 
 from vault import names
-from vault.operations import agreement, incident, role_grant
+from vault.names import SYSTEM_LOG
+from vault.operations import agreement, detect, incident, role_grant
 from vault.operations.core import Vault
 from vault.operations.register_nda import Nda, register_nda
 from vault.rpc import convert, convert_access
@@ -26,6 +27,8 @@ from vault.v1.access_service_pb2 import (
     ListRoleGrantsResponse,
     OpenIncidentRequest,
     OpenIncidentResponse,
+    PlantHoneySubjectRequest,
+    PlantHoneySubjectResponse,
     RegisterAgreementRequest,
     RegisterAgreementResponse,
     RegisterNdaRequest,
@@ -100,7 +103,7 @@ class AccessServicer(AccessServiceServicer):
 
     async def CloseIncident(self, request: CloseIncidentRequest, context: Context) -> CloseIncidentResponse:
         """Close an incident."""
-        name = names.parse_child(request.name, _INCIDENTS)
+        name = names.parse_incident(request.name)
         view, receipt = await incident.close_incident(self._vault, current_attempt(), name)
         return CloseIncidentResponse(incident=convert_access.incident(name.tenant, view), receipt=convert.receipt(receipt))
 
@@ -111,14 +114,19 @@ class AccessServicer(AccessServiceServicer):
         return ReviewIncidentResponse(incident=convert_access.incident(name.tenant, view), receipt=convert.receipt(receipt))
 
     async def ListIncidents(self, request: ListIncidentsRequest, context: Context) -> ListIncidentsResponse:
-        """List the incidents of a tenant."""
-        tenant = names.parse_tenant(request.parent).tenant
+        """List the incidents of a tenant, or of what belongs to none."""
+        tenant = SYSTEM_LOG if request.parent == SYSTEM_LOG else names.parse_tenant(request.parent).tenant
         after = self._pages.open(request.page_token, _INCIDENTS, tenant)
         views, following = await incident.list_incidents(self._vault, tenant, page_size=request.page_size, after=after)
         return ListIncidentsResponse(
             incidents=[convert_access.incident(tenant, view) for view in views],
             next_page_token=self._pages.seal(following, _INCIDENTS, tenant),
         )
+
+    async def PlantHoneySubject(self, request: PlantHoneySubjectRequest, context: Context) -> PlantHoneySubjectResponse:
+        """Plant a person."""
+        name = names.parse_subject(request.subject, field="subject")
+        return PlantHoneySubjectResponse(receipt=convert.receipt(await detect.plant_honey(self._vault, current_attempt(), name)))
 
     async def RegisterAgreement(self, request: RegisterAgreementRequest, context: Context) -> RegisterAgreementResponse:
         """Register a processing agreement."""

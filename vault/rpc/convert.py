@@ -419,6 +419,16 @@ def entry(log: str, index: int, content: bytes) -> resources_pb2.AuditEntry:
         subjects=said.subjects,
         records=said.records,
         trace_id=said.trace_id,
+        tenant=said.tenant,
+        component=said.component,
+        actor_kind=said.actor_kind,
+        auth_method=said.auth_method,
+        fields=said.fields,
+        count=said.count,
+        consent_basis=said.consent_basis,
+        policy_version=said.policy_version,
+        resource=said.resource,
+        gagged=said.gagged,
     )
 
 

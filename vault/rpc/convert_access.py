@@ -1,5 +1,7 @@
 """Between the messages of AccessService and the values of its flows. No rules here."""
 
+from typing import Any
+
 from vault import names
 from vault.names import ChildName, SubjectName
 from vault.operations.agreement import NewAgreement
@@ -43,7 +45,23 @@ def incident(tenant_id: str, item: IncidentView) -> access_service_pb2.Incident:
         review_time=timestamp(row.review_time),
         authority_due_time=timestamp(item.authority_due_time),
         gdpr_due_time=timestamp(item.gdpr_due_time),
+        severity="severe" if item.authority_due_time else "ordinary",
+        **_why(item),
     )
+
+
+def _why(item: IncidentView) -> dict[str, Any]:
+    """What the vault opened it for; nothing where somebody opened it."""
+    trigger = item.trigger
+    if trigger is None:
+        return {}
+    return {
+        "trigger": trigger.trigger,
+        "principal": trigger.cause,
+        "window_start_time": timestamp(trigger.start_time),
+        "record_count": trigger.record_count,
+        "subject_count": trigger.subject_count,
+    }
 
 
 def role_grant(row: RoleGrantRow) -> access_service_pb2.RoleGrant:

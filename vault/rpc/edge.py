@@ -261,5 +261,7 @@ def _tenant_in(request: Message) -> str:
     if value == SYSTEM_LOG:
         return SYSTEM_LOG
     parts = str(value).split("/")
+    if parts[0] in {"auditEntries", "incidents"}:
+        return SYSTEM_LOG
     is_tenant = len(parts) > 1 and parts[0] == "tenants" and parts[1] != SYSTEM_LOG and TENANT_ID.fullmatch(parts[1]) is not None
     return parts[1] if is_tenant else ""

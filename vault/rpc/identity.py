@@ -9,7 +9,7 @@ Rules:
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,12 +28,13 @@ _MAX_TOKEN = 8192
 
 @dataclass(frozen=True, slots=True)
 class ServicePrincipal:
-    """A service as configured; `tenants` is None for every tenant, `hourly_releases` None for no limit."""
+    """A service as configured; `tenants` is None for every tenant, `hourly_releases` None for no limit but those for single purposes."""
 
     roles: frozenset[str]
     tenants: frozenset[str] | None
     carries_people: bool
     hourly_releases: int | None = None
+    hourly_releases_for: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class TokenRules:
     roles_claim: str
     tenants_claim: str
     hourly_releases: int = 1000
+    hourly_releases_for: Mapping[str, int] = field(default_factory=dict)
 
 
 class Authenticator:
@@ -102,6 +104,7 @@ class Authenticator:
                 trace_id=trace_id,
                 auth_method="mtls",
                 hourly_releases=service.hourly_releases,
+                hourly_releases_for=service.hourly_releases_for,
             )
         if not service.carries_people:
             raise _invalid("this service may not carry people's tokens")
@@ -174,6 +177,7 @@ class Authenticator:
             trace_id=trace_id,
             auth_method="mtls+oidc",
             hourly_releases=rules.hourly_releases,
+            hourly_releases_for=rules.hourly_releases_for,
         )
 
 

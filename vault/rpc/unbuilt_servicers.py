@@ -9,12 +9,6 @@ import grpc
 
 from vault.errors import UnimplementedError
 from vault.v1 import (
-    audit_service_pb2 as audit,
-)
-from vault.v1 import (
-    audit_service_pb2_grpc as audit_grpc,
-)
-from vault.v1 import (
     legal_service_pb2 as legal,
 )
 from vault.v1 import (
@@ -54,21 +48,5 @@ class UnbuiltLegalServicer(legal_grpc.LegalServiceServicer):
     async def ConfirmExportDelivery(
         self, request: legal.ConfirmExportDeliveryRequest, context: Context
     ) -> legal.ConfirmExportDeliveryResponse:
-        """Not built yet."""
-        _unbuilt()
-
-
-class UnbuiltAuditServicer(audit_grpc.AuditServiceServicer):
-    """Accesses by subject, proofs."""
-
-    async def ListSubjectAccesses(self, request: audit.ListSubjectAccessesRequest, context: Context) -> audit.ListSubjectAccessesResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def GetInclusionProof(self, request: audit.GetInclusionProofRequest, context: Context) -> audit.GetInclusionProofResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def GetConsistencyProof(self, request: audit.GetConsistencyProofRequest, context: Context) -> audit.GetConsistencyProofResponse:
         """Not built yet."""
         _unbuilt()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -60,12 +60,24 @@ async def entries(connection: AsyncConnection, log: str, *, start: int, limit: i
     return [(row.entry_index, row.entry) for row in await connection.execute(query)]
 
 
+async def logs(connection: AsyncConnection) -> list[str]:
+    """Every log."""
+    query = select(audit_heads.c.tenant_id).order_by(audit_heads.c.tenant_id)
+    return [row.tenant_id for row in await connection.execute(query)]
+
+
+async def covered_sizes(connection: AsyncConnection) -> dict[str, int]:
+    """Size of the newest checkpoint of each log that has one."""
+    query = select(audit_checkpoints.c.tenant_id, func.max(audit_checkpoints.c.size).label("size")).group_by(audit_checkpoints.c.tenant_id)
+    return {row.tenant_id: row.size for row in await connection.execute(query)}
+
+
 async def uncovered_logs(connection: AsyncConnection) -> list[str]:
-    """Logs that grew since their newest checkpoint."""
+    """Logs that grew since their newest checkpoint, or have none: an empty log is signed too, so that one that is gone is missed."""
     covered = select(audit_checkpoints.c.tenant_id).where(
         audit_checkpoints.c.tenant_id == audit_heads.c.tenant_id, audit_checkpoints.c.size >= audit_heads.c.size
     )
-    query = select(audit_heads.c.tenant_id).where(audit_heads.c.size > 0, ~covered.exists()).order_by(audit_heads.c.tenant_id)
+    query = select(audit_heads.c.tenant_id).where(~covered.exists()).order_by(audit_heads.c.tenant_id)
     return [row.tenant_id for row in await connection.execute(query)]
 
 

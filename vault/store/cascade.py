@@ -54,6 +54,8 @@ CASCADE = {
     tables.hold_scopes: Reach.OPAQUE,
     tables.incidents: Reach.OPAQUE,
     tables.audit_entries: Reach.OPAQUE,
+    tables.audit_subjects: Reach.OPAQUE,
+    tables.honey_subjects: Reach.OPAQUE,
     # Sealed to whoever an order names; the vault keeps no key, and a package outlives the person (§5.5).
     tables.export_chunks: Reach.OPAQUE,
     tables.orders: Reach.OPAQUE,
@@ -66,7 +68,8 @@ CASCADE = {
             *(tables.ndas, tables.role_grants, tables.access_reviews, tables.agreements),
             *(tables.content_levels, tables.transport_policies, tables.webhooks),
             *(tables.order_approvals, tables.exports, tables.holds),
-            *(tables.audit_heads, tables.audit_checkpoints),
+            *(tables.audit_heads, tables.audit_checkpoints, tables.audit_tiles, tables.audit_prunings, tables.audit_readers),
+            *(tables.incident_triggers, tables.release_counts),
         ),
         Reach.NOBODY,
     ),

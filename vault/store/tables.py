@@ -873,3 +873,92 @@ audit_checkpoints = Table(
     Column("create_time", UtcTime, nullable=False),
     PrimaryKeyConstraint("tenant_id", "size"),
 )
+
+# Hashes of 64 entries and of the subtrees that they complete (vault/audit/tiles.py); they outlive the entries.
+audit_tiles = Table(
+    "audit_tiles",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("tile_index", BigInteger, nullable=False),
+    Column("leaves", LargeBinary, nullable=False),
+    Column("nodes", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "tile_index"),
+)
+
+# What was removed because the retention floor had passed, signed: an opponent who deletes entries cannot say that it was retention.
+audit_prunings = Table(
+    "audit_prunings",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    # The first entry that is left.
+    Column("size", BigInteger, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "size"),
+)
+
+# Which entries name which person: derived from the entries by upkeep, off the path of a release.
+audit_subjects = Table(
+    "audit_subjects",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("log", Text, nullable=False),
+    Column("entry_index", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "subject_id", "log", "entry_index"),
+)
+
+# How far what is derived from a log has come.
+audit_readers = Table(
+    "audit_readers",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("reader", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "reader"),
+)
+
+# What principals asked to be released, in steps of a minute, by whichever replica: budgets look at the sums. The purpose is empty unless there is a
+# budget for it.
+release_counts = Table(
+    "release_counts",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("minute_time", UtcTime, nullable=False),
+    # Of one worker process, so that no two write one row.
+    Column("worker", Text, nullable=False),
+    Column("record_count", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "principal", "purpose", "minute_time", "worker"),
+    Index(None, "tenant_id", "minute_time"),
+)
+
+# Planted people whose reveal is an alarm.
+honey_subjects = Table(
+    "honey_subjects",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("planted_by", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "subject_id"),
+)
+
+# Why the vault itself opened an incident (L5).
+incident_triggers = Table(
+    "incident_triggers",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("incident_id", Text, nullable=False),
+    # denial-burst | bulk-read | budget-exceeded | honey-record | damaged-data | chain-break | stalled-head | unreviewed-incident
+    Column("trigger", Text, nullable=False),
+    # Principal, log or incident.
+    Column("cause", Text, nullable=False),
+    Column("start_time", UtcTime, nullable=False),
+    Column("record_count", BigInteger, nullable=False),
+    Column("subject_count", BigInteger, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "incident_id"),
+    Index(None, "tenant_id", "trigger", "cause"),
+)

@@ -101,6 +101,12 @@ class Incident(_message.Message):
     REVIEW_TIME_FIELD_NUMBER: _builtins.int
     AUTHORITY_DUE_TIME_FIELD_NUMBER: _builtins.int
     GDPR_DUE_TIME_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    WINDOW_START_TIME_FIELD_NUMBER: _builtins.int
+    RECORD_COUNT_FIELD_NUMBER: _builtins.int
+    SUBJECT_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`tenants/{tenant}/incidents/{incident}`."""
     kind: Global___IncidentKind.ValueType
@@ -111,6 +117,16 @@ class Incident(_message.Message):
     """Who opened it."""
     approved_by: _builtins.str
     """Who approved it; empty while nobody did."""
+    trigger: _builtins.str
+    """What the vault itself opened it for, e.g. `denial-burst`; empty where somebody opened it."""
+    severity: _builtins.str
+    """`severe` or `ordinary`."""
+    principal: _builtins.str
+    """Whose doing set it off, or what it is about: a log or another incident."""
+    record_count: _builtins.int
+    """How many records are concerned, as far as it is known."""
+    subject_count: _builtins.int
+    """How many people are concerned, as far as it is known."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was opened."""
@@ -147,6 +163,10 @@ class Incident(_message.Message):
     def gdpr_due_time(self) -> _timestamp_pb2.Timestamp:
         """By when the supervisory authority under the GDPR is to be told: 72 hours."""
 
+    @_builtins.property
+    def window_start_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on the trigger counted."""
+
     def __init__(
         self,
         *,
@@ -164,10 +184,16 @@ class Incident(_message.Message):
         review_time: _timestamp_pb2.Timestamp | None = ...,
         authority_due_time: _timestamp_pb2.Timestamp | None = ...,
         gdpr_due_time: _timestamp_pb2.Timestamp | None = ...,
+        trigger: _builtins.str = ...,
+        severity: _builtins.str = ...,
+        principal: _builtins.str = ...,
+        window_start_time: _timestamp_pb2.Timestamp | None = ...,
+        record_count: _builtins.int = ...,
+        subject_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time", "authority_due_time", b"authority_due_time", "close_time", b"close_time", "create_time", b"create_time", "expire_time", b"expire_time", "gdpr_due_time", b"gdpr_due_time", "review_due_time", b"review_due_time", "review_time", b"review_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time", "authority_due_time", b"authority_due_time", "close_time", b"close_time", "create_time", b"create_time", "expire_time", b"expire_time", "gdpr_due_time", b"gdpr_due_time", "review_due_time", b"review_due_time", "review_time", b"review_time", "window_start_time", b"window_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time", "approved_by", b"approved_by", "authority_due_time", b"authority_due_time", "close_time", b"close_time", "create_time", b"create_time", "expire_time", b"expire_time", "gdpr_due_time", b"gdpr_due_time", "kind", b"kind", "name", b"name", "opened_by", b"opened_by", "review_due_time", b"review_due_time", "review_time", b"review_time", "state", b"state", "subjects", b"subjects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time", "approved_by", b"approved_by", "authority_due_time", b"authority_due_time", "close_time", b"close_time", "create_time", b"create_time", "expire_time", b"expire_time", "gdpr_due_time", b"gdpr_due_time", "kind", b"kind", "name", b"name", "opened_by", b"opened_by", "principal", b"principal", "record_count", b"record_count", "review_due_time", b"review_due_time", "review_time", b"review_time", "severity", b"severity", "state", b"state", "subject_count", b"subject_count", "subjects", b"subjects", "trigger", b"trigger", "window_start_time", b"window_start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -569,7 +595,7 @@ class CloseIncidentRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`tenants/{tenant}/incidents/{incident}`."""
+    """`tenants/{tenant}/incidents/{incident}`, or `incidents/{incident}` of what belongs to no tenant."""
     def __init__(
         self,
         *,
@@ -623,7 +649,7 @@ class ListIncidentsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """`tenants/{tenant}`."""
+    """`tenants/{tenant}`, or `system` for what belongs to no tenant."""
     page_size: _builtins.int
     """At most this many; 100 unless told, 1,000 at most."""
     page_token: _builtins.str
@@ -976,3 +1002,49 @@ class ListAgreementsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAgreementsResponse: _TypeAlias = ListAgreementsResponse  # noqa: Y015
+
+@_typing.final
+class PlantHoneySubjectRequest(_message.Message):
+    """Request of PlantHoneySubject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """`tenants/{tenant}/subjects/{subject}`."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlantHoneySubjectRequest: _TypeAlias = PlantHoneySubjectRequest  # noqa: Y015
+
+@_typing.final
+class PlantHoneySubjectResponse(_message.Message):
+    """Response of PlantHoneySubject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> _resources_pb2.Receipt:
+        """Where it was recorded: in the system log, which the tenant does not read."""
+
+    def __init__(
+        self,
+        *,
+        receipt: _resources_pb2.Receipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlantHoneySubjectResponse: _TypeAlias = PlantHoneySubjectResponse  # noqa: Y015

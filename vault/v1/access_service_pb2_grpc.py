@@ -95,6 +95,11 @@ class AccessServiceStub:
                 request_serializer=vault_dot_v1_dot_access__service__pb2.ListAgreementsRequest.SerializeToString,
                 response_deserializer=vault_dot_v1_dot_access__service__pb2.ListAgreementsResponse.FromString,
                 _registered_method=True)
+        self.PlantHoneySubject = channel.unary_unary(
+                '/vault.v1.AccessService/PlantHoneySubject',
+                request_serializer=vault_dot_v1_dot_access__service__pb2.PlantHoneySubjectRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_access__service__pb2.PlantHoneySubjectResponse.FromString,
+                _registered_method=True)
 
 
 class AccessServiceServicer:
@@ -185,6 +190,13 @@ class AccessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlantHoneySubject(self, request, context):
+        """Plants a person who does not exist: whoever is given their data sets off an alarm.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccessServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -247,6 +259,11 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.ListAgreements,
                     request_deserializer=vault_dot_v1_dot_access__service__pb2.ListAgreementsRequest.FromString,
                     response_serializer=vault_dot_v1_dot_access__service__pb2.ListAgreementsResponse.SerializeToString,
+            ),
+            'PlantHoneySubject': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlantHoneySubject,
+                    request_deserializer=vault_dot_v1_dot_access__service__pb2.PlantHoneySubjectRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_access__service__pb2.PlantHoneySubjectResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -574,6 +591,33 @@ class AccessService:
             '/vault.v1.AccessService/ListAgreements',
             vault_dot_v1_dot_access__service__pb2.ListAgreementsRequest.SerializeToString,
             vault_dot_v1_dot_access__service__pb2.ListAgreementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlantHoneySubject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.AccessService/PlantHoneySubject',
+            vault_dot_v1_dot_access__service__pb2.PlantHoneySubjectRequest.SerializeToString,
+            vault_dot_v1_dot_access__service__pb2.PlantHoneySubjectResponse.FromString,
             options,
             channel_credentials,
             insecure,

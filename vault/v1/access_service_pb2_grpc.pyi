@@ -57,6 +57,8 @@ class AccessServiceStub:
     """Registers a processing agreement with a tenant or with the affiliate."""
     ListAgreements: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ListAgreementsRequest, _access_service_pb2.ListAgreementsResponse]
     """Lists processing agreements."""
+    PlantHoneySubject: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.PlantHoneySubjectRequest, _access_service_pb2.PlantHoneySubjectResponse]
+    """Plants a person who does not exist: whoever is given their data sets off an alarm."""
 
 @_typing.type_check_only
 class AccessServiceAsyncStub(AccessServiceStub):
@@ -87,6 +89,8 @@ class AccessServiceAsyncStub(AccessServiceStub):
     """Registers a processing agreement with a tenant or with the affiliate."""
     ListAgreements: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ListAgreementsRequest, _access_service_pb2.ListAgreementsResponse]  # type: ignore[assignment]
     """Lists processing agreements."""
+    PlantHoneySubject: _aio.UnaryUnaryMultiCallable[_access_service_pb2.PlantHoneySubjectRequest, _access_service_pb2.PlantHoneySubjectResponse]  # type: ignore[assignment]
+    """Plants a person who does not exist: whoever is given their data sets off an alarm."""
 
 class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps the registers that the policy looks at. Called by security and the privacy officer."""
@@ -186,5 +190,13 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_access_service_pb2.ListAgreementsResponse, _abc.Awaitable[_access_service_pb2.ListAgreementsResponse]]:
         """Lists processing agreements."""
+
+    @_abc_1.abstractmethod
+    def PlantHoneySubject(
+        self,
+        request: _access_service_pb2.PlantHoneySubjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.PlantHoneySubjectResponse, _abc.Awaitable[_access_service_pb2.PlantHoneySubjectResponse]]:
+        """Plants a person who does not exist: whoever is given their data sets off an alarm."""
 
 def add_AccessServiceServicer_to_server(servicer: AccessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

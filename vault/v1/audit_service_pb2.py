@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from vault.v1 import resources_pb2 as vault_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cvault/v1/audit_service.proto\x12\x08vault.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18vault/v1/resources.proto\"c\n\x17ListAuditEntriesRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x19\n\x0bstart_index\x18\x02 \x01(\x04\x42\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\"S\n\x18ListAuditEntriesResponse\x12%\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.vault.v1.AuditEntry\x12\x10\n\x08log_size\x18\x02 \x01(\x04\"f\n\x1aListSubjectAccessesRequest\x12\x15\n\x07subject\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"]\n\x1bListSubjectAccessesResponse\x12%\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.vault.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x14GetCheckpointRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"+\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\"G\n\x18GetInclusionProofRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\ttree_size\x18\x02 \x01(\x04\x42\x04\xe2\x41\x01\x02\"+\n\x19GetInclusionProofResponse\x12\x0e\n\x06hashes\x18\x01 \x03(\x0c\"b\n\x1aGetConsistencyProofRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tfrom_size\x18\x02 \x01(\x04\x42\x04\xe2\x41\x01\x02\x12\x15\n\x07to_size\x18\x03 \x01(\x04\x42\x04\xe2\x41\x01\x02\"-\n\x1bGetConsistencyProofResponse\x12\x0e\n\x06hashes\x18\x01 \x03(\x0c\x32\xe1\x03\n\x0c\x41uditService\x12Y\n\x10ListAuditEntries\x12!.vault.v1.ListAuditEntriesRequest\x1a\".vault.v1.ListAuditEntriesResponse\x12\x62\n\x13ListSubjectAccesses\x12$.vault.v1.ListSubjectAccessesRequest\x1a%.vault.v1.ListSubjectAccessesResponse\x12P\n\rGetCheckpoint\x12\x1e.vault.v1.GetCheckpointRequest\x1a\x1f.vault.v1.GetCheckpointResponse\x12\\\n\x11GetInclusionProof\x12\".vault.v1.GetInclusionProofRequest\x1a#.vault.v1.GetInclusionProofResponse\x12\x62\n\x13GetConsistencyProof\x12$.vault.v1.GetConsistencyProofRequest\x1a%.vault.v1.GetConsistencyProofResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cvault/v1/audit_service.proto\x12\x08vault.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18vault/v1/resources.proto\"z\n\x17ListAuditEntriesRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x19\n\x0bstart_index\x18\x02 \x01(\x04\x42\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x15\n\x07removed\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\x81\x01\n\x18ListAuditEntriesResponse\x12%\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.vault.v1.AuditEntry\x12\x10\n\x08log_size\x18\x02 \x01(\x04\x12\x16\n\x0eremoved_hashes\x18\x03 \x03(\x0c\x12\x14\n\x0cremoval_note\x18\x04 \x01(\t\"\xd7\x02\n\x18QueryAuditEntriesRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x61\x63tor\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x13\n\x05\x61\x62out\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\toperation\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08\x63\x61tegory\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07purpose\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08\x64\x65\x63ision\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12\x34\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x32\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\n \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x0b \x01(\tB\x04\xe2\x41\x01\x01\"[\n\x19QueryAuditEntriesResponse\x12%\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.vault.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"f\n\x1aListSubjectAccessesRequest\x12\x15\n\x07subject\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"u\n\x1bListSubjectAccessesResponse\x12%\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.vault.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x16\n\x0ewithheld_count\x18\x03 \x01(\x03\",\n\x14GetCheckpointRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"+\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\"G\n\x18GetInclusionProofRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\ttree_size\x18\x02 \x01(\x04\x42\x04\xe2\x41\x01\x02\"+\n\x19GetInclusionProofResponse\x12\x0e\n\x06hashes\x18\x01 \x03(\x0c\"b\n\x1aGetConsistencyProofRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tfrom_size\x18\x02 \x01(\x04\x42\x04\xe2\x41\x01\x02\x12\x15\n\x07to_size\x18\x03 \x01(\x04\x42\x04\xe2\x41\x01\x02\"-\n\x1bGetConsistencyProofResponse\x12\x0e\n\x06hashes\x18\x01 \x03(\x0c\x32\xbf\x04\n\x0c\x41uditService\x12Y\n\x10ListAuditEntries\x12!.vault.v1.ListAuditEntriesRequest\x1a\".vault.v1.ListAuditEntriesResponse\x12\\\n\x11QueryAuditEntries\x12\".vault.v1.QueryAuditEntriesRequest\x1a#.vault.v1.QueryAuditEntriesResponse\x12\x62\n\x13ListSubjectAccesses\x12$.vault.v1.ListSubjectAccessesRequest\x1a%.vault.v1.ListSubjectAccessesResponse\x12P\n\rGetCheckpoint\x12\x1e.vault.v1.GetCheckpointRequest\x1a\x1f.vault.v1.GetCheckpointResponse\x12\\\n\x11GetInclusionProof\x12\".vault.v1.GetInclusionProofRequest\x1a#.vault.v1.GetInclusionProofResponse\x12\x62\n\x13GetConsistencyProof\x12$.vault.v1.GetConsistencyProofRequest\x1a%.vault.v1.GetConsistencyProofResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +40,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTAUDITENTRIESREQUEST'].fields_by_name['start_index']._serialized_options = b'\342A\001\001'
   _globals['_LISTAUDITENTRIESREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTAUDITENTRIESREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_LISTAUDITENTRIESREQUEST'].fields_by_name['removed']._loaded_options = None
+  _globals['_LISTAUDITENTRIESREQUEST'].fields_by_name['removed']._serialized_options = b'\342A\001\001'
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['parent']._loaded_options = None
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002'
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['actor']._loaded_options = None
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['actor']._serialized_options = b'\342A\001\001'
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['about']._loaded_options = None
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['about']._serialized_options = b'\342A\001\001'
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['operation']._loaded_options = None
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['operation']._serialized_options = b'\342A\001\001'
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['category']._loaded_options = None
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['category']._serialized_options = b'\342A\001\001'
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['purpose']._loaded_options = None
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['purpose']._serialized_options = b'\342A\001\001'
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['decision']._loaded_options = None
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['decision']._serialized_options = b'\342A\001\001'
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['start_time']._loaded_options = None
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['start_time']._serialized_options = b'\342A\001\001'
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['end_time']._loaded_options = None
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['end_time']._serialized_options = b'\342A\001\001'
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_QUERYAUDITENTRIESREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
   _globals['_LISTSUBJECTACCESSESREQUEST'].fields_by_name['subject']._loaded_options = None
   _globals['_LISTSUBJECTACCESSESREQUEST'].fields_by_name['subject']._serialized_options = b'\342A\001\002'
   _globals['_LISTSUBJECTACCESSESREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -57,26 +82,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCONSISTENCYPROOFREQUEST'].fields_by_name['from_size']._serialized_options = b'\342A\001\002'
   _globals['_GETCONSISTENCYPROOFREQUEST'].fields_by_name['to_size']._loaded_options = None
   _globals['_GETCONSISTENCYPROOFREQUEST'].fields_by_name['to_size']._serialized_options = b'\342A\001\002'
-  _globals['_LISTAUDITENTRIESREQUEST']._serialized_start=101
-  _globals['_LISTAUDITENTRIESREQUEST']._serialized_end=200
-  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_start=202
-  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_end=285
-  _globals['_LISTSUBJECTACCESSESREQUEST']._serialized_start=287
-  _globals['_LISTSUBJECTACCESSESREQUEST']._serialized_end=389
-  _globals['_LISTSUBJECTACCESSESRESPONSE']._serialized_start=391
-  _globals['_LISTSUBJECTACCESSESRESPONSE']._serialized_end=484
-  _globals['_GETCHECKPOINTREQUEST']._serialized_start=486
-  _globals['_GETCHECKPOINTREQUEST']._serialized_end=530
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=532
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=575
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=577
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=648
-  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_start=650
-  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_end=693
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=695
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=793
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=795
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=840
-  _globals['_AUDITSERVICE']._serialized_start=843
-  _globals['_AUDITSERVICE']._serialized_end=1324
+  _globals['_LISTAUDITENTRIESREQUEST']._serialized_start=134
+  _globals['_LISTAUDITENTRIESREQUEST']._serialized_end=256
+  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_start=259
+  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_end=388
+  _globals['_QUERYAUDITENTRIESREQUEST']._serialized_start=391
+  _globals['_QUERYAUDITENTRIESREQUEST']._serialized_end=734
+  _globals['_QUERYAUDITENTRIESRESPONSE']._serialized_start=736
+  _globals['_QUERYAUDITENTRIESRESPONSE']._serialized_end=827
+  _globals['_LISTSUBJECTACCESSESREQUEST']._serialized_start=829
+  _globals['_LISTSUBJECTACCESSESREQUEST']._serialized_end=931
+  _globals['_LISTSUBJECTACCESSESRESPONSE']._serialized_start=933
+  _globals['_LISTSUBJECTACCESSESRESPONSE']._serialized_end=1050
+  _globals['_GETCHECKPOINTREQUEST']._serialized_start=1052
+  _globals['_GETCHECKPOINTREQUEST']._serialized_end=1096
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=1098
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=1141
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=1143
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=1214
+  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_start=1216
+  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_end=1259
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=1261
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=1359
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=1361
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=1406
+  _globals['_AUDITSERVICE']._serialized_start=1409
+  _globals['_AUDITSERVICE']._serialized_end=1984
 # @@protoc_insertion_point(module_scope)

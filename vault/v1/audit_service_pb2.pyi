@@ -6,6 +6,7 @@ The audit log, for auditors and for tenants about themselves."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from vault.v1 import resources_pb2 as _resources_pb2
 import builtins as _builtins
@@ -28,22 +29,26 @@ class ListAuditEntriesRequest(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     START_INDEX_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`tenants/{tenant}`, or `system` for what belongs to no tenant."""
     start_index: _builtins.int
     """First index wanted."""
     page_size: _builtins.int
     """At most this many; 100 unless told, 1,000 at most."""
+    removed: _builtins.bool
+    """Asks for what is left of entries that were removed after their retention, instead of for entries."""
     def __init__(
         self,
         *,
         parent: _builtins.str = ...,
         start_index: _builtins.int = ...,
         page_size: _builtins.int = ...,
+        removed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "parent", b"parent", "start_index", b"start_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "parent", b"parent", "removed", b"removed", "start_index", b"start_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -57,8 +62,112 @@ class ListAuditEntriesResponse(_message.Message):
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     LOG_SIZE_FIELD_NUMBER: _builtins.int
+    REMOVED_HASHES_FIELD_NUMBER: _builtins.int
+    REMOVAL_NOTE_FIELD_NUMBER: _builtins.int
     log_size: _builtins.int
     """Size of the log when it was read."""
+    removal_note: _builtins.str
+    """Signed note that says how many entries were removed; empty if none were, or if they were not asked for."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.AuditEntry]:
+        """Entries in index order."""
+
+    @_builtins.property
+    def removed_hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Leaf hashes of removed entries in index order, 32 bytes each."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[_resources_pb2.AuditEntry] | None = ...,
+        log_size: _builtins.int = ...,
+        removed_hashes: _abc.Iterable[_builtins.bytes] | None = ...,
+        removal_note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "log_size", b"log_size", "removal_note", b"removal_note", "removed_hashes", b"removed_hashes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditEntriesResponse: _TypeAlias = ListAuditEntriesResponse  # noqa: Y015
+
+@_typing.final
+class QueryAuditEntriesRequest(_message.Message):
+    """Request of QueryAuditEntries. What is empty is not asked for; what is given has to hold all together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    ABOUT_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`tenants/{tenant}`, or `system` for what belongs to no tenant."""
+    actor: _builtins.str
+    """Who acted, or the service through which they did."""
+    about: _builtins.str
+    """What was referred to or changed: a ticket, or the name of an order, incident or request, or of what is below it."""
+    operation: _builtins.str
+    """What was attempted, e.g. `reveal`."""
+    category: _builtins.str
+    """Category concerned."""
+    purpose: _builtins.str
+    """Purpose stated."""
+    decision: _builtins.str
+    """`ALLOWED` or `REFUSED`."""
+    page_size: _builtins.int
+    """At most this many; 100 unless told, 1,000 at most."""
+    page_token: _builtins.str
+    """Token of the page to continue with."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Until before when."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        about: _builtins.str = ...,
+        operation: _builtins.str = ...,
+        category: _builtins.str = ...,
+        purpose: _builtins.str = ...,
+        decision: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "actor", b"actor", "category", b"category", "decision", b"decision", "end_time", b"end_time", "operation", b"operation", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "purpose", b"purpose", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryAuditEntriesRequest: _TypeAlias = QueryAuditEntriesRequest  # noqa: Y015
+
+@_typing.final
+class QueryAuditEntriesResponse(_message.Message):
+    """Response of QueryAuditEntries. A page may hold fewer entries than asked for, or none, and still not be the last one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty at the end."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.AuditEntry]:
         """Entries in index order."""
@@ -67,15 +176,15 @@ class ListAuditEntriesResponse(_message.Message):
         self,
         *,
         entries: _abc.Iterable[_resources_pb2.AuditEntry] | None = ...,
-        log_size: _builtins.int = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "log_size", b"log_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListAuditEntriesResponse: _TypeAlias = ListAuditEntriesResponse  # noqa: Y015
+Global___QueryAuditEntriesResponse: _TypeAlias = QueryAuditEntriesResponse  # noqa: Y015
 
 @_typing.final
 class ListSubjectAccessesRequest(_message.Message):
@@ -115,21 +224,25 @@ class ListSubjectAccessesResponse(_message.Message):
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    WITHHELD_COUNT_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Token of the next page; empty at the end."""
+    withheld_count: _builtins.int
+    """How many gagged entries name the subject besides; told to auditors and privacy officers, who find them in the system log."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.AuditEntry]:
-        """Entries that name the subject."""
+        """Entries of the tenant's log that name the subject, in index order."""
 
     def __init__(
         self,
         *,
         entries: _abc.Iterable[_resources_pb2.AuditEntry] | None = ...,
         next_page_token: _builtins.str = ...,
+        withheld_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token", "withheld_count", b"withheld_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -188,7 +301,7 @@ class GetInclusionProofRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     TREE_SIZE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`tenants/{tenant}/auditEntries/{index}`."""
+    """`tenants/{tenant}/auditEntries/{index}`, or `auditEntries/{index}` of the system log."""
     tree_size: _builtins.int
     """Size of the tree to prove in."""
     def __init__(

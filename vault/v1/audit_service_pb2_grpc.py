@@ -40,6 +40,11 @@ class AuditServiceStub:
                 request_serializer=vault_dot_v1_dot_audit__service__pb2.ListAuditEntriesRequest.SerializeToString,
                 response_deserializer=vault_dot_v1_dot_audit__service__pb2.ListAuditEntriesResponse.FromString,
                 _registered_method=True)
+        self.QueryAuditEntries = channel.unary_unary(
+                '/vault.v1.AuditService/QueryAuditEntries',
+                request_serializer=vault_dot_v1_dot_audit__service__pb2.QueryAuditEntriesRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_audit__service__pb2.QueryAuditEntriesResponse.FromString,
+                _registered_method=True)
         self.ListSubjectAccesses = channel.unary_unary(
                 '/vault.v1.AuditService/ListSubjectAccesses',
                 request_serializer=vault_dot_v1_dot_audit__service__pb2.ListSubjectAccessesRequest.SerializeToString,
@@ -73,8 +78,15 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def QueryAuditEntries(self, request, context):
+        """Lists the entries of one log that are asked for, in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSubjectAccesses(self, request, context):
-        """Lists who was given data of a subject.
+        """Lists who was given data of a subject, or was refused it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,6 +120,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.ListAuditEntries,
                     request_deserializer=vault_dot_v1_dot_audit__service__pb2.ListAuditEntriesRequest.FromString,
                     response_serializer=vault_dot_v1_dot_audit__service__pb2.ListAuditEntriesResponse.SerializeToString,
+            ),
+            'QueryAuditEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryAuditEntries,
+                    request_deserializer=vault_dot_v1_dot_audit__service__pb2.QueryAuditEntriesRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_audit__service__pb2.QueryAuditEntriesResponse.SerializeToString,
             ),
             'ListSubjectAccesses': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSubjectAccesses,
@@ -158,6 +175,33 @@ class AuditService:
             '/vault.v1.AuditService/ListAuditEntries',
             vault_dot_v1_dot_audit__service__pb2.ListAuditEntriesRequest.SerializeToString,
             vault_dot_v1_dot_audit__service__pb2.ListAuditEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryAuditEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.AuditService/QueryAuditEntries',
+            vault_dot_v1_dot_audit__service__pb2.QueryAuditEntriesRequest.SerializeToString,
+            vault_dot_v1_dot_audit__service__pb2.QueryAuditEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,8 +35,10 @@ class AuditServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AuditServiceAsyncStub: ...
     ListAuditEntries: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditEntriesRequest, _audit_service_pb2.ListAuditEntriesResponse]
     """Lists entries of one log in order."""
+    QueryAuditEntries: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.QueryAuditEntriesRequest, _audit_service_pb2.QueryAuditEntriesResponse]
+    """Lists the entries of one log that are asked for, in order."""
     ListSubjectAccesses: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ListSubjectAccessesRequest, _audit_service_pb2.ListSubjectAccessesResponse]
-    """Lists who was given data of a subject."""
+    """Lists who was given data of a subject, or was refused it."""
     GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.GetCheckpointRequest, _audit_service_pb2.GetCheckpointResponse]
     """Signs the current head of a log."""
     GetInclusionProof: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.GetInclusionProofRequest, _audit_service_pb2.GetInclusionProofResponse]
@@ -51,8 +53,10 @@ class AuditServiceAsyncStub(AuditServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListAuditEntries: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditEntriesRequest, _audit_service_pb2.ListAuditEntriesResponse]  # type: ignore[assignment]
     """Lists entries of one log in order."""
+    QueryAuditEntries: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.QueryAuditEntriesRequest, _audit_service_pb2.QueryAuditEntriesResponse]  # type: ignore[assignment]
+    """Lists the entries of one log that are asked for, in order."""
     ListSubjectAccesses: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListSubjectAccessesRequest, _audit_service_pb2.ListSubjectAccessesResponse]  # type: ignore[assignment]
-    """Lists who was given data of a subject."""
+    """Lists who was given data of a subject, or was refused it."""
     GetCheckpoint: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.GetCheckpointRequest, _audit_service_pb2.GetCheckpointResponse]  # type: ignore[assignment]
     """Signs the current head of a log."""
     GetInclusionProof: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.GetInclusionProofRequest, _audit_service_pb2.GetInclusionProofResponse]  # type: ignore[assignment]
@@ -72,12 +76,20 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists entries of one log in order."""
 
     @_abc_1.abstractmethod
+    def QueryAuditEntries(
+        self,
+        request: _audit_service_pb2.QueryAuditEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_service_pb2.QueryAuditEntriesResponse, _abc.Awaitable[_audit_service_pb2.QueryAuditEntriesResponse]]:
+        """Lists the entries of one log that are asked for, in order."""
+
+    @_abc_1.abstractmethod
     def ListSubjectAccesses(
         self,
         request: _audit_service_pb2.ListSubjectAccessesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_service_pb2.ListSubjectAccessesResponse, _abc.Awaitable[_audit_service_pb2.ListSubjectAccessesResponse]]:
-        """Lists who was given data of a subject."""
+        """Lists who was given data of a subject, or was refused it."""
 
     @_abc_1.abstractmethod
     def GetCheckpoint(

@@ -642,6 +642,16 @@ class AuditEntry(_message.Message):
     SUBJECTS_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    COMPONENT_FIELD_NUMBER: _builtins.int
+    ACTOR_KIND_FIELD_NUMBER: _builtins.int
+    AUTH_METHOD_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    CONSENT_BASIS_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    GAGGED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`tenants/{tenant}/auditEntries/{index}` or `auditEntries/{index}` of the system log."""
     content: _builtins.bytes
@@ -668,6 +678,24 @@ class AuditEntry(_message.Message):
     """Rule that decided."""
     trace_id: _builtins.str
     """Trace id of the call."""
+    tenant: _builtins.str
+    """Tenant concerned; in the system log, empty unless the entry is about one."""
+    component: _builtins.str
+    """Part of the system that recorded it."""
+    actor_kind: _builtins.str
+    """`service`, `person` or `upkeep`."""
+    auth_method: _builtins.str
+    """`mtls`, `mtls+oidc`, `internal` or `none`."""
+    count: _builtins.int
+    """How many items the entry is about."""
+    consent_basis: _builtins.str
+    """What the access rests on."""
+    policy_version: _builtins.str
+    """Version and digest of the policy that decided."""
+    resource: _builtins.str
+    """What was changed, by name."""
+    gagged: _builtins.bool
+    """Whether whoever it is about must not learn of it."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """Time of the decision."""
@@ -679,6 +707,10 @@ class AuditEntry(_message.Message):
     @_builtins.property
     def records(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Opaque record ids."""
+
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the fields concerned."""
 
     def __init__(
         self,
@@ -699,10 +731,20 @@ class AuditEntry(_message.Message):
         subjects: _abc.Iterable[_builtins.str] | None = ...,
         records: _abc.Iterable[_builtins.str] | None = ...,
         trace_id: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        component: _builtins.str = ...,
+        actor_kind: _builtins.str = ...,
+        auth_method: _builtins.str = ...,
+        fields: _abc.Iterable[_builtins.str] | None = ...,
+        count: _builtins.int = ...,
+        consent_basis: _builtins.str = ...,
+        policy_version: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        gagged: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "category", b"category", "content", b"content", "decision", b"decision", "method", b"method", "name", b"name", "on_behalf_of", b"on_behalf_of", "operation", b"operation", "purpose", b"purpose", "reason", b"reason", "records", b"records", "reference", b"reference", "rule", b"rule", "subjects", b"subjects", "time", b"time", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "actor_kind", b"actor_kind", "auth_method", b"auth_method", "category", b"category", "component", b"component", "consent_basis", b"consent_basis", "content", b"content", "count", b"count", "decision", b"decision", "fields", b"fields", "gagged", b"gagged", "method", b"method", "name", b"name", "on_behalf_of", b"on_behalf_of", "operation", b"operation", "policy_version", b"policy_version", "purpose", b"purpose", "reason", b"reason", "records", b"records", "reference", b"reference", "resource", b"resource", "rule", b"rule", "subjects", b"subjects", "tenant", b"tenant", "time", b"time", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
