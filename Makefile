@@ -53,6 +53,8 @@ restore-crashes: $(STAMP)  ## Kill the replay after a restore at 200 moments and
 
 torture-erasure: $(STAMP)  ## Random histories against a model, and a vault killed hundreds of times; results in benchmarks/results
 	PII_VAULT_ERASURE_SEQUENCES=500 $(BIN)/pytest -s -n 0 tests/scenarios/test_erasure_model.py
+	PII_VAULT_EVERY_STATEMENT=1 PII_VAULT_TERMINATION_KILLS=30 $(BIN)/pytest --timeout 1800 -n $(JOBS) tests/scenarios/test_termination_killed.py \
+	  tests/scenarios/test_rotation_killed.py tests/scenarios/test_replay_killed.py tests/scenarios/test_keys_apart.py
 	$(BIN)/python -m tests.torture_erasure --kills 60
 
 run: $(STAMP)  ## A development vault in .run, serving until stopped, with commands to paste

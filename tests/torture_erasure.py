@@ -9,8 +9,6 @@ Rules:
 
 import argparse
 import asyncio
-import multiprocessing
-import os
 import random
 import shutil
 import sys
@@ -20,7 +18,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from datetime import timedelta
 from functools import partial
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from signal import SIGKILL
 from tempfile import TemporaryDirectory
@@ -33,9 +30,8 @@ from deploy import backup
 from tests.builders import ERASING, asked_by, call_detail, contact, id_of, record, request_erasure, subject_of
 from tests.databases import create_migrated_sqlite, running_postgres, sqlite_url
 from tests.erasure_checks import DONE, Stored, findings, stored
-from tests.processes import VaultProcess, copy_home
+from tests.processes import VaultProcess, copy_home, serving
 from tests.serving import Clock, Serving, make_home
-from vault import server
 from vault.audit.entry import decode
 from vault.client import CallError
 from vault.config import load
@@ -91,54 +87,6 @@ class Tally:
         """Count one look."""
         self.inconsistent += bool(told)
         self.told += told
-
-
-class _Forked:
-    """A process that was forked, with the methods of `Popen` that tests use."""
-
-    def __init__(self, process: ForkServerProcess) -> None:
-        self._process = process
-
-    def poll(self) -> int | None:
-        """The exit code, once it has ended."""
-        return self._process.exitcode
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self._process.kill()
-
-    def wait(self, timeout: float) -> int | None:
-        """Wait until it has ended; the exit code."""
-        self._process.join(timeout)
-        return self._process.exitcode
-
-
-def _serve(home: str, log: str) -> None:
-    """What `pii-vault serve` does, once everything is imported."""
-    with Path(log).open("wb") as out:
-        os.dup2(out.fileno(), 1)
-        os.dup2(out.fileno(), 2)
-    server.run(load(Path(home) / "vault.yaml"))
-
-
-_forks = multiprocessing.get_context("forkserver")
-
-
-@contextmanager
-def serving(home: Path) -> Iterator[VaultProcess]:
-    """A vault that serves in a process of its own, forked from one that has imported everything: hundreds are started."""
-    _forks.set_forkserver_preload([__name__])
-    log = home / f"serve-{time.monotonic_ns()}.log"
-    log.touch()
-    process = _forks.Process(target=_serve, args=(str(home), str(log)))
-    process.start()
-    vault = VaultProcess(home, _Forked(process), log)  # type: ignore[arg-type]
-    try:
-        vault.wait_until_serving()
-        yield vault
-    finally:
-        process.kill()
-        process.join()
 
 
 class Torture:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 import time
 from contextlib import suppress
@@ -36,7 +37,8 @@ from vault.v1.tenant_service_pb2 import (
 )
 from vault.v1.vault_service_pb2 import BatchCreateRecordsRequest
 
-KILLS = 5
+# More with `PII_VAULT_TERMINATION_KILLS`.
+KILLS = int(os.environ.get("PII_VAULT_TERMINATION_KILLS", "5"))
 PEOPLE = 100
 CLAIM = why("claim-or-complaint", "CLM-1", "an enquiry about the time as a customer")
 
