@@ -214,9 +214,12 @@ async def _compared(vault: Vault) -> tuple[str, int]:
     if vault.ledger.key is None:
         await _open_key(vault)
     await asyncio.to_thread(vault.ledger.read_on)
-    first, last = vault.ledger.first, vault.ledger.last
     found = await markers(vault)
     seen, most = min(marker.sequence for marker in found), max(marker.sequence for marker in found)
+    if vault.ledger.last < most:
+        # Another worker may have noted something between the two looks: an entry is on the disk before any marker knows it.
+        await asyncio.to_thread(vault.ledger.read_on)
+    first, last = vault.ledger.first, vault.ledger.last
     if last < most:
         raise DataLossError("LEDGER_BEHIND", "the erasure ledger lacks entries that the database has seen", count=str(most - last))
     if seen < first - 1:
