@@ -17,7 +17,7 @@ from vault.store import tables
 from vault.v1.operations_service_pb2 import KEY_ROTATION_STATE_COMPLETE
 from vault.v1.vault_service_pb2 import UpdateRecordRequest
 
-PEOPLE = 160
+PEOPLE = 80
 IMPORTED = 40
 
 
@@ -57,7 +57,7 @@ class Load:
                 await call()
                 self.done[call.__name__] += 1
                 # Small batches are to meet many calls, not to be outrun by them.
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.05)
         finally:
             # One that failed ends them all.
             self._stop.set()
