@@ -70,6 +70,8 @@ class Attempt:
     consent_basis: str = ""
     rule: str = ""
     resource: str = ""
+    # Whether its tenant may not know: then it is recorded in the system log, and the tenant's has not even a gap (N16).
+    is_secret: bool = False
 
     def about(
         self,

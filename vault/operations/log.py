@@ -4,6 +4,7 @@ Rules:
 - `append` runs in the transaction of what it records; the reply follows the commit (I1, I7).
 - `refuse` runs in a transaction of its own: the refused flow raised, and its transaction rolled back (I5).
 - The head row stays locked from reading the size to the commit, so the order of a log is total under any number of writers.
+- What a tenant may not know is recorded in the system log: its own has neither the entry nor a gap (N16).
 - A justification's text is sealed; everything else in an entry is an opaque id or a word of the catalogue.
 """
 
@@ -30,17 +31,19 @@ _COMPONENT = "pii-vault"
 async def append(
     vault: Vault, connection: Connection, keys: TenantKeys, attempts: Sequence[Attempt], *, refused: VaultError | None = None
 ) -> list[Receipt]:
-    """Append one entry per attempt to the log of the keys' tenant, in this transaction.
+    """Append one entry per attempt to the log of the keys' tenant, or to the system log if they are secret, in this transaction.
 
     Args:
         vault: the vault.
         connection: an open write transaction.
         keys: keys of the tenant whose log it is; they seal the justifications.
-        attempts: what was done, in order.
+        attempts: what was done, in order; either all of them are secret or none is.
         refused: why it was not; None for what was allowed.
     Raises:
         DataLossError: LOG_CORRUPT, the log has no head.
     """
+    if any(attempt.is_secret for attempt in attempts):
+        keys = await system_keys(vault, connection)
     return await _append(vault, connection, keys.tenant, keys, attempts, refused)
 
 
@@ -61,7 +64,7 @@ async def _append(
 
 
 async def refuse(vault: Vault, attempts: Sequence[Attempt], error: VaultError) -> list[Receipt]:
-    """Record a refusal in its own transaction: in the tenant's log if the caller may know the tenant, else in the system log.
+    """Record a refusal in its own transaction: in the tenant's log; in the system log if the caller may not know the tenant, or it the attempt.
 
     Raises:
         UnavailableError: AUDIT_UNAVAILABLE; the caller must then be told that instead of the refusal.
@@ -72,6 +75,8 @@ async def refuse(vault: Vault, attempts: Sequence[Attempt], error: VaultError) -
         if row is None:
             # A tenant that does not exist is only a word of the caller's.
             row, attempts = await tenant_store.get_tenant(connection, SYSTEM_LOG), [replace(attempt, tenant="") for attempt in attempts]
+        elif attempts[0].is_secret:
+            row = await tenant_store.get_tenant(connection, SYSTEM_LOG)
         if row is None:
             raise UnavailableError("AUDIT_UNAVAILABLE", "the system log does not exist")
         return await _append(vault, connection, row.tenant_id, await _keys_if_any(vault, connection, row, error), attempts, error)
