@@ -97,47 +97,56 @@ def checked_content(vault: Vault, content: OrderContent, now: datetime) -> Order
     instrument = _checked_instrument(vault, content.instrument, kind, now)
     if kind.refusal:
         return replace(content, instrument=instrument)
-    scope = checked_scope(vault, content.scope, instrument, now)
+    scope = normalised_scope(vault, content.scope)
+    check_scope(vault, scope, instrument, now)
     if kind.releases:
         check_recipient(content.recipient)
     return OrderContent(instrument, scope, content.recipient, scope)
 
 
-def checked_scope(vault: Vault, scope: Scope, instrument: Instrument, now: datetime) -> Scope:
-    """A scope with normalised targets, in one order, that the instrument covers.
+def normalised_scope(vault: Vault, scope: Scope) -> Scope:
+    """A scope in one order, its targets in one spelling and its period as it is meant on the clock of a place, if it says so.
 
     Raises:
-        InvalidArgumentError: SCOPE_TOO_WIDE, FUTURE_SCOPE, FIELD_INVALID, UNKNOWN_CATEGORY, UNKNOWN_FIELD, IDENTIFIER_INVALID,
-            UNKNOWN_IDENTIFIER_KIND.
-        FailedPreconditionError: CLASS_NOT_COVERED, CATEGORY_HELD_AS_REGISTER.
+        InvalidArgumentError: SCOPE_TOO_WIDE, FIELD_INVALID, IDENTIFIER_INVALID, UNKNOWN_IDENTIFIER_KIND.
     """
     if not 1 <= len(scope.targets) <= _MAX_TARGETS:
         raise InvalidArgumentError(
             "SCOPE_TOO_WIDE", f"an order names 1 to {_MAX_TARGETS} targets", field="scope.targets", limit=str(_MAX_TARGETS)
         )
-    scope = _as_printed(scope)
-    if scope.end_time > now:
-        raise InvalidArgumentError("FUTURE_SCOPE", "the period ends in the future", field="scope.end_time")
-    if scope.start_time >= scope.end_time:
-        raise InvalidArgumentError("FIELD_INVALID", "the period ends before it begins", field="scope.end_time")
-    if scope.max_rows < 0:
-        raise InvalidArgumentError("FIELD_INVALID", "a number of records is not below zero", field="scope.max_rows")
-    for number, name in enumerate(scope.categories):
-        _check_category(vault, scope, instrument, name, f"scope.categories[{number}]")
-    for name in scope.declined:
-        vault.catalogue.category(name).check_storable()
-    if set(scope.declined) & set(scope.categories):
-        raise InvalidArgumentError("FIELD_INVALID", "a category is exported or declined, not both", field="scope.declined_categories")
     spelled = {target: _normalised(vault, target, number) for number, target in enumerate(scope.targets)}
     return replace(
-        scope,
+        _as_printed(scope),
         targets=tuple(sorted(set(spelled.values()))),
         categories=tuple(sorted(set(scope.categories))),
         fields=tuple(sorted(set(scope.fields))),
         levels=tuple(sorted(set(scope.levels))),
         declined=tuple(sorted(set(scope.declined))),
-        periods={spelled[target]: _within(period, scope) for target, period in scope.periods.items()},
+        periods={spelled[target]: period for target, period in scope.periods.items()},
     )
+
+
+def check_scope(vault: Vault, scope: Scope, instrument: Instrument, now: datetime) -> None:
+    """Refuse a scope that the instrument does not cover, or that no order can have.
+
+    Raises:
+        InvalidArgumentError: FUTURE_SCOPE, FIELD_INVALID, UNKNOWN_CATEGORY, UNKNOWN_FIELD.
+        FailedPreconditionError: CLASS_NOT_COVERED, CATEGORY_HELD_AS_REGISTER.
+    """
+    if scope.end_time > now:
+        raise InvalidArgumentError("FUTURE_SCOPE", "the period ends in the future", field="scope.end_time")
+    if scope.start_time >= scope.end_time:
+        raise InvalidArgumentError("FIELD_INVALID", "the period ends before it begins", field="scope.end_time")
+    if any(not scope.start_time <= period.start < period.end <= scope.end_time for period in scope.periods.values()):
+        raise InvalidArgumentError("FIELD_INVALID", "a target's period is not within that of the scope", field="scope.targets.start_time")
+    if scope.max_rows < 0:
+        raise InvalidArgumentError("FIELD_INVALID", "a number of records is not below zero", field="scope.max_rows")
+    if set(scope.declined) & set(scope.categories):
+        raise InvalidArgumentError("FIELD_INVALID", "a category is exported or declined, not both", field="scope.declined_categories")
+    for number, name in enumerate(scope.categories):
+        _check_category(vault, scope, instrument, name, f"scope.categories[{number}]")
+    for name in scope.declined:
+        vault.catalogue.category(name).check_storable()
 
 
 def check_narrower(scope: Scope, ordered: Scope) -> None:
@@ -321,12 +330,6 @@ def _normalised(vault: Vault, target: tuple[str, str], number: int) -> tuple[str
     if kind not in set(IdentifierKind):
         raise InvalidArgumentError("UNKNOWN_IDENTIFIER_KIND", "no such identifier kind", field=f"scope.targets[{number}].kind")
     return kind, normalise(IdentifierKind(kind), value, region=vault.region)
-
-
-def _within(period: Period, scope: Scope) -> Period:
-    if not scope.start_time <= period.start < period.end <= scope.end_time:
-        raise InvalidArgumentError("FIELD_INVALID", "a target's period is not within that of the scope", field="scope.targets.start_time")
-    return period
 
 
 def _more(asked: tuple[str, ...], ordered: tuple[str, ...]) -> bool:

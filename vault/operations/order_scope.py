@@ -74,8 +74,9 @@ async def _set_scope(
         require(Action.SCOPE, row.state, expire_time=row.expire_time, now=now)
         said = open_order(keys, row)
         instrument = replace(said.instrument, counsel_note=counsel_note or said.instrument.counsel_note)
-        scope = order_intake.checked_scope(vault, scope, instrument, now)
+        scope = order_intake.normalised_scope(vault, scope)
         order_intake.check_narrower(scope, said.ordered)
+        order_intake.check_scope(vault, scope, instrument, now)
         if recipient is not None:
             order_intake.check_recipient(recipient)
         before = row.scope_digest
