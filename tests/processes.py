@@ -48,11 +48,14 @@ class Finished:
         return error
 
 
-def run(*arguments: str | Path, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Finished:
-    """Run the command to its end."""
+def run(
+    *arguments: str | Path, environment: Mapping[str, str] | None = None, folder: Path | None = None, typed: str | None = None
+) -> Finished:
+    """Run the command to its end; `typed` is what somebody types into it."""
     finished = subprocess.run(
         [COMMAND, *arguments],
         check=False,
+        input=typed,
         capture_output=True,
         text=True,
         encoding="utf-8",

@@ -110,7 +110,7 @@ _HINTS = {
     "ERASURE_NOT_COMPLETE": "have it approved first: pii-vault erase approve; see how it stands with pii-vault erase get",
     "ERASURE_INCOMPLETE": "call operations: rows of the person are left, and no certificate is given",
     "ORDER_NOT_FOUND": "check the name: pii-vault order list",
-    "ORDER_NOT_PENDING": "see how it stands: pii-vault order get",
+    "ORDER_NOT_PENDING": "see how it stands: pii-vault order show",
     "ORDER_FILE_INVALID": "correct the member that is named; docs/court-order-package.md describes the file",
     "INSTRUMENT_NOT_ALLOWED": "nothing leaves under an instrument of this kind; reject the order, or ask for another instrument",
     "CASE_NUMBER_INVALID": "type the number as printed: 12345-06-26, or 1234/26, with or without the words before it",
