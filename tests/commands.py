@@ -28,9 +28,9 @@ class Commands:
         """The client folder of somebody."""
         return self.home / "clients" / who
 
-    def run(self, who: str, *arguments: str | Path) -> Finished:
-        """Run the command for people."""
-        return run("--client", self.folder(who), *arguments)
+    def run(self, who: str, *arguments: str | Path, typed: str = "") -> Finished:
+        """Run the command for people; `typed` is what they type into it."""
+        return run("--client", self.folder(who), *arguments, typed=typed)
 
     def answer(self, who: str, *arguments: str | Path) -> Any:
         """What it answers in JSON; it must succeed."""

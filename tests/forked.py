@@ -4,6 +4,7 @@ Hundreds of runs of the command would spend most of their time on imports. What 
 started; that the script starts by itself is tried where it is installed (`test_command_line.py`).
 """
 
+import io
 import multiprocessing
 import os
 import signal
@@ -21,10 +22,17 @@ class Forked:
     """A run of the command that goes on; spoken to as one speaks to `subprocess.Popen`."""
 
     def __init__(
-        self, arguments: Sequence[str | Path], *, environment: Mapping[str, str], folder: Path | None, out: Path, err: Path
+        self,
+        arguments: Sequence[str | Path],
+        *,
+        environment: Mapping[str, str],
+        folder: Path | None,
+        out: Path,
+        err: Path,
+        typed: str = "",
     ) -> None:
         said = [os.fspath(argument) for argument in arguments]
-        self._process: ForkServerProcess = _forks.Process(target=_command, args=(said, dict(environment), folder, out, err))
+        self._process: ForkServerProcess = _forks.Process(target=_command, args=(said, dict(environment), folder, out, err, typed))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -54,7 +62,7 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def _command(arguments: list[str], environment: dict[str, str], folder: Path | None, out: Path, err: Path) -> None:
+def _command(arguments: list[str], environment: dict[str, str], folder: Path | None, out: Path, err: Path, typed: str) -> None:
     """The console script, in the forked process."""
     os.environ.clear()
     os.environ.update(environment)
@@ -64,6 +72,7 @@ def _command(arguments: list[str], environment: dict[str, str], folder: Path | N
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(opened, number)
         os.close(opened)
+    sys.stdin = io.TextIOWrapper(io.BytesIO(typed.encode()), encoding="utf-8")
     sys.argv = ["pii-vault", *arguments]
     from vault.cli import main
 

@@ -12,14 +12,22 @@ from vault.bundle.seal import open_sealed
 from vault.bundle.verdict import Verdict
 from vault.bundle.verify import verify
 from vault.v1.legal_service_pb2 import (
+    AUTHENTICITY_CONFIRMED,
+    EXPORT_STATE_SEALED,
     INSTRUMENT_TYPE_COMMS_DATA,
+    ApproveExportRequest,
     ApproveOrderRequest,
+    AuthenticateOrderRequest,
     CreateExportRequest,
     DownloadExportRequest,
     DownloadExportResponse,
     Export,
     Order,
+    OrderScope,
+    PreviewExportRequest,
+    PreviewExportResponse,
     RegisterOrderRequest,
+    SetOrderScopeRequest,
 )
 
 START, END = "2026-03-01T00:00:00Z", "2026-03-08T00:00:00Z"
@@ -71,6 +79,7 @@ def order_for(
     said.type = INSTRUMENT_TYPE_COMMS_DATA
     said.court_name, said.case_number, said.issuer_name = "בית משפט השלום תל אביב", "12345-03-26", "כב׳ השופטת לוי"
     said.requesting_body, said.document_sha256 = "משטרת ישראל", document
+    said.call_back = "the switchboard in our directory"
     said.issue_time.CopyFrom(at(served.clock() - timedelta(days=1)))
     said.expire_time.CopyFrom(at(served.clock() + lasting))
     for kind, value in targets or (("phone", PHONE),):
@@ -84,13 +93,39 @@ def order_for(
     return request
 
 
-async def register(people: Team, request: RegisterOrderRequest) -> Order:
+async def receive(people: Team, request: RegisterOrderRequest) -> Order:
     """Register an order."""
     return (await people.registrant.call(people.registrant.legal.RegisterOrder, request)).order
 
 
+async def authenticate(caller: Caller, order: Order) -> Order:
+    """Find an order authentic, by calling back."""
+    request = AuthenticateOrderRequest(
+        name=order.name, method="call-back", result=AUTHENTICITY_CONFIRMED, finding="the registry read the case back to us"
+    )
+    return (await caller.call(caller.legal.AuthenticateOrder, request)).order
+
+
+async def settle(caller: Caller, order: Order, scope: OrderScope) -> Order:
+    """Settle what is exported."""
+    return (await caller.call(caller.legal.SetOrderScope, SetOrderScopeRequest(name=order.name, scope=scope))).order
+
+
+async def register(people: Team, request: RegisterOrderRequest) -> Order:
+    """Register an order, find it authentic, and settle that all of it is exported: it waits for approvals."""
+    order = await authenticate(people.officer, await receive(people, request))
+    return await settle(people.registrant, order, request.scope)
+
+
+async def preview(caller: Caller, order: Order) -> PreviewExportResponse:
+    """See what would be exported."""
+    answer: PreviewExportResponse = await caller.call(caller.legal.PreviewExport, PreviewExportRequest(name=order.name))
+    return answer
+
+
 async def approve(caller: Caller, order: Order) -> Order:
-    """Approve an order as it was seen."""
+    """Approve an order as it was seen, after seeing what would be exported."""
+    await preview(caller, order)
     request = ApproveOrderRequest(name=order.name, scope_digest=order.scope_digest)
     return (await caller.call(caller.legal.ApproveOrder, request)).order
 
@@ -102,9 +137,20 @@ async def approved(people: Team, request: RegisterOrderRequest) -> Order:
     return await approve(people.approver, order)
 
 
-async def export(people: Team, order: Order) -> Export:
-    """Build the package."""
+async def build(people: Team, order: Order) -> Export:
+    """Build the package; nobody has released it yet."""
     return (await people.registrant.call(people.registrant.legal.CreateExport, CreateExportRequest(parent=order.name))).export
+
+
+async def release(caller: Caller, built: Export) -> Export:
+    """Let a package be handed over."""
+    return (await caller.call(caller.legal.ApproveExport, ApproveExportRequest(name=built.name))).export
+
+
+async def export(people: Team, order: Order) -> Export:
+    """Build the package, and let it be handed over."""
+    built = await build(people, order)
+    return built if built.state != EXPORT_STATE_SEALED else await release(people.approver, built)
 
 
 async def download(caller: Caller, name: str, *, offset: int = 0) -> bytes:

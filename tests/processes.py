@@ -50,11 +50,13 @@ class Finished:
         return error
 
 
-def run(*arguments: str | Path, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Finished:
-    """Run the command to its end."""
+def run(
+    *arguments: str | Path, environment: Mapping[str, str] | None = None, folder: Path | None = None, typed: str = ""
+) -> Finished:
+    """Run the command to its end; `typed` is what somebody types into it."""
     with tempfile.TemporaryDirectory() as written:
         out, err = Path(written, "out"), Path(written, "err")
-        process = Forked(arguments, environment=_environment(environment or {}), folder=folder, out=out, err=err)
+        process = Forked(arguments, environment=_environment(environment or {}), folder=folder, out=out, err=err, typed=typed)
         try:
             code = process.wait(_DEADLINE.total_seconds())
         finally:

@@ -173,8 +173,19 @@ def court_order(demo: Demo) -> None:
         *("dana", "order", "register", str(SAMPLES / "order.json"), "-t", CALLS_TENANT, "--document", str(SAMPLES / "order.pdf")),
         *("--recipient", str(identity.to_public()), "--recipient-body", "police unit", "--verified", "call-back to our own directory"),
     )["order"]
+    demo.say("Dana registers a court order for the calls of one number in half a year, with its scan; what it covers is held from now on.")
+    by_phone = ("--method", "call-back", "--finding", "the registry of the court read the case back to us")
+    receipt = demo.refused("dana", "SEPARATION_OF_DUTIES", "order", "authenticate", order["name"], *by_phone)
+    demo.run("eli", "order", "authenticate", order["name"], *by_phone)
     demo.say(
-        f"Dana registers a court order for the calls of one number in half a year; its scope digest begins {order['scope_digest'][:12]}."
+        f"Eli calls the court and finds it authentic; Dana could not have said so herself: SEPARATION_OF_DUTIES, recorded as {receipt}."
+    )
+    order = demo.run("dana", "order", "scope", order["name"])["order"]
+    preview = demo.run("eli", "order", "preview", order["name"])
+    demo.run("noa", "order", "preview", order["name"])
+    demo.say(
+        f"Dana settles that all of it is exported; Eli and Noa see that these are {preview['record_counts']['call-detail']} calls, none of "
+        f"them opened, under the scope digest {order['scope_digest'][:12]}…."
     )
     approve = ("order", "approve", order["name"], "--scope-digest", order["scope_digest"])
     receipt = demo.refused("dana", "SEPARATION_OF_DUTIES", *approve)
@@ -188,6 +199,9 @@ def court_order(demo: Demo) -> None:
     if count != json.loads((SAMPLES / "expected.json").read_text())["order.json"]["records"]["call-detail"]:
         raise DemoError(f"the package holds {count} calls")
     demo.say(f"The export holds the {count} calls in scope and nothing else, signed, sealed to the recipient's key.")
+    demo.refused("dana", "RELEASE_NOT_APPROVED", "order", "download", export["name"], "-o", str(demo.home / "order.tar.age"))
+    demo.run("noa", "order", "approve", export["name"])
+    demo.say("Before Noa approves its release nobody gets it, RELEASE_NOT_APPROVED.")
     package = demo.home / "order.tar.age"
     demo.run("dana", "order", "download", export["name"], "-o", str(package))
     verify = ("order", "verify", str(package), "--identity", str(key), "--trust", str(demo.home / "signing.pub"))

@@ -268,6 +268,7 @@ def make_order(target: str, document: bytes) -> dict[str, object]:
         "case_no": 'צ"א 40917-07-26',
         "judge_name": "כב' השופטת ל' אורן",
         "requesting_body": "משטרת ישראל, יחידת חקירות לדוגמה",
+        "call_back": "03-5550100, the registry in our own directory",
         "document_sha256": hashlib.sha256(document).hexdigest(),
         "issued_at": _rfc3339(ISSUED),
         "valid_until": _rfc3339(EXPIRES),

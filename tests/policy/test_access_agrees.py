@@ -79,6 +79,7 @@ ELSEWHERE = {
     "LegalService": {
         *("RegisterOrder", "AuthenticateOrder", "SetOrderScope", "PreviewExport", "ApproveOrder", "RejectOrder", "RevokeOrder", "GetOrder"),
         *("ListOrders", "GetExport", "ApproveExport", "DownloadExport", "ConfirmExportDelivery", "PlaceHold", "ReleaseHold", "ListHolds"),
+        *("SuspendOrder", "ResumeOrder", "CloseOrder", "EndGag"),
     },
     "TenantService": {
         *("CreateTenant", "GetTenant", "ListTenants", "UpdateTenant", "OpenCustomerRequest", "CloseCustomerRequest", "OpenJob", "CloseJob"),

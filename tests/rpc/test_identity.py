@@ -36,7 +36,7 @@ from vault.errors import VaultError
 from vault.names import ChildName
 from vault.operations.attempt import Attempt
 from vault.operations.attempt import Caller as Principal
-from vault.operations.order import approve_order
+from vault.operations.order_approval import approve_order
 from vault.rpc import jwks
 from vault.rpc.identity import Authenticator, ServicePrincipal, TokenRules
 from vault.telemetry import configure_logging

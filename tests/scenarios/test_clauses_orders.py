@@ -3,9 +3,9 @@
 from datetime import timedelta
 
 from tests.builders import at, entry_of
-from tests.orders import order_for, register, team
+from tests.orders import order_for, receive, team
 from tests.serving import Serving
-from vault.v1.legal_service_pb2 import INSTRUMENT_TYPE_COMMS_URGENT, ORDER_STATE_SCOPED, InstrumentType
+from vault.v1.legal_service_pb2 import INSTRUMENT_TYPE_COMMS_URGENT, ORDER_STATE_RECEIVED, InstrumentType
 
 
 async def test_an_order_for_everybody_is_refused(served: Serving) -> None:
@@ -40,11 +40,11 @@ async def test_an_urgent_permit_runs_for_a_day_at_most(served: Serving) -> None:
     taken = (await people.registrant.call(people.registrant.legal.RegisterOrder, urgent(timedelta(hours=24)))).order
 
     assert (refused.code.name, refused.fields) == ("INVALID_ARGUMENT", ("instrument.expire_time",))
-    assert taken.state == ORDER_STATE_SCOPED
+    assert taken.state == ORDER_STATE_RECEIVED
 
 
 async def test_only_courts_and_officers_with_an_instrument_can_demand_anything(served: Serving) -> None:
-    """A18: there is no kind of order for a letter or a mail of the police, and an order without its kind is none."""
+    """A18: a letter or a mail of the police is registered and rejected; an order without its kind is none."""
     await served.create_tenants()
     people = await team(served)
     letter = order_for(served, people)
@@ -54,6 +54,7 @@ async def test_only_courts_and_officers_with_an_instrument_can_demand_anything(s
 
     assert refused.code.name == "INVALID_ARGUMENT"
     assert {value.name.removeprefix("INSTRUMENT_TYPE_") for value in InstrumentType.DESCRIPTOR.values} == {
-        *("UNSPECIFIED", "COMMS_DATA", "COMMS_URGENT", "PRODUCTION", "CIVIL_DISCLOSURE", "REGULATOR_DEMAND", "PRESERVATION")
+        *("UNSPECIFIED", "COMMS_DATA", "COMMS_URGENT", "PRODUCTION", "CIVIL_DISCLOSURE", "REGULATOR_DEMAND", "PRESERVATION"),
+        *("WIRETAP", "FOREIGN", "DATABASE_BULK", "NO_INSTRUMENT"),
     }
-    assert (await register(people, order_for(served, people))).state == ORDER_STATE_SCOPED
+    assert (await receive(people, order_for(served, people))).state == ORDER_STATE_RECEIVED

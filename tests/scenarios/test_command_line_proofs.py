@@ -149,14 +149,18 @@ def test_order_is_registered_approved_exported_fetched_and_verified(cli: Command
     verify = ("order", "verify", package, "--identity", key, "--trust", cli.home / "signing.pub", "--json")
 
     mismatch = cli.error("dana", *register, other)
-    order = cli.answer("dana", *register, SAMPLES / "order.pdf")["order"]
+    registered = cli.answer("dana", *register, SAMPLES / "order.pdf")["order"]
+    cli.answer("eli", "order", "authenticate", registered["name"], "--method", "call-back", "--finding", "the registry read it back to us")
+    order = cli.answer("dana", "order", "scope", registered["name"])["order"]
     approve = ("order", "approve", order["name"], "--scope-digest", order["scope_digest"])
     own = cli.error("dana", *approve)
     for employee in ("eli", "noa"):
+        cli.answer(employee, "order", "preview", order["name"])
         cli.answer(employee, *approve)
     export = cli.answer("dana", "order", "export", order["name"])["export"]
     got = cli.answer("dana", "order", "get-export", export["name"])["export"]
     download = ("order", "download", export["name"], "-o", package)
+    cli.answer("noa", "order", "approve", export["name"])
     cli.answer("dana", *download)
     whole = package.read_bytes()
     part.write_bytes(whole[: len(whole) // 2])

@@ -19,7 +19,7 @@ from tests.builders import (
     subject_of,
 )
 from tests.holds import because, claim, listed, not_placed, officer_of, place, release, wanted
-from tests.orders import order_for, register, team
+from tests.orders import order_for, receive, register, team
 from tests.serving import Caller, Serving, serving, why
 from vault.client.errors import CallError
 from vault.operations import hold as hold_operations
@@ -163,7 +163,7 @@ async def test_a_registered_order_holds_what_it_covers_until_it_is_rejected(serv
     call = await create(served.service("billing"), call_detail())
     late = await create(served.service("billing"), call_detail(start="2026-03-09T00:00:00Z"))
 
-    order = await register(people, order_for(served, people))
+    order = await receive(people, order_for(served, people))
     [hold] = await listed(served)
     while_registered = await held(served, call.name, late.name)
     await people.registrant.call(

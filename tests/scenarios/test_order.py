@@ -27,6 +27,7 @@ from tests.orders import (
     START,
     approve,
     approved,
+    build,
     deliver,
     download,
     export,
@@ -34,11 +35,13 @@ from tests.orders import (
     judged,
     opened,
     order_for,
+    preview,
     register,
     team,
 )
 from tests.serving import Serving
 from vault.v1.legal_service_pb2 import (
+    ApproveOrderRequest,
     CreateExportRequest,
     DownloadExportRequest,
     GetExportRequest,
@@ -104,12 +107,20 @@ async def test_the_log_names_every_record_that_left_and_who_had_a_hand_in_it(ser
     assert [(entry.operation, entry.actor) for entry in logged] == [
         ("register-order", "people/e-registrant"),
         ("place-hold", "people/e-registrant"),
+        ("authenticate-order", "people/e-officer"),
+        ("place-hold", "people/e-officer"),
+        ("set-order-scope", "people/e-registrant"),
+        ("preview-export", "people/e-officer"),
         ("approve-order", "people/e-officer"),
+        ("preview-export", "people/e-approver"),
         ("approve-order", "people/e-approver"),
+        ("notice-not-due", "people/e-approver"),
         ("export", "people/e-registrant"),
+        ("approve-export", "people/e-approver"),
+        ("notice-not-due", "people/e-approver"),
         ("download-export", "people/e-courier"),
     ]
-    assert list(logged[4].records) == [id_of(stored.name)]
+    assert list(logged[10].records) == [id_of(stored.name)]
     assert not any(b"2345678" in entry.content for entry in logged)
 
 
@@ -160,7 +171,8 @@ async def test_a_repeated_export_is_the_same_package(served: Serving) -> None:
     await create(billing, call_detail())
     order = await approved(people, order_for(served, people))
 
-    first, *others = await asyncio.gather(*(export(people, order) for _ in range(3)))
+    first, *others = await asyncio.gather(*(build(people, order) for _ in range(3)))
+    first = await export(people, order)
     before = await download(people.courier, first.name)
     await create(billing, call_detail(start="2026-03-04T08:15:00Z"))
     later = await export(people, order)
@@ -248,13 +260,17 @@ async def test_a_recycled_number_with_several_users_needs_a_narrower_period(serv
     narrow = order_for(
         served, people, ("virtual-number", LINE), categories=["number-mapping"], end="2026-03-04T00:00:00Z", document=b"\2" * 32
     )
-    order = await approved(people, wide)
+    order = await register(people, wide)
+    seen = await preview(people.officer, order)
+    approval = ApproveOrderRequest(name=order.name, scope_digest=order.scope_digest)
 
-    refused = await people.registrant.refused(people.registrant.legal.CreateExport, CreateExportRequest(parent=order.name))
+    refused = await people.officer.refused(people.officer.legal.ApproveOrder, approval)
     delivered = await deliver(served, people, narrow)
 
     assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "REQUIRES_INTERVAL")
-    assert (await entry_of(served, refused)).operation == "export"
+    assert (await entry_of(served, refused)).operation == "approve-order"
+    assert list(seen.problems) == ["REQUIRES_INTERVAL"]
+    assert [(target.holder_count, target.requires_interval) for target in seen.targets] == [(2, True)]
     assert delivered.verdict.ok
     assert delivered.counts == {"number-mapping": 1}
     assert id_of(first.name).encode() in delivered.archive
@@ -286,7 +302,7 @@ async def test_a_rejected_order_exports_nothing_and_stays_on_the_register(served
 
     refused = await legal.refused(legal.legal.CreateExport, CreateExportRequest(parent=order.name))
 
-    assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "APPROVALS_MISSING")
+    assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "ORDER_REJECTED")
     assert (await legal.call(legal.legal.GetOrder, GetOrderRequest(name=order.name))).order == rejected
 
 

@@ -13,6 +13,7 @@ from vault.store.orders import (
     CHUNK_BYTES,
     ApprovalRow,
     ExportRow,
+    Search,
     approvals_of,
     delete_approvals,
     export_chunk,
@@ -62,9 +63,7 @@ async def in_scope(
             connection,
             tenant,
             categories=categories,
-            tokens=[(token.kind, [token.token]) for token in tokens],
-            start=START,
-            end=END,
+            searches=[Search(token.kind, [token.token], START, END) for token in tokens],
             limit=limit,
         )
 

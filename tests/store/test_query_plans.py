@@ -13,7 +13,7 @@ from tests.store.rows import ACME, BETA, END, NOW, Stored, record, store
 from vault.store.database import Connection, Database
 from vault.store.erasures import ExceptionRow, insert_exceptions
 from vault.store.holds import HoldRow, ScopeRow, held_records, insert_hold
-from vault.store.orders import records_in_scope
+from vault.store.orders import Search, records_in_scope
 from vault.store.records import (
     count_by_category,
     count_traces,
@@ -97,7 +97,7 @@ async def _active_subject_keys(connection: Connection, filled: Filled) -> object
 async def _records_in_scope(connection: Connection, filled: Filled) -> object:
     categories = [filled.stored[0].row.category, "incoming-message"]
     return await records_in_scope(
-        connection, ACME, categories=categories, tokens=[("phone", [token(0).token])], start=NOW, end=END, limit=20_001
+        connection, ACME, categories=categories, searches=[Search("phone", [token(0).token], NOW, END)], limit=20_001
     )
 
 

@@ -68,7 +68,7 @@ def show(message: Message | Mapping[str, Any]) -> None:
 def say(text: str) -> None:
     """A line for people; not part of a JSON answer."""
     if not SESSION.json:
-        SESSION.out.print(_harmless(text), markup=False)
+        SESSION.out.print(harmless(text), markup=False)
 
 
 @contextmanager
@@ -133,10 +133,10 @@ def _lines(data: Mapping[str, Any], *, indent: str) -> None:
                 _lines(row, indent=indent + "  ")
         else:
             shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-            SESSION.out.print(_harmless(f"{indent}{key:<{width}}  {shown}"), markup=False)
+            SESSION.out.print(harmless(f"{indent}{key:<{width}}  {shown}"), markup=False)
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """The text with its control characters spelled out: what a stranger put into a record must not steer the terminal of whoever looks."""
     return "".join(repr(c)[1:-1] if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text)
 

@@ -73,7 +73,7 @@ class Attempt:
     consent_basis: str = ""
     rule: str = ""
     resource: str = ""
-    # Whether the tenant and the person must not learn of it: recorded in the system log, which neither of them reads.
+    # Whether its tenant may not know: then it is recorded in the system log, and the tenant's has not even a gap (N16).
     is_gagged: bool = False
 
     def about(

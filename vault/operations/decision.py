@@ -10,6 +10,7 @@ from datetime import datetime
 from vault import names, scan
 from vault.catalogue.model import ConsentBasis
 from vault.errors import InvalidArgumentError, PermissionDeniedError
+from vault.operations import order_state
 from vault.operations.attempt import Attempt, Justification
 from vault.operations.core import Vault
 from vault.policy import justification as justification_rules
@@ -122,7 +123,7 @@ async def _customer_request(connection: Connection, tenant: str, reference: str,
 async def _order(connection: Connection, tenant: str, reference: str, facts: Facts, now: datetime) -> Facts:
     name = _child(reference, "orders", tenant)
     order = await order_store.get_order(connection, tenant, name) if name else None
-    return replace(facts, live=order is not None and order.state in {"APPROVED", "FULFILLED"} and order.expire_time > now)
+    return replace(facts, live=order is not None and order.state in order_state.LIVE and order.expire_time > now)
 
 
 async def _incident(connection: Connection, tenant: str, reference: str, facts: Facts, now: datetime) -> Facts:

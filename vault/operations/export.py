@@ -16,21 +16,23 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from vault import crypto, names
+from vault import names
 from vault.audit.merkle import Frontier
 from vault.bundle import content as bundle
 from vault.bundle.package import build
 from vault.bundle.seal import seal
 from vault.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, ResourceExhaustedError
 from vault.names import ChildName, ExportName
-from vault.operations import log
+from vault.operations import log, order_selection
 from vault.operations.attempt import Attempt, Justification, Receipt
 from vault.operations.core import Vault, known_tenant, readable_parts
 from vault.operations.decision import Facts, decide, gather_nda
 from vault.operations.keyring import TenantKeys
-from vault.operations.order import OrderContent, load_order, open_order
+from vault.operations.order import locked_order, open_order
+from vault.operations.order_content import OrderContent
+from vault.operations.order_intake import kind_of
+from vault.operations.order_state import Action, State, require
 from vault.operations.reveal import open_part
-from vault.operations.subjects import restricted_kind
 from vault.policy.decide import Operation, Reference, Refused, View
 from vault.store import audit as audit_store
 from vault.store import orders as order_store
@@ -42,6 +44,7 @@ _PURPOSE = "court-order"
 # A package is built in memory for now; more than this is refused, never truncated.
 _MAX_RECORDS = 20_000
 _IDS_PER_ENTRY = 1500
+_NOT_RELEASED = frozenset({"REQUESTED", "BUILDING", "SEALED", "FAILED", "CANCELLED"})
 
 _STATEMENT = (
     "The records in this package were kept in the ordinary course of business. They were selected by the identifiers, categories and period of the\n"
@@ -63,8 +66,8 @@ async def create_export(vault: Vault, attempt: Attempt, name: ChildName) -> tupl
     attempt.justification, attempt.is_justified = Justification(_PURPOSE, str(name)), True
     async with vault.database.write() as connection:
         _, keys = await known_tenant(vault, connection, name.tenant, hold=True)
-        order = await load_order(connection, name, lock=True)
-        _check_executable(vault, order)
+        order = await locked_order(vault, connection, attempt, name)
+        _check_executable(vault, order, Action.EXPORT)
         existing = await order_store.export_of_order(connection, name.tenant, name.id)
         if existing is not None:
             return existing, None
@@ -82,9 +85,10 @@ async def create_export(vault: Vault, attempt: Attempt, name: ChildName) -> tupl
             size_bytes=len(package),
             sha256=hashlib.sha256(package).hexdigest(),
             create_time=vault.clock(),
+            builder=attempt.caller.principal,
         )
         await order_store.insert_export(connection, name.tenant, row, package)
-        await order_store.set_order_state(connection, name.tenant, name.id, "FULFILLED")
+        await order_store.set_order_state(connection, name.tenant, name.id, State.IN_EXECUTION)
         receipts = await log.append(vault, connection, keys, _entries(attempt, opened, said))
     return row, receipts[0]
 
@@ -125,7 +129,10 @@ async def download_export(vault: Vault, attempt: Attempt, name: ExportName, *, o
         raise InvalidArgumentError("FIELD_INVALID", "offset is outside the package", field="offset", limit=str(row.size_bytes))
     async with vault.database.write() as connection:
         _, keys = await known_tenant(vault, connection, name.tenant)
-        _check_executable(vault, await load_order(connection, ChildName(name.tenant, "orders", name.order)))
+        order = await locked_order(vault, connection, attempt, ChildName(name.tenant, "orders", name.order))
+        _check_executable(vault, order, Action.DELIVER)
+        if row.state in _NOT_RELEASED:
+            raise FailedPreconditionError("RELEASE_NOT_APPROVED", "the package was not approved for release", state=row.state)
         attempt.count = row.size_bytes - offset
         receipt: Receipt | None
         [receipt] = await log.append(vault, connection, keys, [attempt])
@@ -139,31 +146,17 @@ async def download_export(vault: Vault, attempt: Attempt, name: ExportName, *, o
         offset, receipt = (sequence + 1) * order_store.CHUNK_BYTES, None
 
 
-def _check_executable(vault: Vault, order: OrderRow) -> None:
-    if order.state not in {"APPROVED", "FULFILLED"}:
-        raise FailedPreconditionError("APPROVALS_MISSING", "the order is not approved")
-    if order.expire_time <= vault.clock():
-        raise FailedPreconditionError("ORDER_EXPIRED", "the order has expired")
+def _check_executable(vault: Vault, order: OrderRow, action: Action) -> None:
+    require(action, order.state, expire_time=order.expire_time, now=vault.clock())
+    if not kind_of(order.instrument_type).releases:
+        raise FailedPreconditionError("INSTRUMENT_NOT_ALLOWED", "nothing is released under an instrument of this kind")
 
 
 async def _parts_in_scope(
     vault: Vault, connection: Connection, keys: TenantKeys, said: OrderContent
 ) -> dict[tuple[str, str], list[ReadableRow]]:
     """Parts of every record in scope, by (category, record id), in that order."""
-    found = await order_store.records_in_scope(
-        connection,
-        keys.tenant,
-        categories=said.scope.categories,
-        tokens=[
-            (name, [crypto.index_token(key, value) for key in keys.index_keys(name)])
-            for kind, value in said.scope.targets
-            # What an erasure kept is what orders are for (§6.4).
-            for name in (kind, restricted_kind(kind))
-        ],
-        start=said.scope.start_time,
-        end=said.scope.end_time,
-        limit=_MAX_RECORDS + 1,
-    )
+    found = await order_selection.covered_records(connection, keys, said.scope, limit=_MAX_RECORDS + 1)
     if len(found) > _MAX_RECORDS:
         raise ResourceExhaustedError("EXPORT_TOO_LARGE", "the order covers more records than one package holds", limit=str(_MAX_RECORDS))
     parts: dict[tuple[str, str], list[ReadableRow]] = {key: [] for key in found}

@@ -8,7 +8,8 @@ Rules:
   is recorded under it for the first time, is not held.
 - An order that is registered holds what it covers at once, and lets go at once when it is rejected, so that a forged letter freezes nothing.
 - What is held is neither changed nor deleted, by whomever and whatever for. What is never kept, like a recording on its way, is not held (P3.4-rec).
-- The log names the hold and how many people, never whom: a tenant reads its own log.
+- The log names the hold and how many people, never whom: a tenant reads its own log. A hold for an order of which nothing may be told is recorded
+  where no tenant reads (N16).
 """
 
 from collections.abc import Collection, Sequence
@@ -40,6 +41,7 @@ from vault.store import subjects as subject_store
 from vault.store import terminations as termination_store
 from vault.store.database import Connection
 from vault.store.holds import HoldRow, ScopeRow
+from vault.store.orders import OrderRow
 from vault.store.tenants import TenantRow
 
 ORDER, PRESERVATION, CLAIM = "ORDER", "PRESERVATION", "CLAIM"
@@ -48,7 +50,7 @@ _REVIEW_MONTHS = 12
 _MAX_NAMED = 1000
 _MAX_TARGETS = 100
 _GONE = frozenset({"ERASING", "ERASED"})
-_ENDED_ORDERS = frozenset({"REJECTED", "REVOKED"})
+_ENDED_ORDERS = frozenset({"REJECTED", "REVOKED", "REVOKED_AFTER_DELIVERY"})
 
 _log = structlog.get_logger()
 
@@ -95,7 +97,7 @@ async def place_hold(vault: Vault, attempt: Attempt, tenant: str, new: NewHold, 
         FailedPreconditionError: ORDER_REJECTED, SUBJECT_ERASED.
         AlreadyExistsError: REQUEST_ID_REUSED.
     """
-    attempt.operation = "place-hold"
+    attempt.operation, attempt.is_gagged = "place-hold", new.kind == ORDER
     now = vault.clock()
     expire_time = _checked_end(vault, new, now)
     _check_scope(vault, tenant, new)
@@ -107,7 +109,8 @@ async def place_hold(vault: Vault, attempt: Attempt, tenant: str, new: NewHold, 
         if answer is not None:
             return await _view(connection, ChildName(tenant, "holds", answer.ids[0])), answer.receipt
         if new.kind == ORDER:
-            await _check_order(connection, tenant, attempt.justification.reference)
+            order = await _check_order(connection, tenant, attempt.justification.reference)
+            attempt.is_gagged = order.is_gagged(now)
         scopes = await _scopes(vault, connection, keys, new)
         hold = HoldRow(
             hold_id=names.new_id(),
@@ -138,6 +141,7 @@ async def release_hold(vault: Vault, attempt: Attempt, name: ChildName) -> tuple
     async with vault.database.write() as connection:
         row, keys = await known_tenant(vault, connection, name.tenant)
         hold = await _hold(connection, name, lock=True)
+        attempt.is_gagged = await _is_gagged(vault, connection, name.tenant, hold)
         await _check_why(vault, connection, attempt, row, hold.kind, is_new=False)
         await _release(vault, connection, name, by=attempt.caller.principal)
         [receipt] = await log.append(vault, connection, keys, [attempt])
@@ -164,7 +168,9 @@ async def expire_holds(vault: Vault, caller: Caller) -> int:
         try:
             async with vault.database.write() as connection:
                 _, keys = await known_tenant(vault, connection, tenant)
-                if (await _hold(connection, name, lock=True)).release_time is None:
+                row = await _hold(connection, name, lock=True)
+                if row.release_time is None:
+                    attempt.is_gagged = await _is_gagged(vault, connection, tenant, row)
                     await _release(vault, connection, name, by=caller.principal)
                     await log.append(vault, connection, keys, [attempt])
                     ended += 1
@@ -184,8 +190,12 @@ async def hold_for_order(
     categories: Sequence[str],
     start: datetime,
     end: datetime,
+    until: datetime | None = None,
+    secret: bool = False,
 ) -> list[Attempt]:
-    """Hold what an order covers from its registration on, for as long as a letter holds (§5.4 step 2); what is to be logged of it.
+    """Hold what an order covers: from its registration on for as long as a letter holds, and once it is authentic for longer (§5.4 step 2).
+
+    What is to be logged of it is returned.
 
     Whoever is not known, or is being erased, is not held: an order that names nobody places none.
 
@@ -199,6 +209,8 @@ async def hold_for_order(
         categories: what it covers.
         start: start of its period.
         end: end of its period, exclusive.
+        until: when the hold ends by itself; as a letter's unless told.
+        secret: whether the tenant may not know.
     """
     await hold_store.place_alone(connection, keys.tenant)
     found = await _people_of(connection, keys, targets, categories, start, end)
@@ -213,21 +225,23 @@ async def hold_for_order(
         reference=str(order),
         start_time=start,
         end_time=end,
-        expire_time=now + timedelta(days=vault.limits.preservation_days),
+        expire_time=until or now + timedelta(days=vault.limits.preservation_days),
         review_time=None,
         placed_by=caller.principal,
         create_time=now,
     )
     await hold_store.insert_hold(connection, keys.tenant, hold, _product(people, categories))
-    return [_of_order(caller, order, "place-hold", hold.hold_id, count=len(people))]
+    return [_of_order(caller, order, "place-hold", hold.hold_id, count=len(people), secret=secret)]
 
 
-async def release_for_order(vault: Vault, connection: Connection, caller: Caller, order: ChildName) -> list[Attempt]:
-    """Release every hold that rests on an order which was rejected or revoked, in the same transaction; what is to be logged of it."""
+async def release_for_order(
+    vault: Vault, connection: Connection, caller: Caller, order: ChildName, *, secret: bool = False
+) -> list[Attempt]:
+    """Release every hold that rests on an order which is over, in the same transaction; what is to be logged of it."""
     released = await hold_store.unreleased_holds(connection, order.tenant, str(order))
     for hold_id in released:
         await _release(vault, connection, ChildName(order.tenant, "holds", hold_id), by=caller.principal)
-    return [_of_order(caller, order, "release-hold", hold_id) for hold_id in released]
+    return [_of_order(caller, order, "release-hold", hold_id, secret=secret) for hold_id in released]
 
 
 async def held_records(vault: Vault, connection: Connection, tenant: str, record_ids: Sequence[str]) -> dict[str, HoldRow]:
@@ -316,13 +330,20 @@ async def _check_why(vault: Vault, connection: Connection, attempt: Attempt, ten
         )
 
 
-async def _check_order(connection: Connection, tenant: str, reference: str) -> None:
+async def _check_order(connection: Connection, tenant: str, reference: str) -> OrderRow:
     order = names.parse_child(reference, "orders", field="justification.reference")
     row = await order_store.get_order(connection, tenant, order.id, lock=True) if order.tenant == tenant else None
     if row is None:
         raise NotFoundError("ORDER_NOT_FOUND", "no such order")
     if row.state in _ENDED_ORDERS:
         raise FailedPreconditionError("ORDER_REJECTED", "the order was rejected or revoked")
+    return row
+
+
+async def _is_gagged(vault: Vault, connection: Connection, tenant: str, hold: HoldRow) -> bool:
+    """Whether the tenant may not know of a hold, because it may not know of the order that it rests on."""
+    order = await order_store.get_order(connection, tenant, hold.reference.rpartition("/")[2]) if hold.kind == ORDER else None
+    return order is not None and order.is_gagged(vault.clock())
 
 
 async def _scopes(vault: Vault, connection: Connection, keys: TenantKeys, new: NewHold) -> list[ScopeRow]:
@@ -395,7 +416,7 @@ def _people(scopes: Sequence[ScopeRow]) -> int:
     return len({scope.subject_id for scope in scopes} - {""})
 
 
-def _of_order(caller: Caller, order: ChildName, operation: str, hold_id: str, *, count: int = 0) -> Attempt:
+def _of_order(caller: Caller, order: ChildName, operation: str, hold_id: str, *, count: int = 0, secret: bool = False) -> Attempt:
     return Attempt(
         caller=caller,
         operation=operation,
@@ -404,6 +425,7 @@ def _of_order(caller: Caller, order: ChildName, operation: str, hold_id: str, *,
         justification=Justification(_PURPOSES[ORDER], str(order)),
         is_justified=True,
         resource=str(ChildName(order.tenant, "holds", hold_id)),
+        is_gagged=secret,
     )
 
 

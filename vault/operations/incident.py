@@ -103,6 +103,38 @@ async def open_incident(vault: Vault, attempt: Attempt, tenant: str, new: NewInc
     return _view(row, now), receipt
 
 
+async def open_by_itself(vault: Vault, connection: Connection, keys: TenantKeys, attempt: Attempt, *, summary: str) -> Attempt:
+    """Open an incident because of what somebody attempted, in this transaction; what is to be logged of it.
+
+    Args:
+        vault: the vault.
+        connection: an open write transaction.
+        keys: keys of the tenant that it is about.
+        attempt: what was attempted; the incident is opened as by whoever attempted it, so that another person reviews it.
+        summary: what happened, a sentence of ours.
+    """
+    now, incident_id = vault.clock(), names.new_id()
+    row = IncidentRow(
+        incident_id=incident_id,
+        kind=SECURITY,
+        summary=_sealed(keys, summary, "incident-summary", incident_id),
+        subjects=(),
+        opened_by=attempt.caller.principal,
+        approved_by="",
+        approve_time=None,
+        create_time=now,
+        expire_time=now + LONGEST,
+        close_time=None,
+        use_time=None,
+        review_due_time=None,
+        reviewed_by="",
+        review_time=None,
+        finding=b"",
+    )
+    await incident_store.insert_incident(connection, keys.tenant, row)
+    return replace(attempt, operation="open-incident", resource=str(ChildName(keys.tenant, "incidents", incident_id)))
+
+
 async def approve_incident(vault: Vault, attempt: Attempt, name: ChildName) -> tuple[IncidentView, Receipt]:
     """Approve an incident on suspected fraud; from then on what it is about can be looked at.
 

@@ -31,7 +31,7 @@ _COMPONENT = "pii-vault"
 async def append(
     vault: Vault, connection: Connection, keys: TenantKeys, attempts: Sequence[Attempt], *, refused: VaultError | None = None
 ) -> list[Receipt]:
-    """Append one entry per attempt to the log of the keys' tenant, in this transaction.
+    """Append one entry per attempt to the log of the keys' tenant, or to the system log if a gag covers it, in this transaction.
 
     Args:
         vault: the vault.
@@ -71,7 +71,7 @@ async def _append(
 
 
 async def refuse(vault: Vault, attempts: Sequence[Attempt], error: VaultError) -> list[Receipt]:
-    """Record a refusal in its own transaction: in the tenant's log if the caller may know the tenant, else in the system log.
+    """Record a refusal in its own transaction: in the tenant's log; in the system log if the caller may not know the tenant, or it the attempt.
 
     Raises:
         UnavailableError: AUDIT_UNAVAILABLE; the caller must then be told that instead of the refusal.

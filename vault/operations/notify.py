@@ -188,6 +188,11 @@ async def gag_ended(vault: Vault, connection: Connection, tenant: str, resource:
     return await notification_store.make_visible(connection, tenant, resource, now=now, due_time=months_after(now, _MONTHS))
 
 
+async def is_told(connection: Connection, name: ChildName, kind: Kind) -> bool:
+    """Whether there is a task for the tenant about a resource already, to be seen now or later."""
+    return await notification_store.has_notification(connection, name.tenant, kind=kind, recipient=Recipient.TENANT, resource=str(name))
+
+
 async def pending_for(connection: Connection, tenant: str, resource: str) -> bool:
     """Whether anybody who was to be told of a resource has not acknowledged it: until nobody is left, an erasure is not complete."""
     return await notification_store.has_unacknowledged(connection, tenant, resource)

@@ -16,7 +16,6 @@ from vault.operations.hold import HoldView
 from vault.operations.idempotency import RequestKey
 from vault.operations.metadata import RecordView, SubjectView
 from vault.operations.notify import COLLECTION
-from vault.operations.order import OrderView
 from vault.operations.preparing import RecordInput
 from vault.operations.reveal import Released
 from vault.operations.tenant import TenantChange, TenantView
@@ -343,23 +342,6 @@ def _basis(word: str) -> erasure_service_pb2.ErasureExceptionBasis.ValueType:
     """The exception; a hold is not told from other duties to keep (N16)."""
     name = "RETAINED_UNDER_LAW" if word == "legal-hold" else word.upper().replace("-", "_")
     return erasure_service_pb2.ErasureExceptionBasis.Value(f"ERASURE_EXCEPTION_BASIS_{name}")
-
-
-def order(tenant_id: str, item: OrderView) -> legal_service_pb2.Order:
-    """An order without what it says."""
-    row = item.row
-    return legal_service_pb2.Order(
-        name=str(ChildName(tenant_id, "orders", row.order_id)),
-        state=legal_service_pb2.OrderState.Value(f"ORDER_STATE_{row.state}"),
-        instrument_type=legal_service_pb2.InstrumentType.Value(f"INSTRUMENT_TYPE_{row.instrument_type}"),
-        scope_digest=row.scope_digest,
-        registrant=row.registrant,
-        approvers=item.approvers,
-        expire_time=timestamp(row.expire_time),
-        create_time=timestamp(row.create_time),
-        categories=row.categories,
-        target_count=row.target_count,
-    )
 
 
 def export(tenant_id: str, row: ExportRow) -> legal_service_pb2.Export:

@@ -50,6 +50,8 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 # Services of grpc itself; they answer anyone who presents a certificate of our authority.
 _STANDARD = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+# Until a flow knows that nothing forbids to tell of an order, its tenant learns of no call about it, refused or not (N16).
+_UNTOLD = "/vault.v1.LegalService/"
 # What tells and mends that the database is older than what was erased.
 _SERVED_ALWAYS = frozenset({"/vault.v1.OperationsService/ReplayErasures", "/vault.v1.OperationsService/GetReadiness"})
 
@@ -140,7 +142,7 @@ class Edge(grpc.aio.ServerInterceptor):
     async def _admit(self, method: str, request: Any, context: Context) -> None:
         metadata = dict(context.invocation_metadata() or ())
         trace = trace_id(metadata.get("traceparent"))
-        attempt = Attempt(caller=_nobody(method, trace))
+        attempt = Attempt(caller=_nobody(method, trace), is_gagged=method.startswith(_UNTOLD))
         _CURRENT.set(attempt)
         # (1) authenticate
         # The URIs alone: a DNS name may be spelled like one.

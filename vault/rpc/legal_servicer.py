@@ -7,23 +7,32 @@ import grpc
 
 from vault import names
 from vault.errors import InvalidArgumentError
-from vault.operations import export, hold, order
+from vault.operations import export, hold, order, order_approval, order_end, order_notice, order_scope
 from vault.operations.attempt import Attempt
 from vault.operations.core import Vault
 from vault.operations.hold import NewHold
-from vault.operations.order import Instrument, OrderContent, Recipient, Scope
-from vault.rpc import convert
+from vault.rpc import convert, convert_orders
 from vault.rpc.edge import current_attempt
 from vault.rpc.pages import PageTokens
 from vault.rpc.unbuilt_servicers import UnbuiltLegalServicer
 from vault.v1 import legal_service_pb2
 from vault.v1.legal_service_pb2 import (
+    AUTHENTICITY_CONFIRMED,
+    AUTHENTICITY_UNSPECIFIED,
+    ApproveExportRequest,
+    ApproveExportResponse,
     ApproveOrderRequest,
     ApproveOrderResponse,
+    AuthenticateOrderRequest,
+    AuthenticateOrderResponse,
+    CloseOrderRequest,
+    CloseOrderResponse,
     CreateExportRequest,
     CreateExportResponse,
     DownloadExportRequest,
     DownloadExportResponse,
+    EndGagRequest,
+    EndGagResponse,
     GetExportRequest,
     GetExportResponse,
     GetOrderRequest,
@@ -34,12 +43,22 @@ from vault.v1.legal_service_pb2 import (
     ListOrdersResponse,
     PlaceHoldRequest,
     PlaceHoldResponse,
+    PreviewExportRequest,
+    PreviewExportResponse,
     RegisterOrderRequest,
     RegisterOrderResponse,
     RejectOrderRequest,
     RejectOrderResponse,
     ReleaseHoldRequest,
     ReleaseHoldResponse,
+    ResumeOrderRequest,
+    ResumeOrderResponse,
+    RevokeOrderRequest,
+    RevokeOrderResponse,
+    SetOrderScopeRequest,
+    SetOrderScopeResponse,
+    SuspendOrderRequest,
+    SuspendOrderResponse,
 )
 from vault.v1.resources_pb2 import Justification
 
@@ -59,33 +78,99 @@ class LegalServicer(UnbuiltLegalServicer):
         """Register an order."""
         tenant = names.parse_tenant(request.parent).tenant
         key = convert.request_key(request, request.request_id, "RegisterOrder")
-        view, receipt = await order.register_order(self._vault, current_attempt(), tenant, _content(request), key)
-        return RegisterOrderResponse(order=convert.order(tenant, view), receipt=convert.receipt(receipt))
+        content = convert_orders.content(request)
+        view, receipt = await order.register_order(self._vault, current_attempt(), tenant, content, key, document=request.document)
+        return RegisterOrderResponse(order=convert_orders.order(tenant, view), receipt=convert.receipt(receipt))
+
+    async def AuthenticateOrder(self, request: AuthenticateOrderRequest, context: Context) -> AuthenticateOrderResponse:
+        """Say whether an order is authentic."""
+        name = names.parse_child(request.name, _COLLECTION)
+        if request.result == AUTHENTICITY_UNSPECIFIED:
+            raise InvalidArgumentError("FIELD_REQUIRED", "field 'result' is empty", field="result")
+        is_authentic = request.result == AUTHENTICITY_CONFIRMED
+        view, receipt = await order.authenticate_order(
+            self._vault, current_attempt(), name, method=request.method, is_authentic=is_authentic, finding=request.finding
+        )
+        return AuthenticateOrderResponse(order=convert_orders.order(name.tenant, view), receipt=convert.receipt(receipt))
+
+    async def SetOrderScope(self, request: SetOrderScopeRequest, context: Context) -> SetOrderScopeResponse:
+        """Settle what is exported."""
+        name = names.parse_child(request.name, _COLLECTION)
+        recipient = convert_orders.recipient(request.recipient) if request.HasField("recipient") else None
+        scope = convert_orders.scope(request.scope)
+        view, receipt = await order_scope.set_order_scope(
+            self._vault, current_attempt(), name, scope, recipient=recipient, counsel_note=request.counsel_note
+        )
+        return SetOrderScopeResponse(order=convert_orders.order(name.tenant, view), receipt=convert.receipt(receipt))
+
+    async def PreviewExport(self, request: PreviewExportRequest, context: Context) -> PreviewExportResponse:
+        """Count what an export would hold."""
+        name = names.parse_child(request.name, _COLLECTION)
+        preview, receipt = await order_scope.preview_export(self._vault, current_attempt(), name, include_document=request.include_document)
+        response = convert_orders.preview(preview)
+        response.receipt.CopyFrom(convert.receipt(receipt))
+        return response
 
     async def ApproveOrder(self, request: ApproveOrderRequest, context: Context) -> ApproveOrderResponse:
         """Approve an order."""
         name = names.parse_child(request.name, _COLLECTION)
-        view, receipt = await order.approve_order(self._vault, current_attempt(), name, scope_digest=request.scope_digest)
-        return ApproveOrderResponse(order=convert.order(name.tenant, view), receipt=convert.receipt(receipt))
+        view, receipt = await order_approval.approve_order(self._vault, current_attempt(), name, scope_digest=request.scope_digest)
+        return ApproveOrderResponse(order=convert_orders.order(name.tenant, view), receipt=convert.receipt(receipt))
 
     async def RejectOrder(self, request: RejectOrderRequest, context: Context) -> RejectOrderResponse:
         """Reject an order."""
         name = names.parse_child(request.name, _COLLECTION)
-        view, receipt = await order.reject_order(self._vault, current_attempt(), name, reason=request.reason)
-        return RejectOrderResponse(order=convert.order(name.tenant, view), receipt=convert.receipt(receipt))
+        view, receipt = await order_end.reject_order(self._vault, current_attempt(), name, reason=request.reason)
+        return RejectOrderResponse(order=convert_orders.order(name.tenant, view), receipt=convert.receipt(receipt))
+
+    async def RevokeOrder(self, request: RevokeOrderRequest, context: Context) -> RevokeOrderResponse:
+        """Revoke an order that the court withdrew."""
+        name = names.parse_child(request.name, _COLLECTION)
+        view, receipt = await order_end.revoke_order(self._vault, current_attempt(), name, reason=request.reason)
+        return RevokeOrderResponse(order=convert_orders.order(name.tenant, view), receipt=convert.receipt(receipt))
+
+    async def SuspendOrder(self, request: SuspendOrderRequest, context: Context) -> SuspendOrderResponse:
+        """Suspend an order."""
+        name = names.parse_child(request.name, _COLLECTION)
+        view, receipt = await order_end.suspend_order(self._vault, current_attempt(), name, reason=request.reason)
+        return SuspendOrderResponse(order=convert_orders.order(name.tenant, view), receipt=convert.receipt(receipt))
+
+    async def ResumeOrder(self, request: ResumeOrderRequest, context: Context) -> ResumeOrderResponse:
+        """Take up a suspended order."""
+        name = names.parse_child(request.name, _COLLECTION)
+        view, receipt = await order_end.resume_order(self._vault, current_attempt(), name, reason=request.reason)
+        return ResumeOrderResponse(order=convert_orders.order(name.tenant, view), receipt=convert.receipt(receipt))
+
+    async def CloseOrder(self, request: CloseOrderRequest, context: Context) -> CloseOrderResponse:
+        """Close an order."""
+        name = names.parse_child(request.name, _COLLECTION)
+        until = convert.moment(request, "hold_until_time")
+        view, receipt = await order_end.close_order(self._vault, current_attempt(), name, hold_until=until)
+        return CloseOrderResponse(order=convert_orders.order(name.tenant, view), receipt=convert.receipt(receipt))
+
+    async def EndGag(self, request: EndGagRequest, context: Context) -> EndGagResponse:
+        """Note that nothing forbids any more to tell of an order."""
+        name = names.parse_child(request.name, _COLLECTION)
+        view, receipt = await order_notice.end_gag(self._vault, current_attempt(), name, reason=request.reason)
+        return EndGagResponse(order=convert_orders.order(name.tenant, view), receipt=convert.receipt(receipt))
 
     async def GetOrder(self, request: GetOrderRequest, context: Context) -> GetOrderResponse:
         """Read an order."""
         name = names.parse_child(request.name, _COLLECTION)
-        return GetOrderResponse(order=convert.order(name.tenant, await order.get_order(self._vault, name)))
+        view = await order.get_order(self._vault, current_attempt().caller, name)
+        return GetOrderResponse(order=convert_orders.order(name.tenant, view))
 
     async def ListOrders(self, request: ListOrdersRequest, context: Context) -> ListOrdersResponse:
         """List the orders of a tenant."""
         tenant = names.parse_tenant(request.parent).tenant
         after = self._pages.open(request.page_token, _COLLECTION, tenant)
-        views, following = await order.list_orders(self._vault, tenant, page_size=request.page_size, after=after)
+        views, following, omitted = await order.list_orders(
+            self._vault, current_attempt().caller, tenant, page_size=request.page_size, after=after
+        )
         return ListOrdersResponse(
-            orders=[convert.order(tenant, view) for view in views], next_page_token=self._pages.seal(following, _COLLECTION, tenant)
+            orders=[convert_orders.order(tenant, view) for view in views],
+            next_page_token=self._pages.seal(following, _COLLECTION, tenant),
+            omitted_count=omitted,
         )
 
     async def CreateExport(self, request: CreateExportRequest, context: Context) -> CreateExportResponse:
@@ -98,6 +183,12 @@ class LegalServicer(UnbuiltLegalServicer):
         """Read an export."""
         name = names.parse_export(request.name)
         return GetExportResponse(export=convert.export(name.tenant, await export.get_export(self._vault, name)))
+
+    async def ApproveExport(self, request: ApproveExportRequest, context: Context) -> ApproveExportResponse:
+        """Let a sealed package be handed over."""
+        name = names.parse_export(request.name)
+        row, receipt = await order_approval.approve_export(self._vault, current_attempt(), name)
+        return ApproveExportResponse(export=convert.export(name.tenant, row), receipt=convert.receipt(receipt))
 
     async def DownloadExport(self, request: DownloadExportRequest, context: Context) -> AsyncIterator[DownloadExportResponse]:
         """Send the sealed package."""
@@ -157,28 +248,4 @@ def _new_hold(request: PlaceHoldRequest) -> NewHold:
         end_time=convert.required_moment(scope, "end_time") if by_identifiers else convert.moment(request, "end_time"),
         expire_time=convert.moment(request, "expire_time"),
         review_time=convert.moment(request, "review_time"),
-    )
-
-
-def _content(request: RegisterOrderRequest) -> OrderContent:
-    instrument, scope, recipient = request.instrument, request.scope, request.recipient
-    return OrderContent(
-        Instrument(
-            type=legal_service_pb2.InstrumentType.Name(instrument.type).removeprefix("INSTRUMENT_TYPE_"),
-            court_name=instrument.court_name,
-            case_number=instrument.case_number,
-            issuer_name=instrument.issuer_name,
-            requesting_body=instrument.requesting_body,
-            document_sha256=instrument.document_sha256,
-            issue_time=convert.required_moment(instrument, "issue_time"),
-            expire_time=convert.required_moment(instrument, "expire_time"),
-        ),
-        Scope(
-            targets=tuple((target.kind, target.value) for target in scope.targets),
-            categories=tuple(scope.categories),
-            start_time=convert.required_moment(scope, "start_time"),
-            end_time=convert.required_moment(scope, "end_time"),
-            fields=tuple(scope.fields),
-        ),
-        Recipient(recipient.body, recipient.age_recipient, recipient.verification),
     )

@@ -23,27 +23,7 @@ def _unbuilt() -> NoReturn:
 
 
 class UnbuiltLegalServicer(legal_grpc.LegalServiceServicer):
-    """Authentication, changes of scope, delivery."""
-
-    async def AuthenticateOrder(self, request: legal.AuthenticateOrderRequest, context: Context) -> legal.AuthenticateOrderResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def SetOrderScope(self, request: legal.SetOrderScopeRequest, context: Context) -> legal.SetOrderScopeResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def PreviewExport(self, request: legal.PreviewExportRequest, context: Context) -> legal.PreviewExportResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def RevokeOrder(self, request: legal.RevokeOrderRequest, context: Context) -> legal.RevokeOrderResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def ApproveExport(self, request: legal.ApproveExportRequest, context: Context) -> legal.ApproveExportResponse:
-        """Not built yet."""
-        _unbuilt()
+    """Delivery."""
 
     async def ConfirmExportDelivery(
         self, request: legal.ConfirmExportDeliveryRequest, context: Context

@@ -1,13 +1,14 @@
 """Court orders, approvals, exports and their sealed packages."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import ColumnElement, CompoundSelect, Select, delete, func, insert, select, union, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.store.tables import export_chunks, exports, index_entries, order_approvals, orders, records
+from vault.store.tables import export_chunks, exports, index_entries, order_approvals, order_documents, order_previews, orders, records
 
 # gRPC messages stay below 4 MiB; a chunk of a download is one row.
 CHUNK_BYTES = 1 << 20
@@ -28,6 +29,25 @@ class OrderRow:
     target_count: int
     expire_time: datetime
     create_time: datetime
+    suspended_state: str = ""
+    gag: str = ""
+    gag_end_time: datetime | None = None
+    gag_from_staff: bool = False
+    privileged: bool = False
+    respond_time: datetime | None = None
+    authenticator: str = ""
+    authentication: str = ""
+    authenticate_time: datetime | None = None
+    remarks: bytes = field(default=b"", repr=False)
+    rejection: str = ""
+    second_approval_due_time: datetime | None = None
+    recall_due_time: datetime | None = None
+    close_time: datetime | None = None
+    exceeded_count: int = 0
+
+    def is_gagged(self, now: datetime) -> bool:
+        """Whether nothing may be told of it, to the tenant or the person."""
+        return bool(self.gag) and (self.gag_end_time is None or now < self.gag_end_time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +73,40 @@ class ExportRow:
     size_bytes: int
     sha256: str
     create_time: datetime
+    builder: str = ""
+    release_approver: str = ""
+    release_time: datetime | None = None
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the recipient may have it already."""
+        return self.state in _LEFT
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewRow:
+    """What one person saw last, and what stood in the way of approving it."""
+
+    employee_id: str
+    scope_digest: str
+    problems: Sequence[str]
+    preview_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One identifier with its period: records that carry it, and happened or were valid in [start, end)."""
+
+    kind: str
+    tokens: Sequence[bytes]
+    start: datetime
+    end: datetime
 
 
 _ORDER = tuple(orders.c[name] for name in OrderRow.__dataclass_fields__)
 _APPROVAL = tuple(order_approvals.c[name] for name in ApprovalRow.__dataclass_fields__)
+_PREVIEW = tuple(order_previews.c[name] for name in PreviewRow.__dataclass_fields__)
+_LEFT = frozenset({"RELEASED", "DELIVERED", "RECEIPT_CONFIRMED", "PURGED"})
 _EXPORT = tuple(exports.c[name] for name in ExportRow.__dataclass_fields__)
 
 
@@ -90,6 +140,61 @@ async def set_order_state(connection: AsyncConnection, tenant: str, order_id: st
     await connection.execute(update(orders).where(orders.c.tenant_id == tenant, orders.c.order_id == order_id).values(state=state))
 
 
+async def update_order(connection: AsyncConnection, tenant: str, row: OrderRow) -> None:
+    """Store an order as it is now; the caller holds its row."""
+    values = {name: getattr(row, name) for name in OrderRow.__dataclass_fields__ if name != "order_id"}
+    await connection.execute(
+        update(orders)
+        .where(orders.c.tenant_id == tenant, orders.c.order_id == row.order_id)
+        .values(**{**values, "categories": list(row.categories)})
+    )
+
+
+async def due_orders(connection: AsyncConnection, states: Sequence[str], now: datetime, *, limit: int) -> list[tuple[str, str]]:
+    """(tenant, order id) of orders in one of these states whose time is over, whichever tenant's."""
+    query = select(orders.c.tenant_id, orders.c.order_id).where(orders.c.state.in_(states), orders.c.expire_time <= now).limit(limit)
+    return [(row.tenant_id, row.order_id) for row in await connection.execute(query)]
+
+
+async def ended_gags(connection: AsyncConnection, now: datetime, *, limit: int) -> list[tuple[str, str]]:
+    """(tenant, order id) of orders whose gag had a date, and that date has come."""
+    query = select(orders.c.tenant_id, orders.c.order_id).where(orders.c.gag != "", orders.c.gag_end_time <= now).limit(limit)
+    return [(row.tenant_id, row.order_id) for row in await connection.execute(query)]
+
+
+async def insert_document(connection: AsyncConnection, tenant: str, order_id: str, sealed: bytes) -> None:
+    """Store a sealed scan."""
+    await connection.execute(insert(order_documents).values(tenant_id=tenant, order_id=order_id, sealed=sealed))
+
+
+async def document_of(connection: AsyncConnection, tenant: str, order_id: str) -> bytes | None:
+    """The sealed scan, or None."""
+    query = select(order_documents.c.sealed).where(order_documents.c.tenant_id == tenant, order_documents.c.order_id == order_id)
+    return (await connection.execute(query)).scalar_one_or_none()
+
+
+async def set_preview(connection: AsyncConnection, tenant: str, order_id: str, row: PreviewRow) -> None:
+    """Note what somebody saw last."""
+    await connection.execute(
+        delete(order_previews).where(
+            order_previews.c.tenant_id == tenant, order_previews.c.order_id == order_id, order_previews.c.employee_id == row.employee_id
+        )
+    )
+    values = {name: getattr(row, name) for name in PreviewRow.__dataclass_fields__}
+    await connection.execute(
+        insert(order_previews).values(tenant_id=tenant, order_id=order_id, **{**values, "problems": list(row.problems)})
+    )
+
+
+async def preview_of(connection: AsyncConnection, tenant: str, order_id: str, employee_id: str) -> PreviewRow | None:
+    """What somebody saw last, or None."""
+    query = select(*_PREVIEW).where(
+        order_previews.c.tenant_id == tenant, order_previews.c.order_id == order_id, order_previews.c.employee_id == employee_id
+    )
+    row = (await connection.execute(query)).first()
+    return PreviewRow(*row) if row else None
+
+
 async def insert_approval(connection: AsyncConnection, tenant: str, order_id: str, row: ApprovalRow) -> None:
     """Store an approval."""
     values = {name: getattr(row, name) for name in ApprovalRow.__dataclass_fields__}
@@ -116,40 +221,75 @@ async def records_in_scope(
     tenant: str,
     *,
     categories: Sequence[str],
-    tokens: Sequence[tuple[str, Sequence[bytes]]],
-    start: datetime,
-    end: datetime,
+    searches: Sequence[Search],
+    levels: Sequence[str] = (),
     limit: int,
 ) -> list[tuple[str, str]]:
-    """(category, record id) of the records that an order covers, in that order; of each target, at most `limit`.
+    """(category, record id) of the records that an order covers, in that order; at most `limit`.
 
-    A record is covered if one of its indexed fields is a target and it happened in [start, end); a record with a validity interval
-    is covered if the interval overlaps the period (A29).
+    A record is covered if one of its indexed fields is a target and it happened in the target's period; a record with a validity interval is
+    covered if that overlaps the period (A29). One that carries several targets counts once.
     """
-    found: set[tuple[str, str]] = set()
-    for kind, spellings in tokens:
-        happened = (records.c.occur_time >= start) & (records.c.occur_time < end)
-        valid = (
-            (records.c.valid_from.is_not(None))
-            & (records.c.valid_from < end)
-            & ((records.c.valid_to.is_(None)) | (records.c.valid_to > start))
+    if not searches:
+        return []
+    covered = _covered(tenant, categories, levels, searches).subquery()
+    query = select(covered.c.category, covered.c.record_id).order_by(covered.c.category, covered.c.record_id).limit(limit)
+    return [(row.category, row.record_id) for row in await connection.execute(query)]
+
+
+async def count_in_scope(
+    connection: AsyncConnection, tenant: str, *, categories: Sequence[str], searches: Sequence[Search], levels: Sequence[str] = ()
+) -> dict[str, int]:
+    """How many records an order covers, by category; counted by the database."""
+    covered = _covered(tenant, categories, levels, searches).subquery()
+    query = select(covered.c.category, func.count().label("found")).group_by(covered.c.category).order_by(covered.c.category)
+    return {row.category: row.found for row in await connection.execute(query)}
+
+
+async def count_carrying(connection: AsyncConnection, tenant: str, *, categories: Sequence[str], searches: Sequence[Search]) -> int:
+    """How many records carry one of the identifiers, whenever they happened."""
+    carrying = union(*(_carrying(tenant, categories, search).distinct() for search in searches)).subquery()
+    return (await connection.execute(select(func.count()).select_from(carrying))).scalar_one()
+
+
+async def count_holders(connection: AsyncConnection, tenant: str, *, categories: Sequence[str], searches: Sequence[Search]) -> int:
+    """How many people had an identifier in its period, by the records of these categories."""
+    found = union(
+        *(
+            _carrying(tenant, categories, search).where(_in_period(search)).with_only_columns(records.c.subject_id).distinct()
+            for search in searches
         )
-        query = (
-            select(records.c.category, records.c.record_id)
-            .join(index_entries, (index_entries.c.tenant_id == records.c.tenant_id) & (index_entries.c.record_id == records.c.record_id))
-            .where(
-                records.c.tenant_id == tenant,
-                records.c.category.in_(categories),
-                index_entries.c.kind == kind,
-                index_entries.c.token == spellings[0] if len(spellings) == 1 else index_entries.c.token.in_(spellings),
-                happened | valid,
-            )
-            # A record that carries the target twice counts once: the limit must not be used up by repetitions.
-            .distinct()
-            .limit(limit)
+    ).subquery()
+    return (await connection.execute(select(func.count()).select_from(found))).scalar_one()
+
+
+def _covered(tenant: str, categories: Sequence[str], levels: Sequence[str], searches: Sequence[Search]) -> CompoundSelect[Any]:
+    at_levels = [records.c.level.in_([*levels, ""])] if levels else []
+    # Distinct besides: a union of one is none.
+    return union(*(_carrying(tenant, categories, search).where(_in_period(search), *at_levels).distinct() for search in searches))
+
+
+def _carrying(tenant: str, categories: Sequence[str], search: Search) -> Select[Any]:
+    return (
+        select(records.c.category, records.c.record_id)
+        .join(index_entries, (index_entries.c.tenant_id == records.c.tenant_id) & (index_entries.c.record_id == records.c.record_id))
+        .where(
+            records.c.tenant_id == tenant,
+            records.c.category.in_(categories),
+            index_entries.c.kind == search.kind,
+            index_entries.c.token == search.tokens[0] if len(search.tokens) == 1 else index_entries.c.token.in_(search.tokens),
         )
-        found.update((row.category, row.record_id) for row in await connection.execute(query))
-    return sorted(found)
+    )
+
+
+def _in_period(search: Search) -> ColumnElement[bool]:
+    happened = (records.c.occur_time >= search.start) & (records.c.occur_time < search.end)
+    valid = (
+        (records.c.valid_from.is_not(None))
+        & (records.c.valid_from < search.end)
+        & ((records.c.valid_to.is_(None)) | (records.c.valid_to > search.start))
+    )
+    return happened | valid
 
 
 async def insert_export(connection: AsyncConnection, tenant: str, row: ExportRow, package: bytes) -> None:
@@ -181,6 +321,23 @@ async def export_of_order(connection: AsyncConnection, tenant: str, order_id: st
     query = select(*_EXPORT).where(exports.c.tenant_id == tenant, exports.c.order_id == order_id)
     row = (await connection.execute(query)).first()
     return ExportRow(*row) if row else None
+
+
+async def release_export(connection: AsyncConnection, tenant: str, export_id: str, *, approver: str, now: datetime) -> None:
+    """Let a sealed export be handed over."""
+    await connection.execute(
+        update(exports)
+        .where(exports.c.tenant_id == tenant, exports.c.export_id == export_id)
+        .values(state="RELEASE_APPROVED", release_approver=approver, release_time=now)
+    )
+
+
+async def cancel_export(connection: AsyncConnection, tenant: str, export_id: str) -> None:
+    """Destroy a package that was not handed over; that there was one stays."""
+    await connection.execute(delete(export_chunks).where(export_chunks.c.tenant_id == tenant, export_chunks.c.export_id == export_id))
+    await connection.execute(
+        update(exports).where(exports.c.tenant_id == tenant, exports.c.export_id == export_id).values(state="CANCELLED")
+    )
 
 
 async def export_chunk(connection: AsyncConnection, tenant: str, export_id: str, sequence: int) -> bytes | None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -747,11 +748,13 @@ orders = Table(
     metadata,
     Column("tenant_id", Text, nullable=False),
     Column("order_id", Text, nullable=False),
-    # SCOPED | APPROVED | FULFILLED | REJECTED
+    # RECEIVED | AUTHENTICATED | SCOPED | APPROVED | IN_EXECUTION | FULFILLED | CLOSED
+    # | REJECTED | EXPIRED | SUSPENDED | REVOKED | REVOKED_AFTER_DELIVERY
     Column("state", Text, nullable=False),
     Column("instrument_type", Text, nullable=False),
-    # Instrument, scope, recipient and salt as canonical JSON, sealed under the tenant's legal key.
+    # Instrument, both scopes, recipient and salt as canonical JSON, sealed under the tenant's legal key.
     Column("sealed", LargeBinary, nullable=False),
+    # Of the document alone: the same scan for another case is the same scan (N13).
     Column("document_token", LargeBinary, nullable=False),
     Column("scope_digest", Text, nullable=False),
     Column("registrant", Text, nullable=False),
@@ -759,8 +762,55 @@ orders = Table(
     Column("target_count", Integer, nullable=False),
     Column("expire_time", UtcTime, nullable=False),
     Column("create_time", UtcTime, nullable=False),
+    # State to go back to; empty unless suspended.
+    Column("suspended_state", Text, nullable=False),
+    # Empty | UNTIL | FURTHER_ORDER, and the date of the first.
+    Column("gag", Text, nullable=False),
+    Column("gag_end_time", UtcTime, nullable=True),
+    Column("gag_from_staff", Boolean, nullable=False),
+    Column("privileged", Boolean, nullable=False),
+    Column("respond_time", UtcTime, nullable=True),
+    Column("authenticator", Text, nullable=False),
+    # stamp | signature | call-back
+    Column("authentication", Text, nullable=False),
+    Column("authenticate_time", UtcTime, nullable=True),
+    # What somebody wrote when it was authenticated, rejected, suspended, revoked: JSON, sealed under the legal key.
+    Column("remarks", LargeBinary, nullable=False),
+    # Why it was rejected, as a word of ours.
+    Column("rejection", Text, nullable=False),
+    Column("second_approval_due_time", UtcTime, nullable=True),
+    Column("recall_due_time", UtcTime, nullable=True),
+    Column("close_time", UtcTime, nullable=True),
+    # How often more was asked than the order covers (N2).
+    Column("exceeded_count", Integer, nullable=False),
     PrimaryKeyConstraint("tenant_id", "order_id"),
     UniqueConstraint("tenant_id", "document_token"),
+)
+
+order_documents = Table(
+    "order_documents",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("order_id", Text, nullable=False),
+    # The scan, sealed under the tenant's legal key.
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "order_id"),
+    ForeignKeyConstraint(["tenant_id", "order_id"], ["orders.tenant_id", "orders.order_id"]),
+)
+
+# Who looked at which digest, and what stood in the way then; whoever approves has looked (§5.4 step 6).
+order_previews = Table(
+    "order_previews",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("order_id", Text, nullable=False),
+    Column("employee_id", Text, nullable=False),
+    Column("scope_digest", Text, nullable=False),
+    # Reasons, e.g. REQUIRES_INTERVAL; none if nothing does.
+    Column("problems", JSON, nullable=False),
+    Column("preview_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "order_id", "employee_id"),
+    ForeignKeyConstraint(["tenant_id", "order_id"], ["orders.tenant_id", "orders.order_id"]),
 )
 
 order_approvals = Table(
@@ -771,7 +821,7 @@ order_approvals = Table(
     # Employee, not account: two accounts of one person are one person (N5).
     Column("employee_id", Text, nullable=False),
     Column("approver", Text, nullable=False),
-    # legal-officer | legal-approver
+    # legal-officer | legal-approver | privacy-officer
     Column("role", Text, nullable=False),
     Column("scope_digest", Text, nullable=False),
     Column("approve_time", UtcTime, nullable=False),
@@ -829,6 +879,9 @@ exports = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("sha256", Text, nullable=False),
     Column("create_time", UtcTime, nullable=False),
+    Column("builder", Text, nullable=False),
+    Column("release_approver", Text, nullable=False),
+    Column("release_time", UtcTime, nullable=True),
     PrimaryKeyConstraint("tenant_id", "export_id"),
     # One export per order for now: a repeated call gets the same package (N15).
     UniqueConstraint("tenant_id", "order_id"),

@@ -70,6 +70,26 @@ class LegalServiceStub:
                 request_serializer=vault_dot_v1_dot_legal__service__pb2.RevokeOrderRequest.SerializeToString,
                 response_deserializer=vault_dot_v1_dot_legal__service__pb2.RevokeOrderResponse.FromString,
                 _registered_method=True)
+        self.SuspendOrder = channel.unary_unary(
+                '/vault.v1.LegalService/SuspendOrder',
+                request_serializer=vault_dot_v1_dot_legal__service__pb2.SuspendOrderRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_legal__service__pb2.SuspendOrderResponse.FromString,
+                _registered_method=True)
+        self.ResumeOrder = channel.unary_unary(
+                '/vault.v1.LegalService/ResumeOrder',
+                request_serializer=vault_dot_v1_dot_legal__service__pb2.ResumeOrderRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_legal__service__pb2.ResumeOrderResponse.FromString,
+                _registered_method=True)
+        self.CloseOrder = channel.unary_unary(
+                '/vault.v1.LegalService/CloseOrder',
+                request_serializer=vault_dot_v1_dot_legal__service__pb2.CloseOrderRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_legal__service__pb2.CloseOrderResponse.FromString,
+                _registered_method=True)
+        self.EndGag = channel.unary_unary(
+                '/vault.v1.LegalService/EndGag',
+                request_serializer=vault_dot_v1_dot_legal__service__pb2.EndGagRequest.SerializeToString,
+                response_deserializer=vault_dot_v1_dot_legal__service__pb2.EndGagResponse.FromString,
+                _registered_method=True)
         self.GetOrder = channel.unary_unary(
                 '/vault.v1.LegalService/GetOrder',
                 request_serializer=vault_dot_v1_dot_legal__service__pb2.GetOrderRequest.SerializeToString,
@@ -127,35 +147,35 @@ class LegalServiceServicer:
     """
 
     def RegisterOrder(self, request, context):
-        """Registers an order with its scope and recipient.
+        """Registers an order with its scope and recipient; what nothing may be released under stays on the register, rejected.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AuthenticateOrder(self, request, context):
-        """Records how the instrument was authenticated, by a second person.
+        """Records how the instrument was authenticated, by a second person; one that is not authentic is rejected.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetOrderScope(self, request, context):
-        """Replaces the scope of an order; voids every approval.
+        """Settles what is exported: what the order covers or less, never more; voids every approval.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PreviewExport(self, request, context):
-        """Counts what an export would hold, without one decryption.
+        """Counts what an export would hold, without opening one record.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ApproveOrder(self, request, context):
-        """Approves an order by signing its scope digest; two different people are needed.
+        """Approves an order by signing its scope digest; how many different people are needed hangs on the instrument.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,7 +189,35 @@ class LegalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeOrder(self, request, context):
-        """Revokes an order that the court withdrew.
+        """Revokes an order that the court withdrew; what was built and not handed over is destroyed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SuspendOrder(self, request, context):
+        """Suspends an order while the court is asked what it means.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeOrder(self, request, context):
+        """Takes up an order that was suspended, where it stood.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseOrder(self, request, context):
+        """Closes an order that is done with; what it held is let go, or held on for the case.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndGag(self, request, context):
+        """Notes that nothing forbids any more to tell of an order; who was to be told sees it from now on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,7 +252,7 @@ class LegalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ApproveExport(self, request, context):
-        """Approves the release of a sealed export.
+        """Approves the release of a sealed export, by another person than its builder; the order must be in force at that second.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -282,6 +330,26 @@ def add_LegalServiceServicer_to_server(servicer, server):
                     servicer.RevokeOrder,
                     request_deserializer=vault_dot_v1_dot_legal__service__pb2.RevokeOrderRequest.FromString,
                     response_serializer=vault_dot_v1_dot_legal__service__pb2.RevokeOrderResponse.SerializeToString,
+            ),
+            'SuspendOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuspendOrder,
+                    request_deserializer=vault_dot_v1_dot_legal__service__pb2.SuspendOrderRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_legal__service__pb2.SuspendOrderResponse.SerializeToString,
+            ),
+            'ResumeOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeOrder,
+                    request_deserializer=vault_dot_v1_dot_legal__service__pb2.ResumeOrderRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_legal__service__pb2.ResumeOrderResponse.SerializeToString,
+            ),
+            'CloseOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseOrder,
+                    request_deserializer=vault_dot_v1_dot_legal__service__pb2.CloseOrderRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_legal__service__pb2.CloseOrderResponse.SerializeToString,
+            ),
+            'EndGag': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndGag,
+                    request_deserializer=vault_dot_v1_dot_legal__service__pb2.EndGagRequest.FromString,
+                    response_serializer=vault_dot_v1_dot_legal__service__pb2.EndGagResponse.SerializeToString,
             ),
             'GetOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOrder,
@@ -524,6 +592,114 @@ class LegalService:
             '/vault.v1.LegalService/RevokeOrder',
             vault_dot_v1_dot_legal__service__pb2.RevokeOrderRequest.SerializeToString,
             vault_dot_v1_dot_legal__service__pb2.RevokeOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuspendOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.LegalService/SuspendOrder',
+            vault_dot_v1_dot_legal__service__pb2.SuspendOrderRequest.SerializeToString,
+            vault_dot_v1_dot_legal__service__pb2.SuspendOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.LegalService/ResumeOrder',
+            vault_dot_v1_dot_legal__service__pb2.ResumeOrderRequest.SerializeToString,
+            vault_dot_v1_dot_legal__service__pb2.ResumeOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.LegalService/CloseOrder',
+            vault_dot_v1_dot_legal__service__pb2.CloseOrderRequest.SerializeToString,
+            vault_dot_v1_dot_legal__service__pb2.CloseOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndGag(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vault.v1.LegalService/EndGag',
+            vault_dot_v1_dot_legal__service__pb2.EndGagRequest.SerializeToString,
+            vault_dot_v1_dot_legal__service__pb2.EndGagResponse.FromString,
             options,
             channel_credentials,
             insecure,
