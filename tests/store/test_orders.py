@@ -1,4 +1,4 @@
-"""Court orders, approvals, exports, and exactly which records an order covers (A29, N2)."""
+"""Court orders, approvals, and exactly which records an order covers (A29, N2)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,17 +10,11 @@ from tests.store.rows import ACME, BETA, HOUR, MAIL, MICROSECOND, NOW, ORDER, PH
 from vault.errors import AbortedError
 from vault.store.database import Database
 from vault.store.orders import (
-    CHUNK_BYTES,
     ApprovalRow,
-    ExportRow,
     approvals_of,
     delete_approvals,
-    export_chunk,
-    export_of_order,
-    get_export,
     get_order,
     insert_approval,
-    insert_export,
     insert_order,
     list_orders,
     order_with_document,
@@ -31,7 +25,6 @@ from vault.store.subjects import Token
 
 START, END = NOW, NOW + 24 * HOUR
 APPROVAL = ApprovalRow("employee-1", "spiffe://vault.example/officer", "legal-officer", "digest", NOW)
-EXPORT = ExportRow("export", "order", "SEALED", {"call-detail": 3}, {"KEY_DESTROYED": 1}, 5, "ab" * 32, NOW)
 
 LISTED = replace(ORDER, categories=list(ORDER.categories))  # lists come back as lists
 
@@ -274,49 +267,3 @@ async def test_a_record_that_carries_the_target_twice_uses_the_limit_once(databa
     found = await in_scope(database, limit=5)
 
     assert found == named(*calls)
-
-
-# Exports
-
-
-@pytest.mark.parametrize("size", [1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES + 17])
-async def test_a_package_comes_back_chunk_by_chunk(database: Database, size: int) -> None:
-    package = (b"0123456789abcdef!" * (size // 17 + 1))[:size]
-    async with database.write() as connection:
-        await insert_export(connection, ACME, EXPORT, package)
-
-    chunks: list[bytes] = []
-    async with database.read() as connection:
-        while (chunk := await export_chunk(connection, ACME, "export", len(chunks))) is not None:
-            chunks.append(chunk)
-
-    assert b"".join(chunks) == package
-    assert [len(chunk) for chunk in chunks[:-1]] == [CHUNK_BYTES] * (len(chunks) - 1)
-    assert len(chunks[-1]) <= CHUNK_BYTES
-
-
-async def test_an_export_is_found_by_its_id_and_by_its_order_in_its_tenant(database: Database) -> None:
-    async with database.write() as connection:
-        await insert_export(connection, ACME, EXPORT, b"sealed")
-
-    async with database.read() as connection:
-        found = [await get_export(connection, ACME, "export"), await export_of_order(connection, ACME, "order")]
-        foreign = [
-            await get_export(connection, BETA, "export"),
-            await export_of_order(connection, BETA, "order"),
-            await export_chunk(connection, BETA, "export", 0),
-        ]
-
-    assert found == [EXPORT, EXPORT]
-    assert foreign == [None, None, None]
-
-
-async def test_an_order_has_one_export(database: Database) -> None:
-    async with database.write() as connection:
-        await insert_export(connection, ACME, EXPORT, b"sealed")
-
-    with pytest.raises(AbortedError) as raised:
-        async with database.write() as connection:
-            await insert_export(connection, ACME, replace(EXPORT, export_id="second"), b"sealed")
-
-    assert raised.value.reason == "CONCURRENT_CHANGE"

@@ -11,7 +11,22 @@ import typer
 # it is imported, which is why this stands in front.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from vault.cli import access, auditing, ending, erasing, importing, keys, operations, orders, policy, records, rights, running, tenants
+from vault.cli import (
+    access,
+    auditing,
+    ending,
+    erasing,
+    importing,
+    keys,
+    operations,
+    order_packages,
+    orders,
+    policy,
+    records,
+    rights,
+    running,
+    tenants,
+)
 from vault.cli.session import SESSION, reported
 from vault.errors import InvalidArgumentError
 
@@ -29,6 +44,7 @@ app.add_typer(records.subject_app, name="subject")
 app.add_typer(records.record_app, name="record")
 app.add_typer(erasing.app, name="erase")
 app.add_typer(rights.app, name="rights")
+order_packages.add_to(orders.app)
 app.add_typer(orders.app, name="order")
 app.add_typer(access.app, name="access")
 app.add_typer(auditing.app, name="audit")

@@ -3,21 +3,20 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from vault.bundle.verify import verify as verify_package
 from vault.cli.options import Reason, RequestId, Tenant, justification, moment, pairs
-from vault.cli.session import plain, reported, say, show, vault
-from vault.errors import DataLossError, InvalidArgumentError
+from vault.cli.session import reported, show, vault
+from vault.errors import InvalidArgumentError
 from vault.v1 import legal_service_pb2
 from vault.v1.legal_service_pb2 import (
     ApproveOrderRequest,
     CreateExportRequest,
-    DownloadExportRequest,
     GetExportRequest,
     GetOrderRequest,
     Instrument,
@@ -37,6 +36,7 @@ OrderName = Annotated[str, typer.Argument(help="tenants/…/orders/…", show_de
 HoldName = Annotated[str, typer.Argument(help="tenants/…/holds/…", show_default=False)]
 ExportName = Annotated[str, typer.Argument(help="tenants/…/orders/…/exports/…", show_default=False)]
 
+_BUILD = timedelta(minutes=30)
 # Identifier types as orders name them (requirements §5.3), and the kinds they are searched by.
 _KINDS = {
     "PHONE": "phone",
@@ -118,7 +118,8 @@ def list_(tenant: Tenant, page_token: Annotated[str, typer.Option(help="Continue
 def export(order: OrderName, request_id: RequestId = "") -> None:
     """Build the package of an approved order, sealed to its recipient."""
     with reported(), vault() as client:
-        show(client.call(client.legal.CreateExport, CreateExportRequest(parent=order, request_id=request_id)))
+        # Should it take longer, the same command goes on from there.
+        show(client.call(client.legal.CreateExport, CreateExportRequest(parent=order, request_id=request_id), timeout=_BUILD))
 
 
 @app.command("get-export")
@@ -126,26 +127,6 @@ def get_export(name: ExportName) -> None:
     """Show an export's counts, size and digest."""
     with reported(), vault() as client:
         show(client.call(client.legal.GetExport, GetExportRequest(name=name)))
-
-
-@app.command()
-def download(name: ExportName, output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)]) -> None:
-    """Fetch the sealed package; an interrupted download goes on where it stopped."""
-    part = output.with_name(output.name + ".part")
-    with reported(), vault() as client:
-        export = client.call(client.legal.GetExport, GetExportRequest(name=name)).export
-        receipt: dict[str, Any] = {}
-        with part.open("ab") as out:
-            if out.tell() < export.size_bytes:
-                for chunk in client.stream(client.legal.DownloadExport, DownloadExportRequest(name=name, offset=out.tell())):
-                    out.write(chunk.data)
-                    receipt = plain(chunk.receipt) if chunk.HasField("receipt") else receipt
-        if _sha256(part) != export.sha256:
-            # What an interrupted download left may be of another package, or damaged.
-            part.unlink()
-            raise DataLossError("DOWNLOAD_DAMAGED", "what was downloaded is not the package whose digest the vault keeps")
-        part.replace(output)
-        show({"written": str(output), "size_bytes": export.size_bytes, "receipt": receipt})
 
 
 class HoldKind(StrEnum):
@@ -218,34 +199,6 @@ def holds(tenant: Tenant, page_token: Annotated[str, typer.Option(help="Continue
         show(client.call(client.legal.ListHolds, ListHoldsRequest(parent=f"tenants/{tenant}", page_token=page_token)))
 
 
-@app.command()
-def verify(
-    package: Annotated[Path, typer.Argument(help="The sealed package.", exists=True, dir_okay=False)],
-    identity: Annotated[Path, typer.Option(help="The recipient's age secret key.", exists=True, dir_okay=False, show_default=False)],
-    trust: Annotated[
-        Path,
-        typer.Option(
-            help="The operator's public key, PEM, obtained by another way than the package.",
-            exists=True,
-            dir_okay=False,
-            show_default=False,
-        ),
-    ],
-    extract_to: Annotated[Path | None, typer.Option(help="Folder to create with the package's files, if it holds.")] = None,
-) -> None:
-    """Verify a package offline; exit code 1 if it does not hold."""
-    with reported():
-        verdict = verify_package(
-            package.read_bytes(), identity=identity.read_text(errors="replace"), trust=trust.read_bytes(), extract_to=extract_to
-        )
-        findings = [{"code": finding.code.value, "where": finding.where} for finding in verdict.findings]
-        counts = dict(verdict.manifest.counts) if verdict.manifest else {}
-        show({"holds": verdict.ok, "findings": findings, "record_counts": counts})
-        say("the package holds" if verdict.ok else "the package does not hold")
-    if not verdict.ok:
-        raise typer.Exit(1)
-
-
 def _purpose(kind: HoldKind) -> str:
     return "claim-or-complaint" if kind is HoldKind.CLAIM else "court-order"
 
@@ -253,11 +206,6 @@ def _purpose(kind: HoldKind) -> str:
 def _targets(identifiers: list[str]) -> list[tuple[str, str]]:
     """`kind=value` arguments; a kind may be given more than once."""
     return [pair for item in identifiers for pair in pairs([item], "--identifier").items()]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _details(file: Path) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from vault import crypto
 from vault.audit.checkpoint import NoteSigner
+from vault.bundle.countersign import Countersigning
 from vault.catalogue.model import Catalogue
 from vault.crypto import DataKey
 from vault.errors import FailedPreconditionError, NotFoundError, UnavailableError
@@ -102,6 +103,7 @@ class Vault:
         ledger: what was erased, outside every backup.
         standing: whether anything may be served after what the ledger says.
         meters: what is counted for whoever watches.
+        countersigning: what is laid over the manifest of a package beside that key's signature.
     """
 
     name: str
@@ -119,6 +121,7 @@ class Vault:
     ledger: LedgerDirectory
     standing: Standing = field(default_factory=Standing)
     meters: Meters = field(default_factory=Meters)
+    countersigning: Countersigning = field(default_factory=Countersigning)
 
     @property
     def signer(self) -> NoteSigner:

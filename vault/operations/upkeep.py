@@ -1,6 +1,6 @@
 """What is done in the background, in whichever worker holds the lease.
 
-Erasures, rotations and ends of contracts that are under way, the end of holds, retention, notifications, counts of key uses.
+Erasures, rotations and ends of contracts that are under way, the end of holds and of packages, retention, notifications, counts of key uses.
 
 Every step is idempotent and takes up where the last commit was (I10). A dependency that is away is tried again at the next turn.
 """
@@ -14,7 +14,7 @@ import structlog
 
 from vault.errors import VaultError
 from vault.names import new_id
-from vault.operations import deliver, erase_run, hold, observe, retain, rotate, wind_up
+from vault.operations import deliver, erase_run, export_deliver, hold, observe, retain, rotate, wind_up
 from vault.operations.attempt import Caller
 from vault.operations.core import Vault
 from vault.operations.keyring import WARN_USES
@@ -154,6 +154,7 @@ async def _turn(vault: Vault, lease: _Lease, turn: int) -> bool:
     if turn % _SELDOM == 0:
         await resume_erasures(vault)
         await hold.expire_holds(vault, upkeep_caller())
+        await export_deliver.destroy_due(vault, upkeep_caller())
         await retain.sweep(vault, upkeep_caller())
         await deliver.deliver(vault, upkeep_caller())
         await observe.look(vault)

@@ -24,9 +24,9 @@ from vault.operations.transport import Wanted
 from vault.policy.decide import View
 from vault.rpc.status import status_of
 from vault.store.erasures import Count, ErasureRow
+from vault.store.exports import ExportRow
 from vault.store.jobs import JobRow
 from vault.store.notifications import NotificationRow
-from vault.store.orders import ExportRow
 from vault.store.registers import CustomerRequestRow
 from vault.store.rotations import RotationRow
 from vault.store.settings import LevelRow, TransportRow
@@ -356,6 +356,7 @@ def order(tenant_id: str, item: OrderView) -> legal_service_pb2.Order:
 
 def export(tenant_id: str, row: ExportRow) -> legal_service_pb2.Export:
     """An export without its package."""
+    times = {"seal_time": row.seal_time, "deliver_time": row.deliver_time, "confirm_time": row.confirm_time}
     return legal_service_pb2.Export(
         name=f"tenants/{tenant_id}/orders/{row.order_id}/exports/{row.export_id}",
         state=legal_service_pb2.ExportState.Value(f"EXPORT_STATE_{row.state}"),
@@ -364,6 +365,7 @@ def export(tenant_id: str, row: ExportRow) -> legal_service_pb2.Export:
         size_bytes=row.size_bytes,
         sha256=row.sha256,
         create_time=timestamp(row.create_time),
+        **{name: timestamp(moment) for name, moment in times.items() if moment},
     )
 
 

@@ -7,9 +7,10 @@ import grpc
 
 from vault import names
 from vault.errors import InvalidArgumentError
-from vault.operations import export, hold, order
+from vault.operations import export, export_deliver, hold, order
 from vault.operations.attempt import Attempt
 from vault.operations.core import Vault
+from vault.operations.export_deliver import Delivery
 from vault.operations.hold import NewHold
 from vault.operations.order import Instrument, OrderContent, Recipient, Scope
 from vault.rpc import convert
@@ -20,6 +21,8 @@ from vault.v1 import legal_service_pb2
 from vault.v1.legal_service_pb2 import (
     ApproveOrderRequest,
     ApproveOrderResponse,
+    ConfirmExportDeliveryRequest,
+    ConfirmExportDeliveryResponse,
     CreateExportRequest,
     CreateExportResponse,
     DownloadExportRequest,
@@ -102,9 +105,22 @@ class LegalServicer(UnbuiltLegalServicer):
     async def DownloadExport(self, request: DownloadExportRequest, context: Context) -> AsyncIterator[DownloadExportResponse]:
         """Send the sealed package."""
         name = names.parse_export(request.name)
-        async for chunk in export.download_export(self._vault, current_attempt(), name, offset=request.offset):
+        async for chunk in export_deliver.download_export(self._vault, current_attempt(), name, offset=request.offset):
             receipt = convert.receipt(chunk.receipt) if chunk.receipt else None
             yield DownloadExportResponse(offset=chunk.offset, data=chunk.data, receipt=receipt)
+
+    async def ConfirmExportDelivery(self, request: ConfirmExportDeliveryRequest, context: Context) -> ConfirmExportDeliveryResponse:
+        """Record that the recipient has the package."""
+        name = names.parse_export(request.name)
+        delivery = Delivery(
+            sha256=request.sha256,
+            recipient_name=request.recipient_name,
+            recipient_id=request.recipient_id,
+            receive_time=convert.moment(request, "receive_time") or self._vault.clock(),
+            receipt_sha256=request.receipt_sha256,
+        )
+        row, receipt = await export_deliver.confirm_delivery(self._vault, current_attempt(), name, delivery)
+        return ConfirmExportDeliveryResponse(export=convert.export(name.tenant, row), receipt=convert.receipt(receipt))
 
     async def PlaceHold(self, request: PlaceHoldRequest, context: Context) -> PlaceHoldResponse:
         """Place a hold."""

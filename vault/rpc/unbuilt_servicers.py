@@ -29,7 +29,7 @@ def _unbuilt() -> NoReturn:
 
 
 class UnbuiltLegalServicer(legal_grpc.LegalServiceServicer):
-    """Authentication, changes of scope, delivery."""
+    """Authentication, changes of scope, release."""
 
     async def AuthenticateOrder(self, request: legal.AuthenticateOrderRequest, context: Context) -> legal.AuthenticateOrderResponse:
         """Not built yet."""
@@ -48,12 +48,6 @@ class UnbuiltLegalServicer(legal_grpc.LegalServiceServicer):
         _unbuilt()
 
     async def ApproveExport(self, request: legal.ApproveExportRequest, context: Context) -> legal.ApproveExportResponse:
-        """Not built yet."""
-        _unbuilt()
-
-    async def ConfirmExportDelivery(
-        self, request: legal.ConfirmExportDeliveryRequest, context: Context
-    ) -> legal.ConfirmExportDeliveryResponse:
         """Not built yet."""
         _unbuilt()
 

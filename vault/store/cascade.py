@@ -56,6 +56,9 @@ CASCADE = {
     tables.audit_entries: Reach.OPAQUE,
     # Sealed to whoever an order names; the vault keeps no key, and a package outlives the person (§5.5).
     tables.export_chunks: Reach.OPAQUE,
+    # Ids of records, and what was read of them, until the package is sealed; the key goes first. What is held for an order is not erased meanwhile.
+    tables.export_records: Reach.OPAQUE,
+    tables.export_pieces: Reach.OPAQUE,
     tables.orders: Reach.OPAQUE,
     # Ids of what a call made, and HMACs.
     tables.idempotent_requests: Reach.OPAQUE,

@@ -1,16 +1,13 @@
-"""Court orders, approvals, exports and their sealed packages."""
+"""Court orders, their approvals, and which records they cover."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.store.tables import export_chunks, exports, index_entries, order_approvals, orders, records
-
-# gRPC messages stay below 4 MiB; a chunk of a download is one row.
-CHUNK_BYTES = 1 << 20
+from vault.store.tables import index_entries, order_approvals, orders, records
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +38,8 @@ class ApprovalRow:
     approve_time: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class ExportRow:
-    """One sealed export."""
-
-    export_id: str
-    order_id: str
-    state: str
-    record_counts: Mapping[str, int]
-    withheld_counts: Mapping[str, int]
-    size_bytes: int
-    sha256: str
-    create_time: datetime
-
-
 _ORDER = tuple(orders.c[name] for name in OrderRow.__dataclass_fields__)
 _APPROVAL = tuple(order_approvals.c[name] for name in ApprovalRow.__dataclass_fields__)
-_EXPORT = tuple(exports.c[name] for name in ExportRow.__dataclass_fields__)
 
 
 async def insert_order(connection: AsyncConnection, tenant: str, row: OrderRow) -> None:
@@ -150,42 +132,3 @@ async def records_in_scope(
         )
         found.update((row.category, row.record_id) for row in await connection.execute(query))
     return sorted(found)
-
-
-async def insert_export(connection: AsyncConnection, tenant: str, row: ExportRow, package: bytes) -> None:
-    """Store a sealed export with its package in chunks."""
-    values = {name: getattr(row, name) for name in ExportRow.__dataclass_fields__}
-    await connection.execute(
-        insert(exports).values(
-            tenant_id=tenant, **{**values, "record_counts": dict(row.record_counts), "withheld_counts": dict(row.withheld_counts)}
-        )
-    )
-    await connection.execute(
-        insert(export_chunks),
-        [
-            {"tenant_id": tenant, "export_id": row.export_id, "sequence": n, "data": package[n * CHUNK_BYTES : (n + 1) * CHUNK_BYTES]}
-            for n in range(-(-len(package) // CHUNK_BYTES))
-        ],
-    )
-
-
-async def get_export(connection: AsyncConnection, tenant: str, export_id: str) -> ExportRow | None:
-    """The export, or None."""
-    query = select(*_EXPORT).where(exports.c.tenant_id == tenant, exports.c.export_id == export_id)
-    row = (await connection.execute(query)).first()
-    return ExportRow(*row) if row else None
-
-
-async def export_of_order(connection: AsyncConnection, tenant: str, order_id: str) -> ExportRow | None:
-    """The export of an order, or None."""
-    query = select(*_EXPORT).where(exports.c.tenant_id == tenant, exports.c.order_id == order_id)
-    row = (await connection.execute(query)).first()
-    return ExportRow(*row) if row else None
-
-
-async def export_chunk(connection: AsyncConnection, tenant: str, export_id: str, sequence: int) -> bytes | None:
-    """One chunk of the package, or None past its end."""
-    query = select(export_chunks.c.data).where(
-        export_chunks.c.tenant_id == tenant, export_chunks.c.export_id == export_id, export_chunks.c.sequence == sequence
-    )
-    return (await connection.execute(query)).scalar_one_or_none()
