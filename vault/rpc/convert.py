@@ -356,7 +356,6 @@ def order(tenant_id: str, item: OrderView) -> legal_service_pb2.Order:
 
 def export(tenant_id: str, row: ExportRow) -> legal_service_pb2.Export:
     """An export without its package."""
-    times = {"seal_time": row.seal_time, "deliver_time": row.deliver_time, "confirm_time": row.confirm_time}
     return legal_service_pb2.Export(
         name=f"tenants/{tenant_id}/orders/{row.order_id}/exports/{row.export_id}",
         state=legal_service_pb2.ExportState.Value(f"EXPORT_STATE_{row.state}"),
@@ -365,7 +364,9 @@ def export(tenant_id: str, row: ExportRow) -> legal_service_pb2.Export:
         size_bytes=row.size_bytes,
         sha256=row.sha256,
         create_time=timestamp(row.create_time),
-        **{name: timestamp(moment) for name, moment in times.items() if moment},
+        seal_time=timestamp(row.seal_time),
+        deliver_time=timestamp(row.deliver_time),
+        confirm_time=timestamp(row.confirm_time),
     )
 
 

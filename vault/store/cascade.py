@@ -56,6 +56,7 @@ CASCADE = {
     tables.audit_entries: Reach.OPAQUE,
     # Sealed to whoever an order names; the vault keeps no key, and a package outlives the person (§5.5).
     tables.export_chunks: Reach.OPAQUE,
+    tables.exports: Reach.OPAQUE,
     # Ids of records, and what was read of them, until the package is sealed; the key goes first. What is held for an order is not erased meanwhile.
     tables.export_records: Reach.OPAQUE,
     tables.export_pieces: Reach.OPAQUE,
@@ -68,7 +69,7 @@ CASCADE = {
             *(tables.imports, tables.import_issues, tables.customer_requests, tables.jobs),
             *(tables.ndas, tables.role_grants, tables.access_reviews, tables.agreements),
             *(tables.content_levels, tables.transport_policies, tables.webhooks),
-            *(tables.order_approvals, tables.exports, tables.holds),
+            *(tables.order_approvals, tables.holds),
             *(tables.audit_heads, tables.audit_checkpoints),
         ),
         Reach.NOBODY,
