@@ -9,7 +9,7 @@ TESTS ?= tests
 JOBS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup protos fmt lint test policy-report demo restore-drill restore-crashes torture-erasure run tamper-drill bench bench-quick bench-keys bench-erasure lock clean
+.PHONY: help setup protos fmt lint test policy-report demo restore-drill restore-crashes torture-erasure run tamper-drill bench bench-quick bench-keys bench-erasure bench-orders lock clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -74,6 +74,9 @@ bench-keys: $(STAMP)  ## Measure key services, rotation, and reveals meanwhile
 
 bench-erasure: $(STAMP)  ## Measure time until a person is unreadable, retention by a plain DELETE, completion of exceptions
 	$(BIN)/python -m benchmarks.erasure
+
+bench-orders: $(STAMP)  ## Measure packages of court orders: rows a second, memory, next to a loop that decrypts and writes CSV
+	$(BIN)/python -m benchmarks.court_orders
 
 lock: $(STAMP)  ## Resolve the newest allowed packages into requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -38,7 +38,6 @@ class Row:
         tests: node ids without parameters; empty only for what software cannot show.
         built: `whole`, `part`, `none` or `outside`.
         missing: what is not there, unless it is whole.
-        unbuilt: methods that answer NOT_BUILT and belong to it.
     """
 
     id: str
@@ -47,7 +46,6 @@ class Row:
     tests: tuple[str, ...]
     built: str
     missing: str
-    unbuilt: tuple[str, ...]
 
 
 class _Loader(yaml.SafeLoader):
@@ -73,10 +71,10 @@ def read_rows(path: Path = ROWS) -> list[Row]:
     said = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 – a safe loader that is stricter still
     rows = []
     for name, row in said.items():
-        if unknown := row.keys() - {"rule", "where", "tests", "built", "missing", "unbuilt"}:
+        if unknown := row.keys() - {"rule", "where", "tests", "built", "missing"}:
             raise ValueError(f"{name}: unknown {sorted(unknown)}")
-        where, tests, unbuilt = (tuple(row.get(key, ())) for key in ("where", "tests", "unbuilt"))
-        rows.append(Row(name, row["rule"], where, tests, row.get("built", "whole"), row.get("missing", ""), unbuilt))
+        where, tests = (tuple(row.get(key, ())) for key in ("where", "tests"))
+        rows.append(Row(name, row["rule"], where, tests, row.get("built", "whole"), row.get("missing", "")))
     return rows
 
 

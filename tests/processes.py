@@ -50,9 +50,7 @@ class Finished:
         return error
 
 
-def run(
-    *arguments: str | Path, environment: Mapping[str, str] | None = None, folder: Path | None = None, typed: str = ""
-) -> Finished:
+def run(*arguments: str | Path, environment: Mapping[str, str] | None = None, folder: Path | None = None, typed: str = "") -> Finished:
     """Run the command to its end; `typed` is what somebody types into it."""
     with tempfile.TemporaryDirectory() as written:
         out, err = Path(written, "out"), Path(written, "err")

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from vault.errors import FailedPreconditionError
@@ -36,6 +36,9 @@ _PATHS = (
     ("tls", "client_ca"),
     ("signing_key",),
     ("checkpoints", "directory"),
+    ("orders", "certificate"),
+    ("orders", "private_key"),
+    ("orders", "timestamp_root"),
     ("erasure_ledger",),
     ("telemetry", "otlp_ca"),
     ("oidc", "jwks"),
@@ -122,6 +125,30 @@ class Checkpoints(_Section):
         return value
 
 
+class Orders(_Section):
+    """What is laid over the manifest of a court-order package beside the operator's signature: a CMS signature, a time stamp."""
+
+    certificate: Path | None = None
+    private_key: Path | None = None
+    timestamp_url: str = ""
+    timestamp_root: Path | None = None
+
+    @field_validator("timestamp_url")
+    @classmethod
+    def _encrypted(cls, value: str) -> str:
+        if value and not _is_private(value):
+            msg = "neither an https address without a password nor one on this machine"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _pairs(self) -> "Orders":
+        if (self.certificate is None) != (self.private_key is None) or bool(self.timestamp_url) != (self.timestamp_root is not None):
+            msg = "certificate goes with private_key, timestamp_url with timestamp_root"
+            raise ValueError(msg)
+        return self
+
+
 class Telemetry(_Section):
     """Traces and metrics leave by OTLP over gRPC when an endpoint is given; logs go to standard error."""
 
@@ -159,6 +186,7 @@ class Settings(BaseSettings):
     principals: Mapping[str, Principal]
     oidc: Oidc | None = None
     telemetry: Telemetry = Telemetry()
+    orders: Orders = Orders()
     notification_hosts: tuple[str, ...] = ()
     notification_ca: Path | None = None
     region: str = Field(default="IL", pattern=r"^[A-Z]{2}$")

@@ -85,10 +85,6 @@ class DataLossError(VaultError):
     """Stored data failed authentication."""
 
 
-class UnimplementedError(VaultError):
-    """Declared in the contract, not built yet."""
-
-
 class CiphertextInvalidError(DataLossError):
     """A ciphertext does not open in the place it was found (I3). Never garbage, never a hint at the content."""
 

@@ -38,8 +38,9 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from vault import crypto
 from vault.audit.watch import Alarm
+from vault.bundle.countersign import Countersigning, Organisation, fingerprint_of
 from vault.catalogue import loader
-from vault.config import Checkpoints, Settings, Tls
+from vault.config import Checkpoints, Orders, Settings, Tls
 from vault.errors import AbortedError, FailedPreconditionError, VaultError
 from vault.hygiene import forbid_dumps
 from vault.keys.open import open_provider
@@ -122,6 +123,7 @@ async def open_vault(
     await provider.health()
     others = {name: open_provider(uri) for name, uri in settings.root_keys.items()}
     signing_key = _signing_key(settings.signing_key)
+    countersigning = _countersigning(settings.orders)
     webhooks = Webhooks.of(settings.notification_hosts, settings.notification_ca)
     database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
     key_database = _key_database(settings)
@@ -144,6 +146,7 @@ async def open_vault(
             ledger=LedgerDirectory(settings.erasure_ledger),
             meters=meters or Meters(),
             sinks=_sinks(settings.checkpoints),
+            countersigning=countersigning,
         )
         try:
             await tenant.bootstrap(vault)
@@ -405,6 +408,21 @@ async def _check_keys_are_there(database: Database, key_database: Database | Non
         apart = await subjects.has_subject_keys(connection)
     if people and not apart:
         raise FailedPreconditionError("SUBJECT_KEYS_MISSING", "there are people and no keys of theirs in the database of keys_url")
+
+
+def _countersigning(orders: Orders) -> Countersigning:
+    try:
+        organisation = (
+            Organisation.of(orders.certificate.read_bytes(), orders.private_key.read_bytes())
+            if orders.certificate and orders.private_key
+            else None
+        )
+        root = orders.timestamp_root.read_bytes() if orders.timestamp_root else b""
+        if root:
+            fingerprint_of(root)
+    except (OSError, ValueError, IndexError):
+        raise FailedPreconditionError("CONFIG_INVALID", "a certificate or key of orders cannot be read") from None
+    return Countersigning(organisation, orders.timestamp_url, root)
 
 
 def _former_signing_key(path: Path) -> Ed25519PrivateKey | None:

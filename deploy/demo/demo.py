@@ -158,14 +158,15 @@ def court_order(demo: Demo) -> None:
         ("dana", ["legal-officer"]),
         ("eli", ["legal-officer"]),
         ("noa", ["legal-approver"]),
+        ("uri", ["order-courier"]),
         ("tamar", ["privacy-officer"]),
     ):
         demo.run("", "dev", "sign-in", str(demo.home), employee, *(part for role in roles for part in ("--role", role)))
     now = datetime.now(UTC)
     dates = ("--signed", (now - timedelta(days=1)).isoformat(), "--until", (now + timedelta(days=365)).isoformat())
-    for employee in ("dana", "eli", "noa"):
+    for employee in ("dana", "eli", "noa", "uri"):
         demo.run("tamar", "tenant", "register-nda", employee, str(SAMPLES / "order.pdf"), *dates)
-    demo.say("Two legal officers, a legal approver and the privacy officer sign in; confidentiality agreements are registered.")
+    demo.say("Two legal officers, a legal approver, a courier and the privacy officer sign in; confidentiality agreements are registered.")
     identity = pyrage.x25519.Identity.generate()
     key = demo.home / "recipient.key"
     key.write_text(f"{identity}\n")
@@ -203,7 +204,7 @@ def court_order(demo: Demo) -> None:
     demo.run("noa", "order", "approve", export["name"])
     demo.say("Before Noa approves its release nobody gets it, RELEASE_NOT_APPROVED.")
     package = demo.home / "order.tar.age"
-    demo.run("dana", "order", "download", export["name"], "-o", str(package))
+    demo.run("uri", "order", "download", export["name"], "-o", str(package))
     verify = ("order", "verify", str(package), "--identity", str(key), "--trust", str(demo.home / "signing.pub"))
     _must(demo.exit_code(*verify) == 0, "the package verifies")
     demo.say("The recipient verifies the package offline, with their key and the operator's public key: it holds.")

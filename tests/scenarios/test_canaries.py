@@ -151,7 +151,7 @@ async def main_job(served: Serving) -> set[str]:
         seen |= values_of(await builders.reveal(caller, request))
     people = await orders.team(served)
     order = await orders.approved(people, orders.order_for(served, people, ("phone", PHONE)))
-    await orders.download(people.registrant, (await orders.export(people, order)).name)
+    await orders.download(people.courier, (await orders.export(people, order)).name)
     await builders.erase(served, subject)
     return seen
 

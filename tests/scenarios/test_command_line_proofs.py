@@ -135,8 +135,11 @@ def test_erasure_certificate_is_had_as_pages_that_carry_their_proof(cli: Command
         assert "2345622" not in poppler.text(file.read_bytes())
 
 
-def test_order_is_registered_approved_exported_fetched_and_verified(cli: Commands, tmp_path: Path) -> None:
-    for employee, role in (("dana", "legal-officer"), ("eli", "legal-officer"), ("noa", "legal-approver")):
+def test_order_is_registered_approved_exported_fetched_and_verified(cli: Commands, tmp_path: Path) -> None:  # noqa: PLR0915 - the whole way
+    for employee, role in (
+        *(("dana", "legal-officer"), ("eli", "legal-officer"), ("noa", "legal-approver")),
+        *(("uri", "order-courier"), ("gil", "order-courier")),
+    ):
         cli.sign_in(employee, role)
     cli.answer("billing", "import", SAMPLES / "calls.csv", "-t", "acme", "--category", "call-detail", "--rejects", tmp_path / "rejects.csv")
     identity, other = pyrage.x25519.Identity.generate(), tmp_path / "other.pdf"
@@ -161,15 +164,25 @@ def test_order_is_registered_approved_exported_fetched_and_verified(cli: Command
     got = cli.answer("dana", "order", "get-export", export["name"])["export"]
     download = ("order", "download", export["name"], "-o", package)
     cli.answer("noa", "order", "approve", export["name"])
-    cli.answer("dana", *download)
+    by_officer = cli.error("dana", *download)
+    cli.answer("uri", *download)
     whole = package.read_bytes()
     part.write_bytes(whole[: len(whole) // 2])
     package.unlink()
-    cli.answer("dana", *download)
+    cli.answer("uri", *download)
     resumed = package.read_bytes()
+    by_another = cli.error("gil", *download)
+    again = cli.error("uri", *download)
     part.write_bytes(b"x" * len(whole))
-    damaged = cli.error("dana", *download)
-    holds = run(*verify)
+    damaged = cli.error("uri", *download)
+    deliver = ("order", "deliver", export["name"], "--recipient-name", "פקד אורי לדוגמה", "--recipient-id", "badge 433-17")
+    not_ours = cli.error("uri", *deliver, "--sha256", "00" * 32)
+    confirmed = cli.answer("uri", *deliver, "--package", package)["export"]
+    dump = tmp_path / "acme.log"
+    cli.sign_in("aya", "auditor")
+    cli.answer("aya", "audit", "dump", "acme", "-o", dump)
+    holds = run(*verify, "--log", dump)
+    said = run(*verify[:-1], "--log", dump, "--language", "he").out
     package.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     altered = run(*verify)
 
@@ -178,7 +191,11 @@ def test_order_is_registered_approved_exported_fetched_and_verified(cli: Command
     assert got["record_counts"] == {"call-detail": "10"}
     assert int(got["size_bytes"]) == len(whole)
     assert resumed == whole
+    assert [refused["reason"] for refused in (by_officer, by_another, again)] == ["ROLE_NOT_ALLOWED", "NOT_THE_COURIER", "EXPORT_TAKEN"]
     assert damaged["reason"] == "DOWNLOAD_DAMAGED"
+    assert not_ours["reason"] == "EXPORT_DIGEST_MISMATCH"
+    assert confirmed["state"] == "EXPORT_STATE_RECEIPT_CONFIRMED"
+    assert "החבילה תקינה" in said
     assert not part.exists()
     assert holds.answer()["holds"] is True
     assert altered.code == 1

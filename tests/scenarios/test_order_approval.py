@@ -24,13 +24,16 @@ from tests.orders import (
     settle,
     team,
 )
+from tests.rotating import all_rows
 from tests.serving import Caller, Serving
 from vault.client.errors import CallError
 from vault.operations import order_end
+from vault.operations.export_staging import Progress
 from vault.operations.upkeep import upkeep_caller
+from vault.store import exports as export_store
 from vault.store import orders as order_store
 from vault.store import tables
-from vault.store.orders import ExportRow
+from vault.store.exports import ExportRow
 from vault.v1 import legal_service_pb2 as legal
 from vault.v1.legal_service_pb2 import (
     ApproveExportRequest,
@@ -284,9 +287,12 @@ async def test_n7_an_order_that_is_revoked_while_its_package_is_built_leaves_not
     await served.create_tenants()
     people = await team(served)
     order = await approved(people, order_for(served, people))
-    half = ExportRow("e" * 26, order.name.rpartition("/")[2], "BUILDING", {}, {}, 0, "", served.clock(), builder="people/e-registrant")
+    order_id = order.name.rpartition("/")[2]
+    half = ExportRow("e" * 26, order_id, "BUILDING", {}, {}, 0, "", served.clock(), "acme", 0, "", b"key", Progress().stored())
     async with served.vault.database.write() as connection:
-        await order_store.insert_export(connection, "acme", half, b"half of a package")
+        await export_store.insert_export(connection, "acme", half)
+        await export_store.insert_piece(connection, "acme", half.export_id, "a", 0, b"half of a package")
+        await export_store.insert_chunk(connection, "acme", half.export_id, 0, b"half of a package")
         await order_store.set_order_state(connection, "acme", half.order_id, "IN_EXECUTION")
 
     revoked = await end(people.registrant, order, "Revoke")
@@ -295,6 +301,8 @@ async def test_n7_an_order_that_is_revoked_while_its_package_is_built_leaves_not
     refused = await registrant.refused(registrant.legal.CreateExport, CreateExportRequest(parent=order.name))
     assert (revoked.state, revoked.export_state) == (legal.ORDER_STATE_REVOKED, legal.EXPORT_STATE_CANCELLED)
     assert await chunks(served) == 0
+    assert await all_rows(served, tables.export_pieces) == []
+    assert [row.staging_key for row in await all_rows(served, tables.exports)] == [None]
     assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "ORDER_REVOKED")
 
 

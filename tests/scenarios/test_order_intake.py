@@ -111,10 +111,7 @@ async def test_whoever_approves_sees_the_numbers_masked_and_no_scan(served: Serv
         (lambda r: setattr(r.instrument, "issuer_name", "two\nlines"), "FIELD_INVALID", "instrument.issuer_name"),
         (lambda r: setattr(r.instrument, "court_level", legal.COURT_LEVEL_DISTRICT), "", ""),
         (
-            lambda r: (
-                setattr(r.instrument, "court_level", legal.COURT_LEVEL_DISTRICT),
-                setattr(r.instrument, "case_number", "12345/13/26"),
-            ),
+            lambda r: r.instrument.MergeFrom(legal.Instrument(court_level=legal.COURT_LEVEL_DISTRICT, case_number="12345/13/26")),
             "CASE_NUMBER_INVALID",
             "instrument.case_number",
         ),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from pyrage import x25519
@@ -247,7 +248,12 @@ async def test_a_preview_counts_what_the_package_will_hold_and_opens_nothing(ser
     request.scope.declined_categories.append("incoming-message")
     opened: list[object] = []
     whole = crypto.open_fields
-    monkeypatch.setattr(crypto, "open_fields", lambda *given, **named: opened.append(given) or whole(*given, **named))
+
+    def noted(*given: Any, **named: Any) -> Any:
+        opened.append(given)
+        return whole(*given, **named)
+
+    monkeypatch.setattr(crypto, "open_fields", noted)
 
     seen = await preview(people.officer, await register(people, request))
     opened_by_preview = len(opened)

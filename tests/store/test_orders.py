@@ -1,75 +1,27 @@
-"""Court orders, approvals, exports, and exactly which records an order covers (A29, N2)."""
+"""Court orders and their approvals; which records an order covers is in `test_exports.py`."""
 
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 
 import pytest
 
-from tests.store.rows import ACME, BETA, HOUR, MAIL, MICROSECOND, NOW, ORDER, PHONE, Stored, record, store
+from tests.store.rows import ACME, BETA, MICROSECOND, NOW, ORDER
 from vault.errors import AbortedError
 from vault.store.database import Database
 from vault.store.orders import (
-    CHUNK_BYTES,
     ApprovalRow,
-    ExportRow,
-    Search,
     approvals_of,
     delete_approvals,
-    export_chunk,
-    export_of_order,
-    get_export,
     get_order,
     insert_approval,
-    insert_export,
     insert_order,
     list_orders,
     order_with_document,
-    records_in_scope,
     set_order_state,
 )
-from vault.store.subjects import Token
 
-START, END = NOW, NOW + 24 * HOUR
 APPROVAL = ApprovalRow("employee-1", "spiffe://vault.example/officer", "legal-officer", "digest", NOW)
-EXPORT = ExportRow("export", "order", "SEALED", {"call-detail": 3}, {"KEY_DESTROYED": 1}, 5, "ab" * 32, NOW)
 
 LISTED = replace(ORDER, categories=list(ORDER.categories))  # lists come back as lists
-
-
-def call(*, tokens: Sequence[Token] = (PHONE,), category: str = "call-detail", **columns: object) -> Stored:
-    """A call from the target."""
-    return record({"caller": "anna"}, {f"field{n}": ("caller", token) for n, token in enumerate(tokens)}, category=category, **columns)
-
-
-def happened(time: datetime) -> Stored:
-    return call(occur_time=time)
-
-
-def valid(start: datetime | None, end: datetime | None) -> Stored:
-    return call(valid_from=start, valid_to=end)
-
-
-async def in_scope(
-    database: Database,
-    *,
-    tenant: str = ACME,
-    categories: Sequence[str] = ("call-detail",),
-    tokens: Sequence[Token] = (PHONE,),
-    limit: int = 100,
-) -> list[tuple[str, str]]:
-    async with database.read() as connection:
-        return await records_in_scope(
-            connection,
-            tenant,
-            categories=categories,
-            searches=[Search(token.kind, [token.token], START, END) for token in tokens],
-            limit=limit,
-        )
-
-
-def named(*stored: Stored) -> list[tuple[str, str]]:
-    return sorted((item.row.category, item.row.record_id) for item in stored)
 
 
 async def insert(database: Database, *, tenant: str = ACME, order: str = "order", document: bytes = b"document") -> None:
@@ -189,133 +141,3 @@ async def test_approvals_of_one_order_are_voided(database: Database) -> None:
         ]
 
     assert left == [0, 1, 1]
-
-
-# What an order covers
-
-
-@pytest.mark.parametrize(
-    ("item", "covered"),
-    [
-        pytest.param(happened(START - MICROSECOND), False, id="before the start"),
-        pytest.param(happened(START), True, id="at the start"),
-        pytest.param(happened(END - MICROSECOND), True, id="last moment"),
-        pytest.param(happened(END), False, id="at the end"),
-        pytest.param(valid(START - HOUR, START), False, id="ends as the period starts"),
-        pytest.param(valid(START - HOUR, START + MICROSECOND), True, id="reaches into the period"),
-        pytest.param(valid(START - HOUR, END + HOUR), True, id="spans the period"),
-        pytest.param(valid(START + HOUR, START + 2 * HOUR), True, id="within the period"),
-        pytest.param(valid(END - MICROSECOND, END + HOUR), True, id="begins in the last moment"),
-        pytest.param(valid(END, END + HOUR), False, id="begins as the period ends"),
-        pytest.param(valid(START - HOUR, None), True, id="open, began before"),
-        pytest.param(valid(END - MICROSECOND, None), True, id="open, began in the last moment"),
-        pytest.param(valid(END, None), False, id="open, begins as the period ends"),
-        pytest.param(valid(None, None), False, id="without any time"),
-        pytest.param(valid(None, END), False, id="without a beginning"),
-    ],
-)
-async def test_an_order_covers_what_happened_or_was_valid_in_its_period(database: Database, item: Stored, covered: bool) -> None:
-    await store(database, item)
-
-    found = await in_scope(database)
-
-    assert found == (named(item) if covered else [])
-
-
-async def test_an_order_covers_its_targets_categories_and_tenant_only(database: Database) -> None:
-    covered = call(occur_time=NOW)
-    message = call(occur_time=NOW, category="incoming-message")
-    await store(
-        database,
-        covered,
-        message,
-        call(occur_time=NOW, category="list-membership"),
-        call(occur_time=NOW, tokens=[MAIL]),
-        call(occur_time=NOW, tokens=[replace(PHONE, kind="mail")]),
-        call(occur_time=NOW, tokens=[]),
-    )
-    await store(database, call(occur_time=NOW), tenant=BETA)
-
-    found = await in_scope(database, categories=["incoming-message", "call-detail"])
-
-    assert found == named(covered, message)
-
-
-async def test_a_record_of_several_targets_is_covered_once_and_any_target_will_do(database: Database) -> None:
-    both, one, other = call(occur_time=NOW, tokens=[PHONE, MAIL]), call(occur_time=NOW), call(occur_time=NOW, tokens=[MAIL])
-    await store(database, both, one, other)
-
-    found = [await in_scope(database, tokens=tokens) for tokens in ([PHONE, MAIL], [MAIL, PHONE], [MAIL], [])]
-
-    assert found == [named(both, one, other), named(both, one, other), named(both, other), []]
-
-
-async def test_no_category_covers_nothing(database: Database) -> None:
-    await store(database, call(occur_time=NOW))
-
-    assert await in_scope(database, categories=[]) == []
-
-
-@pytest.mark.parametrize(("limit", "expected"), [(4, 4), (5, 5), (6, 5)])
-async def test_a_limit_shows_that_there_is_more(database: Database, limit: int, expected: int) -> None:
-    await store(database, *(call(occur_time=NOW) for _ in range(5)))
-
-    found = await in_scope(database, limit=limit)
-
-    assert len(found) == expected
-
-
-async def test_a_record_that_carries_the_target_twice_uses_the_limit_once(database: Database) -> None:
-    """A court was sent fewer records than there were: repetitions filled the limit, and what it cut off was not noticed."""
-    calls = [call(occur_time=NOW, tokens=[PHONE, PHONE, PHONE]) for _ in range(5)]
-    await store(database, *calls)
-
-    found = await in_scope(database, limit=5)
-
-    assert found == named(*calls)
-
-
-# Exports
-
-
-@pytest.mark.parametrize("size", [1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES + 17])
-async def test_a_package_comes_back_chunk_by_chunk(database: Database, size: int) -> None:
-    package = (b"0123456789abcdef!" * (size // 17 + 1))[:size]
-    async with database.write() as connection:
-        await insert_export(connection, ACME, EXPORT, package)
-
-    chunks: list[bytes] = []
-    async with database.read() as connection:
-        while (chunk := await export_chunk(connection, ACME, "export", len(chunks))) is not None:
-            chunks.append(chunk)
-
-    assert b"".join(chunks) == package
-    assert [len(chunk) for chunk in chunks[:-1]] == [CHUNK_BYTES] * (len(chunks) - 1)
-    assert len(chunks[-1]) <= CHUNK_BYTES
-
-
-async def test_an_export_is_found_by_its_id_and_by_its_order_in_its_tenant(database: Database) -> None:
-    async with database.write() as connection:
-        await insert_export(connection, ACME, EXPORT, b"sealed")
-
-    async with database.read() as connection:
-        found = [await get_export(connection, ACME, "export"), await export_of_order(connection, ACME, "order")]
-        foreign = [
-            await get_export(connection, BETA, "export"),
-            await export_of_order(connection, BETA, "order"),
-            await export_chunk(connection, BETA, "export", 0),
-        ]
-
-    assert found == [EXPORT, EXPORT]
-    assert foreign == [None, None, None]
-
-
-async def test_an_order_has_one_export(database: Database) -> None:
-    async with database.write() as connection:
-        await insert_export(connection, ACME, EXPORT, b"sealed")
-
-    with pytest.raises(AbortedError) as raised:
-        async with database.write() as connection:
-            await insert_export(connection, ACME, replace(EXPORT, export_id="second"), b"sealed")
-
-    assert raised.value.reason == "CONCURRENT_CHANGE"

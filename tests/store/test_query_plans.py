@@ -13,7 +13,7 @@ from tests.store.rows import ACME, BETA, END, NOW, Stored, record, store
 from vault.store.database import Connection, Database
 from vault.store.erasures import ExceptionRow, insert_exceptions
 from vault.store.holds import HoldRow, ScopeRow, held_records, insert_hold
-from vault.store.orders import Search, records_in_scope
+from vault.store.orders import Search, count_in_scope
 from vault.store.records import (
     count_by_category,
     count_traces,
@@ -94,11 +94,9 @@ async def _active_subject_keys(connection: Connection, filled: Filled) -> object
     return await active_subject_keys(connection, ACME, filled.subjects)
 
 
-async def _records_in_scope(connection: Connection, filled: Filled) -> object:
+async def _count_in_scope(connection: Connection, filled: Filled) -> object:
     categories = [filled.stored[0].row.category, "incoming-message"]
-    return await records_in_scope(
-        connection, ACME, categories=categories, searches=[Search("phone", [token(0).token], NOW, END)], limit=20_001
-    )
+    return await count_in_scope(connection, ACME, categories=categories, searches=[Search("phone", [token(0).token], NOW, END)])
 
 
 async def _held_records(connection: Connection, filled: Filled) -> object:
@@ -189,7 +187,7 @@ QUERIES: dict[str, tuple[Query, tuple[str, ...]]] = {
         _count_traces,
         ("record_parts: tenant_id subject_id", "index_entries: tenant_id subject_id", "subject_keys: tenant_id subject_id"),
     ),
-    "records_in_scope": (_records_in_scope, ("index_entries: tenant_id kind token", "records: tenant_id record_id")),
+    "count_in_scope": (_count_in_scope, ("index_entries: tenant_id kind token", "records: tenant_id record_id")),
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.vectors.bundle_1.sample import pack
+from tests.vectors.bundle_2.sample import pack
 from vault.bundle import archive
 from vault.bundle.archive import read_archive
 from vault.bundle.verdict import Code, FindingError

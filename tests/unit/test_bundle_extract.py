@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vectors.bundle_1.sample import IDENTITY, RECIPIENT, SIGNER, bag_anew, pack, sample, sign_anew, unpack
-from vault.bundle.package import build
+from tests.vectors.bundle_2.sample import IDENTITY, RECIPIENT, SIGNER, bag_anew, build, pack, sample, sign_anew, unpack
 from vault.bundle.seal import seal
 from vault.bundle.verify import verify
 from vault.errors import FailedPreconditionError

@@ -6,7 +6,7 @@ import json
 import pytest
 from pyrage import x25519
 
-from tests.vectors.bundle_1.sample import EXPORT_ID, IDENTITY, RECIPIENT
+from tests.vectors.bundle_2.sample import EXPORT_ID, IDENTITY, RECIPIENT
 from vault.bundle.seal import fingerprint, open_sealed, receipt, seal
 from vault.errors import DataLossError, InvalidArgumentError
 

@@ -150,6 +150,7 @@ def test_what_the_template_shows_for_optional_keys_is_the_default(tmp_path: Path
         "checkpoints.surprise",
         "oidc.surprise",
         "telemetry.surprise",
+        "orders.surprise",
         "principals.spiffe://example.org/app.surprise",
     ],
 )
@@ -209,6 +210,7 @@ TEXTS = frozenset(
         ),
         *("oidc.issuer", "oidc.audience", "oidc.jwks", "oidc.employee_claim", "oidc.roles_claim", "oidc.tenants_claim"),
         *("telemetry.otlp_ca", "notification_ca"),
+        *("orders.certificate", "orders.private_key", "orders.timestamp_root"),
     }
 )
 WRONG: dict[str, object] = {"mapping": {"surprise": SECRET}, "list": [SECRET, [SECRET]], "text": SECRET}
@@ -343,6 +345,20 @@ def test_traces_leave_this_machine_only_by_https(tmp_path: Path, url: str) -> No
 @pytest.mark.parametrize("url", ["", "https://collector.example:4317", "http://127.0.0.1:4317", "http://localhost:4317"])
 def test_an_address_for_traces_that_may_be(tmp_path: Path, url: str) -> None:
     assert load(write(tmp_path, {"telemetry.otlp_endpoint": url})).telemetry.otlp_endpoint == url
+
+
+@pytest.mark.parametrize("url", ["http://tsa.example", "tsa.example", f"https://user:{SECRET}@tsa.example"])
+def test_a_time_authority_is_asked_only_by_https(tmp_path: Path, url: str) -> None:
+    refused = refusal(write(tmp_path, {"orders.timestamp_url": url, "orders.timestamp_root": "tsa.pem"}))
+
+    assert "orders.timestamp_url: " in refused.message
+    assert SECRET not in refused.message
+
+
+@pytest.mark.parametrize("key", ["certificate", "private_key", "timestamp_root"])
+def test_half_of_what_packages_are_countersigned_with_is_refused(tmp_path: Path, key: str) -> None:
+    """I9: a vault that was to have its packages stamped must not go on without."""
+    assert "orders: " in refusal(write(tmp_path, {f"orders.{key}": "file.pem"})).message
 
 
 @pytest.mark.parametrize(

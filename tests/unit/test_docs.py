@@ -1,4 +1,4 @@
-"""What the documents say is there is there: tests, files, commands with their options, targets of make, unbuilt services."""
+"""What the documents say is there is there: tests, files, commands with their options, targets of make."""
 
 import re
 import shlex
@@ -15,12 +15,8 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 TESTS = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
-UNBUILT = (ROOT / "vault" / "rpc" / "unbuilt_servicers.py").read_text(encoding="utf-8")
 # Promised by the documents and still being written; take a line out when its file is there.
 # How the README calls what is not built of each service that is built in part.
-PARTS = {
-    "Legal": ["order authentication and re-scoping", "export approval and delivery"],
-}
 
 
 def text_of(name: str) -> str:
@@ -102,17 +98,6 @@ def test_targets_of_make_exist(name: str) -> None:
     listed = re.findall(r"^make ([a-z-]+)  ", text_of(name), re.MULTILINE)
 
     assert {word for words in [*said, *listed] for word in words.split()} - targets == set()
-
-
-def test_readme_names_every_service_that_is_not_built() -> None:
-    [line] = [line for line in text_of("README.md").splitlines() if "unbuilt_servicers.py" in line]
-    whole = set(re.findall(r"^class ([A-Z]\w*)Servicer\(", UNBUILT, re.MULTILINE))
-    in_part = set(re.findall(r"^class Unbuilt(\w+)Servicer\(", UNBUILT, re.MULTILINE))
-    whole -= {f"Unbuilt{name}" for name in in_part}
-
-    assert set(re.findall(r"\b(\w+)Service\b", line)) == whole
-    assert in_part == PARTS.keys()
-    assert [part for parts in PARTS.values() for part in parts if part not in line] == []
 
 
 def test_the_table_of_categories_is_the_catalogue() -> None:

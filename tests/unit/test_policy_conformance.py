@@ -11,7 +11,6 @@ import pytest
 from deploy.policy_report import BUILT, NO_TEST, REPORT, Row, read_rows, render, results_in
 
 ROOT = Path(__file__).parents[2]
-UNBUILT = ROOT / "vault" / "rpc" / "unbuilt_servicers.py"
 # Of the requirements, in their order.
 _IDS = """
     P1.1-identity P1.2-principles P1.3-gdpr P1.4-dsr P1.5-confidential P1.6a-authorised P1.6b-need P1.6c-consent P1.7-no3p
@@ -38,13 +37,6 @@ def names_of(path: str) -> frozenset[str]:
     return frozenset(function.name for function in functions if function.name.startswith("test_"))
 
 
-@cache
-def unbuilt_methods() -> frozenset[str]:
-    tree = ast.parse(UNBUILT.read_text(encoding="utf-8"))
-    classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
-    return frozenset(method.name for servicer in classes for method in servicer.body if isinstance(method, ast.AsyncFunctionDef))
-
-
 def test_every_id_has_its_row_in_order_and_no_other() -> None:
     """A15: ids are the stable references; reading refuses one that stands there twice."""
     assert len(IDS) == len(set(IDS)) == 148
@@ -53,7 +45,7 @@ def test_every_id_has_its_row_in_order_and_no_other() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=IDS)
 def test_what_a_row_names_is_there(row: Row) -> None:
-    """Tests by file and name, files and what stands in them, methods that are not built."""
+    """Tests by file and name, files and what stands in them."""
     lost = []
     for node in row.tests:
         path, _, name = node.partition("::")
@@ -67,7 +59,6 @@ def test_what_a_row_names_is_there(row: Row) -> None:
     assert not lost
     assert row.where
     assert len(row.tests) == len(set(row.tests))
-    assert set(row.unbuilt) <= unbuilt_methods(), "built meanwhile: say so"
 
 
 @pytest.mark.parametrize("row", ROWS, ids=IDS)
@@ -75,12 +66,6 @@ def test_a_row_claims_nothing_without_a_test_and_hides_nothing_that_is_missing(r
     assert row.built in BUILT
     assert bool(row.missing) == (row.built != "whole")
     assert bool(row.tests) == (row.built != "outside")
-    assert row.built in {"part", "none"} or not row.unbuilt
-
-
-def test_every_method_that_is_not_built_is_owned_to() -> None:
-    """Whatever answers NOT_BUILT is missing from some rule."""
-    assert unbuilt_methods() == {method for row in ROWS for method in row.unbuilt}
 
 
 def test_the_page_is_what_the_rows_say_but_for_the_results() -> None:

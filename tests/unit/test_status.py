@@ -30,7 +30,6 @@ KINDS: dict[type[VaultError], grpc.StatusCode] = {
     errors.ResourceExhaustedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.UnavailableError: grpc.StatusCode.UNAVAILABLE,
     errors.DataLossError: grpc.StatusCode.DATA_LOSS,
-    errors.UnimplementedError: grpc.StatusCode.UNIMPLEMENTED,
 }
 DETAILS: tuple[type[Message], ...] = (ErrorInfo, BadRequest, PreconditionFailure, QuotaFailure, RetryInfo)
 every_kind = pytest.mark.parametrize(("kind", "code"), KINDS.items(), ids=lambda value: getattr(value, "__name__", ""))
@@ -136,7 +135,6 @@ def test_every_status_says_domain_reason_and_metadata_first(kind: type[VaultErro
         (errors.ResourceExhaustedError, [QuotaFailure], [QuotaFailure]),
         (errors.UnavailableError, [RetryInfo], [RetryInfo]),
         (errors.DataLossError, [], []),
-        (errors.UnimplementedError, [], []),
         (VaultError, [], []),
     ],
 )

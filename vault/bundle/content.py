@@ -6,14 +6,14 @@ Rules:
 - Whatever becomes part of a file name or of a one-line tag is checked here, once: nothing in a package can forge a line or a path.
 - Every instant is aware UTC. `created` is the instant of the snapshot and is kept with the export, so that a repeated build gives the
   same bytes (N15).
-- Values of rows are plaintext and some texts name people; no type here shows them in its repr.
+- Some texts name people; no type here shows them in its repr.
 
 Not here: which records belong in (`operations/`), how they are written (`package.py`).
 """
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -81,28 +81,64 @@ class Column:
     label_he: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How the records of one category were made and kept (L24): of those that say when they happened, the facts of when they were stored.
+
+    Args:
+        first, last: when the first and the last of them happened.
+        within_a_day: how many were stored within a day of it.
+        timed: how many say when they happened.
+    """
+
+    first: datetime | None = None
+    last: datetime | None = None
+    within_a_day: int = 0
+    timed: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordTable:
-    """The records of one category, in the order in which they are to appear.
+    """What is said about the records of one category; the records themselves are written as they are read.
 
     Args:
         columns: in the order of the CSV columns; every row's fields are among them.
-        rows: value by column name. A row may lack a column; the exact form then lacks it too, and the CSV cell is empty.
+        count: records in the package.
+        selected: records that the scope covers: those in the package and those withheld.
+        title_en, title_he: what the category is called.
+        keeping: how they were kept.
     """
 
     category: str
     columns: tuple[Column, ...]
-    rows: tuple[Mapping[str, str], ...] = field(repr=False)
+    count: int
+    selected: int
+    title_en: str = ""
+    title_he: str = ""
+    keeping: Keeping = Keeping()
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
         _check_form(_CATEGORY, (self.category,), "table.category")
         _check_form(_COLUMN, names, "table.columns")
         _check_distinct(names, "table.columns")
+        _check_lines(self, ("title_en", "title_he"))
+        _check_count(self.count, "table.count")
+        _check_count(self.selected, "table.selected")
         if not names:
             raise InvalidArgumentError("PACKAGE_CONTENT_INVALID", "table has no columns", field="table.columns")
-        if any(row.keys() - set(names) for row in self.rows):
-            raise InvalidArgumentError("PACKAGE_CONTENT_INVALID", "row has a field that is not a column", field="table.rows")
+
+    def checked(self, rows: Iterable[Mapping[str, str]]) -> Iterator[Mapping[str, str]]:
+        """The same rows: value by column name. One may lack a column; the exact form then lacks it too, and the CSV cell is empty.
+
+        Raises:
+            InvalidArgumentError: PACKAGE_CONTENT_INVALID, a row has a field that is no column.
+        """
+        names = {column.name for column in self.columns}
+        for row in rows:
+            if row.keys() - names:
+                raise InvalidArgumentError("PACKAGE_CONTENT_INVALID", "row has a field that is not a column", field="table.rows")
+            yield row
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,16 +196,29 @@ class AuditHead:
         _check_form(_SHA256, (self.root,), "audit_head.root")
 
 
+@dataclass(frozen=True, slots=True)
+class Authorities:
+    """Whose certificates the signatures in `meta/` rest on, PEM; empty where there is no such signature.
+
+    Args:
+        organisation: the certificate that signs, and those above it.
+        timestamp: the root of the authority that says when.
+    """
+
+    organisation: bytes = b""
+    timestamp: bytes = b""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageContent:
-    """Everything a package says.
+    """Everything a package says but the records.
 
     Args:
         export_id: 26 characters of base32.
         tables: at most one per category; none at all is a nil package (N18).
         created: instant of the snapshot; also the date of the bag and of every file in it.
         operator: who holds the data and signs.
-        statement: the custodian's statement (Evidence Ordinance s.36), several lines of text.
+        authorities: what the further signatures rest on.
     Raises:
         InvalidArgumentError: PACKAGE_CONTENT_INVALID.
         FailedPreconditionError: SCOPE_EXCEEDED.
@@ -186,7 +235,7 @@ class PackageContent:
     created: datetime
     operator: str
     policy_version: str
-    statement: str
+    authorities: Authorities = Authorities()
 
     def __post_init__(self) -> None:
         _check_form(_EXPORT_ID, (self.export_id,), "export_id")
@@ -196,6 +245,9 @@ class PackageContent:
         _check_distinct([f"{item.category} {item.reason}" for item in self.withheld], "withheld")
         if {table.category for table in self.tables} - set(self.scope.categories):
             raise FailedPreconditionError("SCOPE_EXCEEDED", "package holds a category that the scope does not name")
+        for table in self.tables:
+            if table.selected != table.count + sum(item.count for item in self.withheld if item.category == table.category):
+                raise InvalidArgumentError("PACKAGE_CONTENT_INVALID", "records and withheld are not what was selected", field="tables")
 
 
 def _check_form(pattern: re.Pattern[str], values: Iterable[str], name: str) -> None:

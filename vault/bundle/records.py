@@ -13,7 +13,7 @@ Not here: which rows and columns (`content.py`), where the files lie (`package.p
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from vault.bundle.content import RecordTable, Withheld
 from vault.errors import InvalidArgumentError
@@ -21,17 +21,31 @@ from vault.errors import InvalidArgumentError
 # First characters that spreadsheets take for a formula, their full-width twins, and the prefix itself.
 GUARDED = "=+-@\t\r\n＝＋－＠'"
 PREFIX = "'"
+BOM = "\ufeff".encode()
 
 
-def write_csv(table: RecordTable) -> bytes:
-    """Header row and one row per record; an absent field is an empty cell."""
+def csv_head(table: RecordTable) -> bytes:
+    """Byte order mark and header row."""
+    return BOM + _csv([[column.name for column in table.columns]])
+
+
+def csv_rows(table: RecordTable, rows: Iterable[Mapping[str, str]]) -> bytes:
+    """One row per record; an absent field is an empty cell.
+
+    Raises:
+        InvalidArgumentError: PACKAGE_CONTENT_INVALID.
+    """
     names = [column.name for column in table.columns]
-    return _csv([names, *([row.get(name, "") for name in names] for row in table.rows)])
+    return _csv([row.get(name, "") for name in names] for row in table.checked(rows))
 
 
-def write_jsonl(table: RecordTable) -> bytes:
-    """One canonical JSON object per record and line; absent fields are absent."""
-    return b"".join(canonical_json(dict(row)) for row in table.rows)
+def jsonl_rows(table: RecordTable, rows: Iterable[Mapping[str, str]]) -> bytes:
+    """One canonical JSON object per record and line; absent fields are absent.
+
+    Raises:
+        InvalidArgumentError: PACKAGE_CONTENT_INVALID.
+    """
+    return b"".join(canonical_json(dict(row)) for row in table.checked(rows))
 
 
 def write_schema(table: RecordTable) -> bytes:
@@ -48,7 +62,7 @@ def write_schema(table: RecordTable) -> bytes:
 
 def write_withheld(withheld: Iterable[Withheld]) -> bytes:
     """Category, count and reason code; never a value."""
-    return _csv([["category", "count", "reason"], *([item.category, str(item.count), item.reason] for item in withheld)])
+    return BOM + _csv([["category", "count", "reason"], *([item.category, str(item.count), item.reason] for item in withheld)])
 
 
 def canonical_json(value: object) -> bytes:
@@ -76,7 +90,7 @@ def _csv(rows: Iterable[list[str]]) -> bytes:
     out = io.StringIO(newline="")
     writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
     writer.writerows([_guard(cell) for cell in row] for row in rows)
-    return utf8("\ufeff" + out.getvalue())
+    return utf8(out.getvalue())
 
 
 def _guard(cell: str) -> str:

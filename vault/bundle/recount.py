@@ -3,7 +3,8 @@
 Rules:
 - Runs only on files whose signed checksums hold: what it finds is a fault of whoever signed, not of whoever carried.
 - Rows are counted twice, in the exact form and in the spreadsheet form, and both readings must be the same records.
-- The counts printed on both cover pages are read as a person would read them.
+- The counts on both cover pages are read from the text that they carry, as a person would read them.
+- What was selected is what is there and what was withheld, in every category: nothing is left out without a line that says so.
 - A file that cannot be read is a finding, never an exception.
 - Part of the verifier: shares no code with the writer.
 """
@@ -14,17 +15,22 @@ import re
 from collections.abc import Iterator, Mapping
 
 from vault.bundle.archive import Archive
+from vault.bundle.attachment import attached
 from vault.bundle.verdict import Code, Finding, Manifest
+from vault.errors import DataLossError
 
 _ORDER = "data/01_order/order_ref.json"
 _WITHHELD = "data/04_withheld/withheld.csv"
-_COVERS = ("data/00_cover/cover_en.txt", "data/00_cover/cover_he.txt")
+_COVERS = {
+    "pii-vault-export/1": ("data/00_cover/cover_en.txt", "data/00_cover/cover_he.txt"),
+    "pii-vault-export/2": ("data/00_cover/cover_en.pdf", "data/00_cover/cover_he.pdf"),
+}
 _BAGIT = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
 _BOM = "\ufeff"
 _CELL = re.compile(r'"([^"]*(?:""[^"]*)*)"(,|\r\n)')
-_COVER_COUNT = re.compile(r"- ([a-z0-9-]+): ([0-9]{1,18})")
-# Left-to-right isolate, its end, and the right-to-left mark: they order the display and are no part of the text.
-_DISPLAY_ONLY = str.maketrans("", "", "\u2066\u2069\u200f")
+_COVER_COUNT = re.compile(r"- (?:[^:]*\()?([a-z0-9-]+)\)?: ([0-9]{1,18})")
+# Isolates, their end, and the right-to-left mark: they order the display and are no part of the text.
+_DISPLAY_ONLY = str.maketrans("", "", "\u2066\u2068\u2069\u200f")
 
 
 def check_agreement(archive: Archive, manifest: Manifest) -> Iterator[Finding]:
@@ -33,9 +39,13 @@ def check_agreement(archive: Archive, manifest: Manifest) -> Iterator[Finding]:
     yield from _check_order(archive, manifest)
     for category, count in manifest.counts.items():
         yield from _check_records(archive.files, category, count)
-    for path in _COVERS:
-        if _cover_counts(archive.files[path]) != manifest.counts:
+    for path in _COVERS[manifest.format]:
+        if _cover_counts(path, archive.files[path]) != manifest.counts:
             yield Finding(Code.COUNT_MISMATCH, path)
+    for category, selected in manifest.selected.items():
+        withheld_of = sum(count for (name, _), count in manifest.withheld.items() if name == category)
+        if selected != manifest.counts.get(category, 0) + withheld_of:
+            yield Finding(Code.COUNT_MISMATCH, category)
     withheld = [["category", "count", "reason"], *([category, str(n), reason] for (category, reason), n in manifest.withheld.items())]
     if sorted(_csv_rows(archive.files[_WITHHELD]) or []) != sorted(withheld):
         yield Finding(Code.TOTALS, _WITHHELD)
@@ -135,9 +145,13 @@ def _schema_columns(data: bytes) -> list[str] | None:
     return names if len(names) == len(columns) else None
 
 
-def _cover_counts(data: bytes) -> dict[str, int]:
-    """Category and number of each line `- <category>: <rows>`, as displayed."""
-    lines = data.decode(errors="replace").translate(_DISPLAY_ONLY).split("\n")
+def _cover_counts(path: str, data: bytes) -> dict[str, int]:
+    """Category and number of each line `- <title> (<category>): <records>`, as displayed; without a title in the first format."""
+    try:
+        text = attached(data) if path.endswith(".pdf") else data
+    except DataLossError:
+        return {}
+    lines = text.decode(errors="replace").translate(_DISPLAY_ONLY).split("\n")
     return {match[1]: int(match[2]) for line in lines if (match := _COVER_COUNT.fullmatch(line))}
 
 

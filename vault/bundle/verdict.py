@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -13,12 +14,15 @@ class Code(StrEnum):
     PATH_UNSAFE = "PATH_UNSAFE"  # a member that could land elsewhere, replace another, or is not a plain file
     UNTRUSTED_KEY = "UNTRUSTED_KEY"  # signed, so it says, by a key other than the trusted one
     SIGNATURE_INVALID = "SIGNATURE_INVALID"  # the manifest is not what the trusted key signed
+    CMS_INVALID = "CMS_INVALID"  # the organisation's signature is not over this manifest, or not by the certificate that the manifest names
+    TIMESTAMP_INVALID = "TIMESTAMP_INVALID"  # the time stamp is not over this manifest, or not of the authority that was named
     MANIFEST_INVALID = "MANIFEST_INVALID"  # signed by the right key, yet not a manifest of a known format
     PAYLOAD_MISSING = "PAYLOAD_MISSING"  # a file that must be there is not
     PAYLOAD_EXTRA = "PAYLOAD_EXTRA"  # a file that nobody signed
     CHECKSUM_MISMATCH = "CHECKSUM_MISMATCH"  # a file is not what was signed, or the bag's own checksums disagree with it
     COUNT_MISMATCH = "COUNT_MISMATCH"  # recounted rows are not the signed or the printed number
     TOTALS = "TOTALS"  # two statements of the package about itself disagree
+    LOG_MISMATCH = "LOG_MISMATCH"  # the operator's log is not the one whose head was signed, or names other records for this order
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,9 @@ class FindingError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The signed manifest, parsed. Digests are lower-case hex; `withheld` counts by (category, reason)."""
+    """The signed manifest, parsed. Digests are lower-case hex; `withheld` counts by (category, reason); what a format lacks is empty."""
 
+    format: str
     export_id: str
     snapshot_time: str
     recipient_fingerprint: str
@@ -53,6 +58,9 @@ class Manifest:
     audit_size: int
     audit_root: str
     files: Mapping[str, str]
+    selected: Mapping[str, int] = field(default_factory=dict)
+    certificate: str = ""
+    timestamp_authority: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +71,13 @@ class Verdict:
         findings: in the order found; empty only if every check was made and passed.
         manifest: what the trusted key signed; None while the signature is not established, so that nothing unsigned is repeated.
         order: the order reference as printed in the package; empty unless its checksum holds.
+        stamp_time: when a time authority saw the manifest; None without a time stamp that holds.
     """
 
     findings: tuple[Finding, ...]
     manifest: Manifest | None = None
     order: Mapping[str, object] = field(default_factory=dict, repr=False)
+    stamp_time: datetime | None = None
 
     @property
     def ok(self) -> bool:

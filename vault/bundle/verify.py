@@ -3,6 +3,7 @@
 Rules:
 - Shares no code with the writer (I8): its own tar reader, its own CSV reader, its own idea of which files a package has.
 - Nothing inside the package is believed before the signature of the manifest is established; nothing unsigned is repeated in the verdict.
+- What the manifest says lies beside its signature, CMS and time stamp, must be there and hold; what it does not say must not be there.
 - Then every file must be named by the manifest and every file named must be there, byte for byte; then the files must agree among
   themselves.
 - What is wrong with the package is a finding; what is wrong with the caller's keys is raised.
@@ -16,8 +17,8 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pyrage
@@ -27,43 +28,58 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pyrage import x25519
 
 from vault.bundle.archive import Archive, read_archive, write_out
+from vault.bundle.countersigned import check_cms, check_timestamp, first_fingerprint
+from vault.bundle.logged import check_log
 from vault.bundle.recount import check_agreement, read_order
 from vault.bundle.verdict import Code, Finding, FindingError, Manifest, Verdict
 from vault.errors import InvalidArgumentError
 
 MANIFEST = "meta/export-manifest.json"
-SIGNATURE = "meta/export-manifest.sig"
-_FORMAT = "pii-vault-export/1"
+SIGNATURE, CMS, TIMESTAMP = "meta/export-manifest.sig", "meta/export-manifest.p7s", "meta/export-manifest.tsr"
+ORGANISATION, AUTHORITY = "data/06_custody/organisation.pem", "data/06_custody/timestamp_authority.pem"
 _SIGNED_PREFIX = b"pii-vault/export-manifest/1\n"
-_FIXED_FILES = frozenset(
-    {
-        "bag-info.txt",
-        "bagit.txt",
-        "manifest-sha256.txt",
-        "manifest-sha512.txt",
-        "tagmanifest-sha512.txt",
-        "data/00_cover/cover_en.txt",
-        "data/00_cover/cover_he.txt",
-        "data/01_order/order_ref.json",
-        "data/04_withheld/withheld.csv",
-        "data/05_statement/record_statement.txt",
-        "data/06_custody/custody.json",
-    }
-)
+_TAGS = ("bag-info.txt", "bagit.txt", "manifest-sha256.txt", "manifest-sha512.txt", "tagmanifest-sha512.txt")
+_FIXED = (*_TAGS, "data/01_order/order_ref.json", "data/04_withheld/withheld.csv", "data/06_custody/custody.json")
+# By format: files that every package has, members of its manifest beside those of the first.
+_FILES = {
+    "pii-vault-export/1": {
+        *_FIXED,
+        *("data/00_cover/cover_en.txt", "data/00_cover/cover_he.txt", "data/05_statement/record_statement.txt"),
+    },
+    "pii-vault-export/2": {
+        *_FIXED,
+        *("data/00_cover/cover_en.pdf", "data/00_cover/cover_he.pdf"),
+        *("data/05_statement/record_statement_en.pdf", "data/05_statement/record_statement_he.pdf"),
+    },
+}
+_MEMBERS = {"pii-vault-export/1": "", "pii-vault-export/2": " selected certificate timestamp_authority"}
 _FILES_PER_CATEGORY = ("data/02_records/{}.csv", "data/02_records/{}.jsonl", "data/03_schema/{}.json")
 _RAW_KEY_BYTES = 32
+# By how much the clock of a time authority may be behind ours.
+_CLOCKS_APART = timedelta(minutes=5)
 _CLAIMED_KEY = re.compile(rb'"key_id":"([0-9a-f]{16})"')
 _LINE, _WORD, _SHA256 = re.compile(r".*"), re.compile(r"[A-Za-z0-9_-]+"), re.compile(r"[0-9a-f]{64}")
+_SHA256_OR_NONE = re.compile(r"(?:[0-9a-f]{64})?")
 _EXPORT_ID, _UTC = re.compile(r"[a-z2-7]{26}"), re.compile(r"[0-9-]{10}T[0-9:.]+Z")
 
 
-def verify(sealed: bytes, *, identity: str, trust: bytes, extract_to: Path | None = None) -> Verdict:
+def verify(
+    sealed: bytes,
+    *,
+    identity: str,
+    trust: bytes,
+    timestamp_root: bytes = b"",
+    audit_log: Iterable[str] | None = None,
+    extract_to: Path | None = None,
+) -> Verdict:
     """Verify a sealed package.
 
     Args:
         sealed: the `.age` file.
         identity: an age X25519 secret key, or the text of an identity file that holds one.
         trust: the operator's Ed25519 public key, PEM or 32 raw bytes.
+        timestamp_root: the time authority's root, PEM, if the one in the package is not to be taken on the operator's word.
+        audit_log: lines of a dump of the log that the manifest names, to see whether its head and the records it names are the package's.
         extract_to: a directory to create with the package's files, if and only if the verdict is ok.
     Raises:
         InvalidArgumentError: IDENTITY_INVALID, TRUST_KEY_INVALID.
@@ -80,8 +96,11 @@ def verify(sealed: bytes, *, identity: str, trust: bytes, extract_to: Path | Non
     findings = [*_check_recipient(manifest, secret), *_check_frame(archive, manifest), *_check_files(archive, manifest)]
     if findings:
         return Verdict(tuple(findings), manifest)
-    # (6) the files among themselves: they are what was signed, but was it sound?
-    verdict = Verdict(tuple(check_agreement(archive, manifest)), manifest, read_order(archive))
+    # (6) what was laid over the same manifest by others.
+    stamp_time, countersigned = _check_countersigned(archive, manifest, timestamp_root)
+    # (7) the files among themselves, and the log: they are what was signed, but was it sound?
+    logged = check_log(audit_log, manifest) if audit_log is not None else ()
+    verdict = Verdict((*countersigned, *check_agreement(archive, manifest), *logged), manifest, read_order(archive), stamp_time)
     if verdict.ok and extract_to is not None:
         write_out(archive, extract_to)
     return verdict
@@ -152,12 +171,37 @@ def _check_frame(archive: Archive, manifest: Manifest) -> Iterator[Finding]:
 
 
 def _check_files(archive: Archive, manifest: Manifest) -> Iterator[Finding]:
-    found = archive.files.keys() - {MANIFEST, SIGNATURE}
+    beside = {SIGNATURE, *([CMS] if manifest.certificate else []), *([TIMESTAMP] if manifest.timestamp_authority else [])}
+    yield from (Finding(Code.PAYLOAD_MISSING, path) for path in sorted(beside - archive.files.keys()))
+    found = archive.files.keys() - {MANIFEST, *beside}
     yield from (Finding(Code.PAYLOAD_MISSING, path) for path in sorted(manifest.files.keys() - found))
     yield from (Finding(Code.PAYLOAD_EXTRA, path) for path in sorted(found - manifest.files.keys()))
     for path in sorted(found & manifest.files.keys()):
         if hashlib.sha256(archive.files[path]).hexdigest() != manifest.files[path]:
             yield Finding(Code.CHECKSUM_MISMATCH, path)
+
+
+def _check_countersigned(archive: Archive, manifest: Manifest, timestamp_root: bytes) -> tuple[datetime | None, list[Finding]]:
+    """When an authority saw the manifest, if one did, and what does not hold."""
+    raw, stamp_time, findings = archive.files[MANIFEST], None, list[Finding]()
+    try:
+        if manifest.certificate:
+            if first_fingerprint(archive.files[ORGANISATION]) != manifest.certificate:
+                findings.append(Finding(Code.TOTALS, ORGANISATION))
+            check_cms(archive.files[CMS], raw, certificate=manifest.certificate, where=CMS)
+    except FindingError as error:
+        findings.append(error.finding)
+    try:
+        if manifest.timestamp_authority:
+            if first_fingerprint(archive.files[AUTHORITY]) != manifest.timestamp_authority:
+                findings.append(Finding(Code.TOTALS, AUTHORITY))
+            stamp_time = check_timestamp(archive.files[TIMESTAMP], raw, root=timestamp_root or archive.files[AUTHORITY], where=TIMESTAMP)
+            if stamp_time < datetime.fromisoformat(manifest.snapshot_time) - _CLOCKS_APART:
+                # Nobody can have stamped a manifest before there was anything to say in it.
+                findings.append(Finding(Code.TIMESTAMP_INVALID, TIMESTAMP))
+    except FindingError as error:
+        findings.append(error.finding)
+    return stamp_time if not findings else None, findings
 
 
 def _read_manifest(raw: bytes, key: Ed25519PublicKey) -> Manifest:
@@ -168,13 +212,17 @@ def _read_manifest(raw: bytes, key: Ed25519PublicKey) -> Manifest:
     except (ValueError, RecursionError):
         raise _manifest_invalid() from None
     names = "format export_id snapshot_time operator policy_version key_id order scope_digest recipient counts withheld audit_head files"
-    top = _fields(value, names)
-    if canonical != raw or top["format"] != _FORMAT or top["key_id"] != _key_id(key):
+    form = _table(value).get("format")
+    if not isinstance(form, str) or form not in _MEMBERS:
+        raise _manifest_invalid()
+    top = _fields(value, names + _MEMBERS[form])
+    if canonical != raw or top["key_id"] != _key_id(key):
         raise _manifest_invalid()
     order = _fields(top["order"], "order_id document_sha256")
     recipient = _fields(top["recipient"], "body person verified_by fingerprint")
     head = _fields(top["audit_head"], "log size root")
     manifest = Manifest(
+        format=form,
         export_id=_text(top["export_id"], _EXPORT_ID),
         snapshot_time=_instant(top["snapshot_time"]),
         recipient_fingerprint=_text(recipient["fingerprint"], _SHA256),
@@ -187,10 +235,20 @@ def _read_manifest(raw: bytes, key: Ed25519PublicKey) -> Manifest:
         audit_size=_number(head["size"]),
         audit_root=_text(head["root"], _SHA256),
         files={path: _text(digest, _SHA256) for path, digest in _table(top["files"]).items()},
+        selected={category: _number(count) for category, count in _table(top.get("selected", {})).items()},
+        certificate=_text(top.get("certificate", ""), _SHA256_OR_NONE),
+        timestamp_authority=_text(top.get("timestamp_authority", ""), _SHA256_OR_NONE),
     )
-    if manifest.files.keys() != _FIXED_FILES | {form.format(category) for category in manifest.counts for form in _FILES_PER_CATEGORY}:
+    if manifest.files.keys() != _files_of(manifest):
         raise _manifest_invalid()
     return manifest
+
+
+def _files_of(manifest: Manifest) -> set[str]:
+    """Every file outside `meta/` that such a package has."""
+    named = ((ORGANISATION, manifest.certificate), (AUTHORITY, manifest.timestamp_authority))
+    of_categories = {form.format(category) for category in manifest.counts for form in _FILES_PER_CATEGORY}
+    return _FILES[manifest.format] | of_categories | {path for path, is_there in named if is_there}
 
 
 def _withheld(value: object) -> dict[tuple[str, str], int]:

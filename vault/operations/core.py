@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from vault import crypto
 from vault.audit.checkpoint import Checkpoint, NoteSigner
+from vault.bundle.countersign import Countersigning
 from vault.catalogue.model import Catalogue
 from vault.crypto import DataKey
 from vault.errors import FailedPreconditionError, NotFoundError, UnavailableError
@@ -107,6 +108,7 @@ class Vault:
         meters: what is counted for whoever watches.
         sinks: where checkpoints are published outside the database.
         published: the newest checkpoint of each log that is known to be published.
+        countersigning: what is laid over the manifest of a package beside that key's signature.
     """
 
     name: str
@@ -126,6 +128,7 @@ class Vault:
     meters: Meters = field(default_factory=Meters)
     sinks: Sequence[Sink] = ()
     published: dict[str, Checkpoint] = field(default_factory=dict)
+    countersigning: Countersigning = field(default_factory=Countersigning)
 
     @property
     def signer(self) -> NoteSigner:

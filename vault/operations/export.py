@@ -1,96 +1,87 @@
 """Exporting exactly what an approved order covers, as a package sealed to its recipient.
 
-    (1) lock the order; check state and expiry at this second (N1, N4)
-    (2) select the records in scope: category, target, period; nothing else is read
-    (3) decide, under the order, for each category
-    (4) open the fields in scope
-    (5) build, sign and seal the package in memory: no plaintext touches a disk (I2)
-    (6) append entries naming every record; store package and entries in one commit
+    (1) lock the order; check state and expiry at this second (N1, N4); decide, under the order, for each category
+    (2) note which records are in scope: category, target, period; that is the snapshot, with the head of the log at that moment
+    (3) page by page: open the fields in scope, seal them under a key of this export alone, append entries that name every record; one commit
+    (4) digest what was read, write and sign the manifest, seal the package to its recipient as it is written (`export_seal.py`)
 
-A repeated call gets the same package (N15). The vault keeps no key to it, so it survives a later erasure.
+Rules:
+- Whoever calls again after a crash, or at the same time, gets the same export: what was read is not read again, no entry is written twice, and the
+  payload has the same bytes (N15). One worker builds at a time; the others wait for it.
+- Memory is a page, however much there is; no plaintext touches a disk (I2).
+- Before every page the order is looked at again: one that was revoked, suspended or has expired is built no further (N1, N7). From the snapshot on
+  it is in execution, and its scope stays what it is.
+- The vault keeps no key to the package, so it survives a later erasure; the key of what was read goes when the package is sealed.
 """
 
 import asyncio
-import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
 
-from vault import names
+from vault import crypto, names
 from vault.audit.merkle import Frontier
-from vault.bundle import content as bundle
-from vault.bundle.package import build
-from vault.bundle.seal import seal
-from vault.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, ResourceExhaustedError
-from vault.names import ChildName, ExportName
-from vault.operations import log, order_selection
+from vault.bundle.package import csv_path, jsonl_path
+from vault.bundle.records import csv_rows, jsonl_rows
+from vault.errors import FailedPreconditionError, ResourceExhaustedError
+from vault.names import SYSTEM_LOG, ChildName, ExportName
+from vault.operations import export_seal, log, order_selection
 from vault.operations.attempt import Attempt, Justification, Receipt
 from vault.operations.core import Vault, known_tenant, readable_parts
 from vault.operations.decision import Facts, decide, gather_nda
+from vault.operations.export_order import executable_order, load_export, wanted_of
+from vault.operations.export_rows import Opened, Wanted, open_records
+from vault.operations.export_staging import Counts, Progress, open_staging_key, seal_staging_key, stage
 from vault.operations.keyring import TenantKeys
-from vault.operations.order import locked_order, open_order
+from vault.operations.order import open_order
 from vault.operations.order_content import OrderContent
-from vault.operations.order_intake import kind_of
-from vault.operations.order_state import Action, State, require
-from vault.operations.reveal import open_part
+from vault.operations.order_selection import CLASS_NOT_COVERED, Found
+from vault.operations.order_state import Action, State
 from vault.policy.decide import Operation, Reference, Refused, View
 from vault.store import audit as audit_store
+from vault.store import exports as export_store
 from vault.store import orders as order_store
+from vault.store import records as record_store
+from vault.store import rotations as lease_store
 from vault.store.database import Connection
-from vault.store.orders import ApprovalRow, ExportRow, OrderRow
+from vault.store.exports import ExportRow, SnapshotRow
 from vault.store.records import ReadableRow
 
 _PURPOSE = "court-order"
-# A package is built in memory for now; more than this is refused, never truncated.
-_MAX_RECORDS = 20_000
+# More than this is refused, never truncated: a verifier reads archives of 4 GiB at most.
+_MAX_RECORDS = 1_000_000
+_PAGE = 500
 _IDS_PER_ENTRY = 1500
-_NOT_RELEASED = frozenset({"REQUESTED", "BUILDING", "SEALED", "FAILED", "CANCELLED"})
-
-_STATEMENT = (
-    "The records in this package were kept in the ordinary course of business. They were selected by the identifiers, categories and period of the\n"
-    "order named on the cover, opened from encrypted storage that authenticates every field, and written here without alteration. Access to\n"
-    "them is recorded in an append-only log whose head at the moment of the snapshot is part of the signed manifest.\n"
-)
+# How long the work of a builder that is not heard of any more is kept for it.
+_LEASE = timedelta(seconds=30)
+_LOOK_AGAIN = timedelta(seconds=0.2)
 
 
 async def create_export(vault: Vault, attempt: Attempt, name: ChildName) -> tuple[ExportRow, Receipt | None]:
-    """Build the package of an approved order.
+    """Build the package of an approved order, or go on building it.
 
     Returns:
-        The export, and where it was recorded; no receipt if the package existed already.
+        The export, and where its sealing was recorded; no receipt if somebody else sealed it.
     Raises:
-        FailedPreconditionError: APPROVALS_MISSING, ORDER_EXPIRED, REQUIRES_INTERVAL.
+        FailedPreconditionError: REQUIRES_INTERVAL, EXPORT_TOO_LARGE, CERTIFICATE_EXPIRED, EXPORT_CANCELLED; what `require` raises.
         ResourceExhaustedError: EXPORT_TOO_LARGE.
+        UnavailableError: TIMESTAMP_UNAVAILABLE; what was read is kept, and the next call goes on from there.
     """
     attempt.operation, attempt.resource = Operation.EXPORT.value, str(name)
     attempt.justification, attempt.is_justified = Justification(_PURPOSE, str(name)), True
-    async with vault.database.write() as connection:
-        _, keys = await known_tenant(vault, connection, name.tenant, hold=True)
-        order = await locked_order(vault, connection, attempt, name)
-        _check_executable(vault, order, Action.EXPORT)
-        existing = await order_store.export_of_order(connection, name.tenant, name.id)
-        if existing is not None:
-            return existing, None
-        said = open_order(keys, order)
-        await _decide(vault, connection, attempt, said)
-        opened = _open(vault, keys, said, await _parts_in_scope(vault, connection, keys, said))
-        export_id = names.new_id()
-        package = await _package(vault, connection, keys, order=order, said=said, opened=opened, export_id=export_id)
-        row = ExportRow(
-            export_id=export_id,
-            order_id=name.id,
-            state="SEALED",
-            record_counts={category: len(opened.rows.get(category, ())) for category in said.scope.categories},
-            withheld_counts=_by_reason(opened.withheld),
-            size_bytes=len(package),
-            sha256=hashlib.sha256(package).hexdigest(),
-            create_time=vault.clock(),
-            builder=attempt.caller.principal,
-        )
-        await order_store.insert_export(connection, name.tenant, row, package)
-        await order_store.set_order_state(connection, name.tenant, name.id, State.IN_EXECUTION)
-        receipts = await log.append(vault, connection, keys, _entries(attempt, opened, said))
-    return row, receipts[0]
+    row = await _begin(vault, attempt, name)
+    if row.state != "BUILDING":
+        return row, None
+    export = ExportName(name.tenant, name.id, row.export_id)
+    async with _building(vault, export) as holder:
+        if holder is None:
+            return await get_export(vault, export), None
+        while await _read_page(vault, attempt, export, holder):
+            pass
+        receipt = await export_seal.seal_package(vault, attempt, export, lambda connection: _keep_lease(vault, connection, export, holder))
+    return await get_export(vault, export), receipt
 
 
 async def get_export(vault: Vault, name: ExportName) -> ExportRow:
@@ -100,81 +91,24 @@ async def get_export(vault: Vault, name: ExportName) -> ExportRow:
         NotFoundError: EXPORT_NOT_FOUND.
     """
     async with vault.database.read() as connection:
-        row = await order_store.get_export(connection, name.tenant, name.export)
-    if row is None or row.order_id != name.order:
-        raise NotFoundError("EXPORT_NOT_FOUND", "no such export")
-    return row
+        return await load_export(connection, name)
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Some bytes of a package and, on the first chunk, where the download was recorded."""
-
-    offset: int
-    data: bytes
-    receipt: Receipt | None
-
-
-async def download_export(vault: Vault, attempt: Attempt, name: ExportName, *, offset: int) -> AsyncIterator[Chunk]:
-    """Send the sealed package from an offset on; the download is recorded before the first byte leaves.
-
-    Raises:
-        InvalidArgumentError: FIELD_INVALID, the offset is outside the package.
-        FailedPreconditionError: ORDER_EXPIRED.
-    """
-    attempt.operation, attempt.resource = "download-export", str(name)
-    attempt.justification, attempt.is_justified = Justification(_PURPOSE, str(ChildName(name.tenant, "orders", name.order))), True
-    row = await get_export(vault, name)
-    if not 0 <= offset < row.size_bytes:
-        raise InvalidArgumentError("FIELD_INVALID", "offset is outside the package", field="offset", limit=str(row.size_bytes))
+async def _begin(vault: Vault, attempt: Attempt, name: ChildName) -> ExportRow:
+    """The order's export, with its snapshot; a new one if there is none."""
     async with vault.database.write() as connection:
-        _, keys = await known_tenant(vault, connection, name.tenant)
-        order = await locked_order(vault, connection, attempt, ChildName(name.tenant, "orders", name.order))
-        _check_executable(vault, order, Action.DELIVER)
-        if row.state in _NOT_RELEASED:
-            raise FailedPreconditionError("RELEASE_NOT_APPROVED", "the package was not approved for release", state=row.state)
-        attempt.count = row.size_bytes - offset
-        receipt: Receipt | None
-        [receipt] = await log.append(vault, connection, keys, [attempt])
-    while offset < row.size_bytes:
-        sequence, start = divmod(offset, order_store.CHUNK_BYTES)
-        async with vault.database.read() as connection:
-            stored = await order_store.export_chunk(connection, name.tenant, name.export, sequence)
-        if stored is None:
-            raise NotFoundError("EXPORT_NOT_FOUND", "the package is gone")
-        yield Chunk(offset, stored[start:], receipt)
-        offset, receipt = (sequence + 1) * order_store.CHUNK_BYTES, None
-
-
-def _check_executable(vault: Vault, order: OrderRow, action: Action) -> None:
-    require(action, order.state, expire_time=order.expire_time, now=vault.clock())
-    if not kind_of(order.instrument_type).releases:
-        raise FailedPreconditionError("INSTRUMENT_NOT_ALLOWED", "nothing is released under an instrument of this kind")
-
-
-async def _parts_in_scope(
-    vault: Vault, connection: Connection, keys: TenantKeys, said: OrderContent
-) -> dict[tuple[str, str], list[ReadableRow]]:
-    """Parts of every record in scope, by (category, record id), in that order."""
-    found = await order_selection.covered_records(connection, keys, said.scope, limit=_MAX_RECORDS + 1)
-    if len(found) > _MAX_RECORDS:
-        raise ResourceExhaustedError("EXPORT_TOO_LARGE", "the order covers more records than one package holds", limit=str(_MAX_RECORDS))
-    parts: dict[tuple[str, str], list[ReadableRow]] = {key: [] for key in found}
-    for start in range(0, len(found), 1000):
-        ids = [record for _, record in found[start : start + 1000]]
-        for part in await readable_parts(vault, connection, keys.tenant, ids):
-            parts[part.category, part.record_id].append(part)
-    for category in {category for category, _ in found}:
-        if vault.catalogue.category(category).requires_as_of:
-            _check_one_user(category, said, parts)
-    return parts
-
-
-def _check_one_user(category: str, said: OrderContent, parts: Mapping[tuple[str, str], Sequence[ReadableRow]]) -> None:
-    """A recycled number with several users in the period needs a narrower period: a number is not a person (N12, A29)."""
-    users = {part.subject_id for (name, _), rows in parts.items() if name == category for part in rows}
-    if len(users) > len(said.scope.targets):
-        raise FailedPreconditionError("REQUIRES_INTERVAL", "a number had several users in the period, narrow it", category=category)
+        _, keys = await known_tenant(vault, connection, name.tenant, hold=True)
+        order = await executable_order(vault, connection, attempt, name, Action.EXPORT)
+        row = await export_store.export_of_order(connection, name.tenant, name.id)
+        if row is not None and row.state != "BUILDING":
+            return row
+        said = open_order(keys, order)
+        await _decide(vault, connection, attempt, said)
+        if row is None:
+            row = await _snapshot(vault, connection, keys, attempt, name, said)
+            # From now on the scope stays what it is.
+            await order_store.set_order_state(connection, name.tenant, name.id, State.IN_EXECUTION)
+        return row
 
 
 async def _decide(vault: Vault, connection: Connection, attempt: Attempt, said: OrderContent) -> None:
@@ -191,114 +125,138 @@ async def _decide(vault: Vault, connection: Connection, attempt: Attempt, said: 
         attempt.consent_basis = decision.consent_basis
 
 
-def _by_reason(withheld: Counter[tuple[str, str]]) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    for (_, reason), count in withheld.items():
-        counts[reason] += count
-    return dict(counts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """What goes into the package: rows by category, records withheld by (category, reason), ids named by (category)."""
-
-    rows: Mapping[str, Sequence[Mapping[str, str]]]
-    withheld: Counter[tuple[str, str]]
-    records: Mapping[str, Sequence[str]]
-    subjects: Mapping[str, Sequence[str]]
-
-
-def _open(vault: Vault, keys: TenantKeys, said: OrderContent, parts: Mapping[tuple[str, str], Sequence[ReadableRow]]) -> _Opened:
-    """Open the fields in scope; a record of which no part can be opened is withheld, and counted (N18)."""
-    rows: dict[str, list[Mapping[str, str]]] = defaultdict(list)
-    records: dict[str, list[str]] = defaultdict(list)
-    subjects: dict[str, dict[str, None]] = defaultdict(dict)
-    withheld: Counter[tuple[str, str]] = Counter()
-    for (category, record), group in parts.items():
-        wanted = frozenset(said.scope.fields or vault.catalogue.category(category).fields)
-        living = [part for part in group if part.wrapped is not None]
-        if not living:
-            withheld[category, "KEY_DESTROYED"] += 1
-            continue
-        row = {key: value for key, value in living[0].metadata.items() if key in wanted}
-        for part in living:
-            row |= {key: value.decode() for key, value in open_part(keys, part, wanted).items()}
-            subjects[category][part.subject_id] = None
-        rows[category].append({"record": record, **row})
-        records[category].append(record)
-    return _Opened(rows, withheld, records, {category: list(ids) for category, ids in subjects.items()})
-
-
-async def _package(
-    vault: Vault,
-    connection: Connection,
-    keys: TenantKeys,
-    *,
-    order: OrderRow,
-    said: OrderContent,
-    opened: _Opened,
-    export_id: str,
-) -> bytes:
-    size, frontier = await audit_store.locked_head(connection, keys.tenant) or (0, Frontier.empty().to_bytes())
-    now = vault.clock()
-    approvals = await order_store.approvals_of(connection, keys.tenant, order.order_id)
-    content = bundle.PackageContent(
+async def _snapshot(
+    vault: Vault, connection: Connection, keys: TenantKeys, attempt: Attempt, name: ChildName, said: OrderContent
+) -> ExportRow:
+    found = await order_selection.count(vault, connection, keys, said.scope)
+    # What was seen at the approval may have become more meanwhile.
+    order_selection.check_problems(found.problems)
+    audit_log = SYSTEM_LOG if attempt.is_gagged else keys.tenant
+    size, frontier = await audit_store.locked_head(connection, audit_log) or (0, Frontier.empty().to_bytes())
+    export_id = names.new_id()
+    row = ExportRow(
         export_id=export_id,
-        order=bundle.OrderReference(
-            order_id=order.order_id,
-            instrument_type=said.instrument.type,
-            court_name=said.instrument.court_name,
-            case_no=said.instrument.case_number,
-            judge_name=said.instrument.issuer_name,
-            requesting_body=said.instrument.requesting_body,
-            document_sha256=said.instrument.document_sha256.hex(),
-            issued_at=said.instrument.issue_time,
-            valid_until=said.instrument.expire_time,
-        ),
-        scope=bundle.ScopeSummary(
-            digest=order.scope_digest,
-            categories=said.scope.categories,
-            time_from=said.scope.start_time,
-            time_to=said.scope.end_time,
-            target_count=len(said.scope.targets),
-            tenants=(keys.tenant,),
-        ),
-        tables=tuple(_table(vault, said, category, opened.rows.get(category, ())) for category in said.scope.categories),
-        withheld=tuple(bundle.Withheld(category, count, reason) for (category, reason), count in sorted(opened.withheld.items())),
-        custody=_custody(order, approvals),
-        recipient=bundle.Recipient(
-            body=said.recipient.body, person="", age_recipient=said.recipient.age_recipient, verified_by=said.recipient.verification
-        ),
-        audit_head=bundle.AuditHead(keys.tenant, size, Frontier.from_bytes(frontier).root().hex()),
-        created=now.replace(microsecond=0),
-        operator=vault.name,
-        policy_version=vault.catalogue.policy_version,
-        statement=_STATEMENT,
+        order_id=name.id,
+        state="BUILDING",
+        record_counts={},
+        withheld_counts={},
+        size_bytes=0,
+        sha256="",
+        create_time=vault.clock().replace(microsecond=0),
+        audit_log=audit_log,
+        audit_size=size,
+        audit_root=Frontier.from_bytes(frontier).root().hex(),
+        staging_key=seal_staging_key(keys, export_id, crypto.new_key_material()),
+        progress=Progress(counts=_declined(found)).stored(),
+        builder=attempt.caller.principal,
     )
-    # Building hashes and encrypts megabytes: not on the loop that serves everyone else.
-    return await asyncio.to_thread(lambda: seal(build(content, vault.signing_key), said.recipient.age_recipient))
+    await export_store.insert_export(connection, keys.tenant, row)
+    searches = order_selection.searches_of(vault, keys, said.scope)
+    await export_store.take_snapshot(
+        connection, keys.tenant, export_id, categories=said.scope.categories, levels=said.scope.levels, searches=searches
+    )
+    selected = await export_store.count_snapshot(connection, keys.tenant, export_id)
+    if sum(selected.values()) > _MAX_RECORDS:
+        raise ResourceExhaustedError("EXPORT_TOO_LARGE", "the order covers more records than one package holds", limit=str(_MAX_RECORDS))
+    # A category without records is named in the log too; the others are when they are read.
+    empty = [attempt.about(category=category) for category in said.scope.categories if category not in selected]
+    if empty:
+        await log.append(vault, connection, keys, [replace(entry, fields=said.scope.fields) for entry in empty])
+    return row
 
 
-def _table(vault: Vault, said: OrderContent, category: str, rows: Sequence[Mapping[str, str]]) -> bundle.RecordTable:
-    spec = vault.catalogue.category(category)
-    wanted = said.scope.fields or tuple(spec.fields)
-    columns = [bundle.Column("record", "record id", "מזהה רשומה")]
-    columns += [bundle.Column(name, field.description.en, field.description.he) for name, field in spec.fields.items() if name in wanted]
-    return bundle.RecordTable(category=category, columns=tuple(columns), rows=tuple(rows))
+def _declined(found: Found) -> dict[str, Counts]:
+    """What was asked for and is not covered; the package names it as withheld (N11)."""
+    return {category: Counts(withheld={CLASS_NOT_COVERED: count}) for category, count in found.declined.items()}
 
 
-def _custody(order: OrderRow, approvals: Sequence[ApprovalRow]) -> tuple[bundle.CustodyEvent, ...]:
-    registered = bundle.CustodyEvent(order.create_time, order.registrant, "registered", order.scope_digest)
-    return (registered, *(bundle.CustodyEvent(a.approve_time, a.approver, "approved", a.scope_digest) for a in approvals))
+@asynccontextmanager
+async def _building(vault: Vault, export: ExportName) -> AsyncIterator[str | None]:
+    """Who builds: an id of ours, once nobody else does; None if the export was built meanwhile."""
+    holder = names.new_id()
+    while True:
+        async with vault.database.write() as connection:
+            if (await load_export(connection, export)).state != "BUILDING":
+                mine = None
+                break
+            mine = await lease_store.take_lease(connection, _lease_of(export), holder=holder, now=vault.clock(), lasting=_LEASE)
+        if mine:
+            break
+        await asyncio.sleep(_LOOK_AGAIN.total_seconds())
+    try:
+        yield holder if mine else None
+    finally:
+        if mine:
+            async with vault.database.write() as connection:
+                await lease_store.give_back_lease(connection, _lease_of(export), holder=holder)
 
 
-def _entries(attempt: Attempt, opened: _Opened, said: OrderContent) -> list[Attempt]:
-    """One entry per category, in pieces that fit; a category without records is still named."""
+async def _keep_lease(vault: Vault, connection: Connection, export: ExportName, holder: str) -> None:
+    """In every transaction of a builder: only one of them commits.
+
+    Raises:
+        FailedPreconditionError: EXPORT_TAKEN_OVER, this one was not heard of for too long.
+    """
+    if not await lease_store.take_lease(connection, _lease_of(export), holder=holder, now=vault.clock(), lasting=_LEASE):
+        raise FailedPreconditionError("EXPORT_TAKEN_OVER", "another worker goes on building the package, ask again")
+
+
+def _lease_of(export: ExportName) -> str:
+    return f"export/{export.tenant}/{export.export}"
+
+
+async def _read_page(vault: Vault, attempt: Attempt, export: ExportName, holder: str) -> bool:
+    """Read the next records of the snapshot, and record it. Whether there were any."""
+    order_name = ChildName(export.tenant, "orders", export.order)
+    async with vault.database.write() as connection:
+        await _keep_lease(vault, connection, export, holder)
+        _, keys = await known_tenant(vault, connection, export.tenant, hold=True)
+        order = await executable_order(vault, connection, attempt, order_name, Action.EXPORT)
+        row = await load_export(connection, export, lock=True)
+        # A gag may end meanwhile; an export is recorded in one log, whose head it names.
+        attempt.is_gagged = row.audit_log == SYSTEM_LOG
+        if row.state != "BUILDING" or row.staging_key is None:
+            raise FailedPreconditionError("EXPORT_CANCELLED", "the export was given up")
+        progress = Progress.of(row.progress)
+        page = await export_store.snapshot_page(connection, export.tenant, export.export, after=progress.after, limit=_PAGE)
+        if not page:
+            return False
+        wanted = wanted_of(vault, open_order(keys, order), page[0].category)
+        opened, pieces = await _open(vault, connection, keys, wanted, page)
+        under = open_staging_key(keys, row.export_id, row.staging_key)
+        for path, data in pieces.items():
+            await stage(connection, export, path, progress.sequence, data, under=under)
+        progress = progress.advanced(page[-1], opened)
+        await export_store.update_export(connection, export.tenant, export.export, progress=progress.stored())
+        await log.append(vault, connection, keys, _entries(attempt.about(category=page[0].category), opened, wanted.fields))
+    return True
+
+
+async def _open(
+    vault: Vault, connection: Connection, keys: TenantKeys, wanted: Wanted, page: Sequence[SnapshotRow]
+) -> tuple[Opened, Mapping[str, bytes]]:
+    """The records of a page, and what is written of them into each of their files."""
+    ids = [noted.record_id for noted in page]
+    stored = {row.record_id: row for row in await record_store.get_records(connection, keys.tenant, ids)}
+    parts: dict[str, list[ReadableRow]] = defaultdict(list)
+    for part in await readable_parts(vault, connection, keys.tenant, ids):
+        parts[part.record_id].append(part)
+
+    def work() -> tuple[Opened, Mapping[str, bytes]]:
+        opened = open_records(keys, wanted, page, stored, parts)
+        table = export_seal.table_of(wanted)
+        category = wanted.category.name
+        return opened, {csv_path(category): csv_rows(table, opened.rows), jsonl_path(category): jsonl_rows(table, opened.rows)}
+
+    # Opening and writing some hundred records: not on the loop that serves everyone else.
+    return await asyncio.to_thread(work)
+
+
+def _entries(attempt: Attempt, opened: Opened, fields: Sequence[str]) -> list[Attempt]:
+    """Entries that name every record and every person, in pieces that fit; one at least."""
     entries = []
-    for category in said.scope.categories:
-        records, subjects = opened.records.get(category, ()), opened.subjects.get(category, ())
-        for start in range(0, max(len(records), len(subjects), 1), _IDS_PER_ENTRY // 2):
-            end = start + _IDS_PER_ENTRY // 2
-            piece = attempt.about(category=category, records=tuple(records[start:end]), subjects=tuple(subjects[start:end]))
-            entries.append(replace(piece, count=len(piece.records), fields=said.scope.fields))
+    for start in range(0, max(len(opened.records), len(opened.subjects), 1), _IDS_PER_ENTRY // 2):
+        end = start + _IDS_PER_ENTRY // 2
+        piece = attempt.about(records=tuple(opened.records[start:end]), subjects=tuple(opened.subjects[start:end]))
+        entries.append(replace(piece, count=len(piece.records), fields=tuple(fields)))
     return entries

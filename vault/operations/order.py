@@ -29,9 +29,11 @@ from vault.operations.idempotency import Answer, RequestKey
 from vault.operations.keyring import TenantKeys
 from vault.operations.order_content import OrderContent, Scope
 from vault.operations.order_state import Action, State, require
+from vault.store import exports as export_store
 from vault.store import orders as order_store
 from vault.store.database import Connection
-from vault.store.orders import ApprovalRow, ExportRow, OrderRow
+from vault.store.exports import ExportRow
+from vault.store.orders import ApprovalRow, OrderRow
 
 STAMP, SIGNATURE, CALL_BACK = "stamp", "signature", "call-back"
 NOT_AUTHENTIC = "NOT_AUTHENTIC"
@@ -284,7 +286,7 @@ async def view(connection: Connection, name: ChildName) -> OrderView:
     """
     row = await load_order(connection, name)
     approvals = await order_store.approvals_of(connection, name.tenant, name.id)
-    return OrderView(row, tuple(approvals), await order_store.export_of_order(connection, name.tenant, name.id))
+    return OrderView(row, tuple(approvals), await export_store.export_of_order(connection, name.tenant, name.id))
 
 
 def _check_founded(said: OrderContent, method: str) -> None:

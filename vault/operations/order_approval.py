@@ -15,19 +15,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from vault.errors import AbortedError, FailedPreconditionError, NotFoundError, PermissionDeniedError, UnauthenticatedError
+from vault.errors import AbortedError, FailedPreconditionError, PermissionDeniedError, UnauthenticatedError
 from vault.names import ChildName, ExportName
-from vault.operations import log, order_end, order_intake, order_notice
+from vault.operations import log, order_end, order_intake, order_notice, order_selection
 from vault.operations.attempt import Attempt, Caller, Receipt
 from vault.operations.core import Vault, known_tenant
+from vault.operations.export_order import load_export
 from vault.operations.order import OrderView, locked_order, open_order, view
 from vault.operations.order_intake import APPROVER, OFFICER, PRIVACY
 from vault.operations.order_quorum import is_approved, missing, wanted
 from vault.operations.order_state import Action, State, require
+from vault.store import exports as export_store
 from vault.store import orders as order_store
 from vault.store.database import Connection
+from vault.store.exports import ExportRow
 from vault.store.incidents import one_business_day_after
-from vault.store.orders import ApprovalRow, ExportRow, OrderRow
+from vault.store.orders import ApprovalRow, OrderRow
 
 _MFA_FRESH = timedelta(minutes=15)
 
@@ -84,9 +87,7 @@ async def approve_export(vault: Vault, attempt: Attempt, name: ExportName) -> tu
     async with vault.database.write() as connection:
         _, keys = await known_tenant(vault, connection, name.tenant)
         row = await locked_order(vault, connection, attempt, order)
-        export = await order_store.get_export(connection, name.tenant, name.export)
-        if export is None or export.order_id != name.order:
-            raise NotFoundError("EXPORT_NOT_FOUND", "no such export")
+        export = await load_export(connection, name, lock=True)
         # What ends here has to stay ended when this call is refused: the refusal is raised after the commit.
         expired = row.state == State.IN_EXECUTION and row.expire_time <= now and not export.has_left
         if expired:
@@ -97,11 +98,13 @@ async def approve_export(vault: Vault, attempt: Attempt, name: ExportName) -> tu
             await _check_releasable(connection, attempt.caller, order, row, export)
             order_intake.require_usable_key(open_order(keys, row).recipient, now)
             told = await order_notice.tell_controller(vault, connection, attempt, order, row)
-            await order_store.release_export(connection, name.tenant, name.export, approver=attempt.caller.principal, now=now)
+            by, state = attempt.caller.principal, "RELEASE_APPROVED"
+            await export_store.update_export(connection, name.tenant, name.export, state=state, release_approver=by, release_time=now)
+            export = replace(export, state=state, release_approver=by, release_time=now)
             receipt, *_ = await log.append(vault, connection, keys, [attempt, *told])
     if expired:
         raise FailedPreconditionError("ORDER_EXPIRED", "the order has expired")
-    return replace(export, state="RELEASE_APPROVED", release_approver=attempt.caller.principal, release_time=now), receipt
+    return export, receipt
 
 
 def _check_second_factor(caller: Caller, now: datetime) -> None:
@@ -142,9 +145,7 @@ async def _check_seen(connection: Connection, caller: Caller, name: ChildName, r
     seen = await order_store.preview_of(connection, name.tenant, name.id, caller.employee_id)
     if seen is None or seen.scope_digest != row.scope_digest:
         raise FailedPreconditionError("PREVIEW_REQUIRED", "whoever approves has seen what would be exported")
-    for problem in seen.problems:
-        message = "a number had several users in the period" if problem == "REQUIRES_INTERVAL" else "more is covered than the order allows"
-        raise FailedPreconditionError(problem, f"{message}, narrow the scope")
+    order_selection.check_problems(seen.problems)
 
 
 async def _advance(

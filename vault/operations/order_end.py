@@ -16,13 +16,14 @@ from datetime import datetime, timedelta
 import structlog
 
 from vault.errors import FailedPreconditionError, InvalidArgumentError, VaultError
-from vault.names import ChildName
-from vault.operations import hold, log, order_intake, order_quorum
+from vault.names import ChildName, ExportName
+from vault.operations import export_deliver, hold, log, order_intake, order_quorum
 from vault.operations.attempt import Attempt, Caller, Receipt
 from vault.operations.core import Vault, known_tenant
 from vault.operations.keyring import TenantKeys
 from vault.operations.order import OrderView, check_sentence, hold_scope, locked_order, open_order, remarked, view
 from vault.operations.order_state import RUNNING, Action, State, require
+from vault.store import exports as export_store
 from vault.store import orders as order_store
 from vault.store.database import Connection
 from vault.store.incidents import one_business_day_after
@@ -61,7 +62,7 @@ async def revoke_order(vault: Vault, attempt: Attempt, name: ChildName, *, reaso
     async with vault.database.write() as connection:
         _, keys = await known_tenant(vault, connection, name.tenant)
         row = await _taken(vault, connection, attempt, name, Action.REVOKE)
-        export = await order_store.export_of_order(connection, name.tenant, name.id)
+        export = await export_store.export_of_order(connection, name.tenant, name.id)
         has_left = export is not None and export.has_left
         row = replace(row, state=State.REVOKED_AFTER_DELIVERY if has_left else State.REVOKED, suspended_state="", close_time=None)
         row = replace(row, recall_due_time=one_business_day_after(vault.clock()) if has_left else None)
@@ -80,7 +81,7 @@ async def suspend_order(vault: Vault, attempt: Attempt, name: ChildName, *, reas
     async with vault.database.write() as connection:
         _, keys = await known_tenant(vault, connection, name.tenant)
         row = await _taken(vault, connection, attempt, name, Action.SUSPEND)
-        export = await order_store.export_of_order(connection, name.tenant, name.id)
+        export = await export_store.export_of_order(connection, name.tenant, name.id)
         if export is not None and export.has_left:
             raise FailedPreconditionError("EXPORT_RELEASED", "the recipient may have the package already, it can only be recalled")
         row = replace(row, state=State.SUSPENDED, suspended_state=row.state)
@@ -155,10 +156,12 @@ async def expire_orders(vault: Vault, caller: Caller) -> int:
 async def expire(vault: Vault, connection: Connection, keys: TenantKeys, attempt: Attempt, name: ChildName, row: OrderRow) -> list[Attempt]:
     """End an order whose time is over, in this transaction; what is to be logged of it.
 
-    What the recipient may have already is not taken back: then the order goes on to its receipt.
+    What the recipient may have already is not taken back: then the order goes on to its receipt. Of what was sent in part nobody may fetch the rest.
     """
-    export = await order_store.export_of_order(connection, name.tenant, name.id)
+    export = await export_store.export_of_order(connection, name.tenant, name.id)
     if export is not None and export.has_left:
+        if export.state == "RELEASED":
+            await export_store.delete_chunks(connection, name.tenant, export.export_id)
         await order_store.update_order(connection, name.tenant, replace(row, state=State.FULFILLED, suspended_state=""))
         return [replace(attempt, operation="fulfil-order", resource=str(name))]
     await _destroy_export(connection, name)
@@ -196,9 +199,9 @@ async def _stored(
 
 
 async def _destroy_export(connection: Connection, name: ChildName) -> None:
-    export = await order_store.export_of_order(connection, name.tenant, name.id)
+    export = await export_store.export_of_order(connection, name.tenant, name.id)
     if export is not None and not export.has_left:
-        await order_store.cancel_export(connection, name.tenant, export.export_id)
+        await export_deliver.destroy_export(connection, ExportName(name.tenant, name.id, export.export_id), state="CANCELLED")
 
 
 def _is_kept_letter(row: OrderRow) -> bool:

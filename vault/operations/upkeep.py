@@ -1,6 +1,7 @@
 """What is done in the background, in whichever worker holds the lease.
 
-Erasures, rotations and ends of contracts that are under way, the end of holds, orders and gags, retention, notifications, counts of key uses.
+Erasures, rotations and ends of contracts that are under way, the end of holds, orders, gags and packages, retention, notifications, counts of key
+uses.
 
 Every step is idempotent and takes up where the last commit was (I10). A dependency that is away is tried again at the next turn.
 """
@@ -14,7 +15,19 @@ import structlog
 
 from vault.errors import VaultError
 from vault.names import new_id
-from vault.operations import deliver, detect, erase_run, hold, observe, order_end, order_notice, retain, rotate, wind_up
+from vault.operations import (
+    deliver,
+    detect,
+    erase_run,
+    export_deliver,
+    hold,
+    observe,
+    order_end,
+    order_notice,
+    retain,
+    rotate,
+    wind_up,
+)
 from vault.operations.attempt import Caller
 from vault.operations.core import Vault
 from vault.operations.keyring import WARN_USES
@@ -184,6 +197,7 @@ async def _turn(vault: Vault, lease: _Lease, detector: detect.Detector, turn: in
         await order_end.expire_orders(vault, upkeep_caller())
         await order_notice.end_gags(vault, upkeep_caller())
         await hold.expire_holds(vault, upkeep_caller())
+        await export_deliver.destroy_due(vault, upkeep_caller())
         await retain.sweep(vault, upkeep_caller())
         await deliver.deliver(vault, upkeep_caller())
         await detect.detect(vault, detector, upkeep_caller())

@@ -23,9 +23,9 @@ from vault.operations.transport import Wanted
 from vault.policy.decide import View
 from vault.rpc.status import status_of
 from vault.store.erasures import Count, ErasureRow
+from vault.store.exports import ExportRow
 from vault.store.jobs import JobRow
 from vault.store.notifications import NotificationRow
-from vault.store.orders import ExportRow
 from vault.store.registers import CustomerRequestRow
 from vault.store.rotations import RotationRow
 from vault.store.settings import LevelRow, TransportRow
@@ -354,6 +354,9 @@ def export(tenant_id: str, row: ExportRow) -> legal_service_pb2.Export:
         size_bytes=row.size_bytes,
         sha256=row.sha256,
         create_time=timestamp(row.create_time),
+        seal_time=timestamp(row.seal_time),
+        deliver_time=timestamp(row.deliver_time),
+        confirm_time=timestamp(row.confirm_time),
     )
 
 

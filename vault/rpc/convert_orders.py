@@ -10,7 +10,7 @@ from vault.operations.order_due import deadlines
 from vault.operations.order_quorum import missing
 from vault.operations.order_scope import Preview
 from vault.rpc import convert
-from vault.store.orders import ExportRow
+from vault.store.exports import ExportRow
 from vault.v1 import legal_service_pb2 as pb
 
 _UNSPECIFIED = "UNSPECIFIED"

@@ -27,7 +27,6 @@ from vault.errors import (
     NotFoundError,
     PermissionDeniedError,
     UnavailableError,
-    UnimplementedError,
     VaultError,
 )
 from vault.names import SYSTEM_LOG, TENANT_ID
@@ -199,9 +198,7 @@ class Edge(grpc.aio.ServerInterceptor):
 
     async def _recorded(self, error: VaultError) -> VaultError:
         """Record a refusal, unless the flow did; what merely could not be done now is not a refusal, unless it was for want of keys."""
-        if error.receipt is not None or (
-            isinstance(error, UnavailableError | UnimplementedError) and not isinstance(error, KeyUnavailableError)
-        ):
+        if error.receipt is not None or (isinstance(error, UnavailableError) and not isinstance(error, KeyUnavailableError)):
             return error
         try:
             receipt = (await audit_log.refuse(self._vault, [current_attempt()], error))[0]

@@ -1,4 +1,4 @@
-"""LegalService: parse, hand over, convert. What is declared and not built yet is in `unbuilt_servicers.py`."""
+"""LegalService: parse, hand over, convert."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,15 +7,15 @@ import grpc
 
 from vault import names
 from vault.errors import InvalidArgumentError
-from vault.operations import export, hold, order, order_approval, order_end, order_notice, order_scope
+from vault.operations import export, export_deliver, hold, order, order_approval, order_end, order_notice, order_scope
 from vault.operations.attempt import Attempt
 from vault.operations.core import Vault
+from vault.operations.export_deliver import Delivery
 from vault.operations.hold import NewHold
 from vault.rpc import convert, convert_orders
 from vault.rpc.edge import current_attempt
 from vault.rpc.pages import PageTokens
-from vault.rpc.unbuilt_servicers import UnbuiltLegalServicer
-from vault.v1 import legal_service_pb2
+from vault.v1 import legal_service_pb2, legal_service_pb2_grpc
 from vault.v1.legal_service_pb2 import (
     AUTHENTICITY_CONFIRMED,
     AUTHENTICITY_UNSPECIFIED,
@@ -27,6 +27,8 @@ from vault.v1.legal_service_pb2 import (
     AuthenticateOrderResponse,
     CloseOrderRequest,
     CloseOrderResponse,
+    ConfirmExportDeliveryRequest,
+    ConfirmExportDeliveryResponse,
     CreateExportRequest,
     CreateExportResponse,
     DownloadExportRequest,
@@ -67,7 +69,7 @@ _COLLECTION = "orders"
 _HOLDS = "holds"
 
 
-class LegalServicer(UnbuiltLegalServicer):
+class LegalServicer(legal_service_pb2_grpc.LegalServiceServicer):
     """Court orders from the register to the sealed package, and holds."""
 
     def __init__(self, vault: Vault, pages: PageTokens) -> None:
@@ -193,9 +195,22 @@ class LegalServicer(UnbuiltLegalServicer):
     async def DownloadExport(self, request: DownloadExportRequest, context: Context) -> AsyncIterator[DownloadExportResponse]:
         """Send the sealed package."""
         name = names.parse_export(request.name)
-        async for chunk in export.download_export(self._vault, current_attempt(), name, offset=request.offset):
+        async for chunk in export_deliver.download_export(self._vault, current_attempt(), name, offset=request.offset):
             receipt = convert.receipt(chunk.receipt) if chunk.receipt else None
             yield DownloadExportResponse(offset=chunk.offset, data=chunk.data, receipt=receipt)
+
+    async def ConfirmExportDelivery(self, request: ConfirmExportDeliveryRequest, context: Context) -> ConfirmExportDeliveryResponse:
+        """Record that the recipient has the package."""
+        name = names.parse_export(request.name)
+        delivery = Delivery(
+            sha256=request.sha256,
+            recipient_name=request.recipient_name,
+            recipient_id=request.recipient_id,
+            receive_time=convert.moment(request, "receive_time") or self._vault.clock(),
+            receipt_sha256=request.receipt_sha256,
+        )
+        row, receipt = await export_deliver.confirm_delivery(self._vault, current_attempt(), name, delivery)
+        return ConfirmExportDeliveryResponse(export=convert.export(name.tenant, row), receipt=convert.receipt(receipt))
 
     async def PlaceHold(self, request: PlaceHoldRequest, context: Context) -> PlaceHoldResponse:
         """Place a hold."""

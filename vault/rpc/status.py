@@ -22,7 +22,6 @@ from vault.errors import (
     ResourceExhaustedError,
     UnauthenticatedError,
     UnavailableError,
-    UnimplementedError,
     VaultError,
 )
 
@@ -43,7 +42,6 @@ _CODES: tuple[tuple[type[VaultError], grpc.StatusCode], ...] = (
     (ResourceExhaustedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (UnavailableError, grpc.StatusCode.UNAVAILABLE),
     (DataLossError, grpc.StatusCode.DATA_LOSS),
-    (UnimplementedError, grpc.StatusCode.UNIMPLEMENTED),
 )
 
 

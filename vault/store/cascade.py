@@ -58,6 +58,10 @@ CASCADE = {
     tables.honey_subjects: Reach.OPAQUE,
     # Sealed to whoever an order names; the vault keeps no key, and a package outlives the person (§5.5).
     tables.export_chunks: Reach.OPAQUE,
+    tables.exports: Reach.OPAQUE,
+    # Ids of records, and what was read of them, until the package is sealed; the key goes first. What is held for an order is not erased meanwhile.
+    tables.export_records: Reach.OPAQUE,
+    tables.export_pieces: Reach.OPAQUE,
     tables.orders: Reach.OPAQUE,
     tables.order_documents: Reach.OPAQUE,
     # Ids of what a call made, and HMACs.
@@ -68,7 +72,7 @@ CASCADE = {
             *(tables.imports, tables.import_issues, tables.customer_requests, tables.jobs),
             *(tables.ndas, tables.role_grants, tables.access_reviews, tables.agreements),
             *(tables.content_levels, tables.transport_policies, tables.webhooks),
-            *(tables.order_approvals, tables.order_previews, tables.exports, tables.holds),
+            *(tables.order_approvals, tables.order_previews, tables.holds),
             *(tables.audit_heads, tables.audit_checkpoints, tables.audit_tiles, tables.audit_prunings, tables.audit_readers),
             *(tables.incident_triggers, tables.release_counts),
         ),

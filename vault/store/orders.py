@@ -1,17 +1,14 @@
-"""Court orders, approvals, exports and their sealed packages."""
+"""Court orders, their approvals, and which records they cover."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, CompoundSelect, Select, delete, func, insert, select, union, update
+from sqlalchemy import ColumnElement, CompoundSelect, Select, delete, func, insert, or_, select, union, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.store.tables import export_chunks, exports, index_entries, order_approvals, order_documents, order_previews, orders, records
-
-# gRPC messages stay below 4 MiB; a chunk of a download is one row.
-CHUNK_BYTES = 1 << 20
+from vault.store.tables import index_entries, order_approvals, order_documents, order_previews, orders, records
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,28 +59,6 @@ class ApprovalRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ExportRow:
-    """One sealed export."""
-
-    export_id: str
-    order_id: str
-    state: str
-    record_counts: Mapping[str, int]
-    withheld_counts: Mapping[str, int]
-    size_bytes: int
-    sha256: str
-    create_time: datetime
-    builder: str = ""
-    release_approver: str = ""
-    release_time: datetime | None = None
-
-    @property
-    def has_left(self) -> bool:
-        """Whether the recipient may have it already."""
-        return self.state in _LEFT
-
-
-@dataclass(frozen=True, slots=True)
 class PreviewRow:
     """What one person saw last, and what stood in the way of approving it."""
 
@@ -95,19 +70,24 @@ class PreviewRow:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """One identifier with its period: records that carry it, and happened or were valid in [start, end)."""
+    """One identifier with its period: records that carry it, and happened or were valid in [start, end).
+
+    Attributes:
+        kind, tokens: the identifier, under every version of its index key.
+        start, end: the period.
+        timeless: categories of which a record that does not say when is covered too.
+    """
 
     kind: str
     tokens: Sequence[bytes]
     start: datetime
     end: datetime
+    timeless: Sequence[str] = ()
 
 
 _ORDER = tuple(orders.c[name] for name in OrderRow.__dataclass_fields__)
 _APPROVAL = tuple(order_approvals.c[name] for name in ApprovalRow.__dataclass_fields__)
 _PREVIEW = tuple(order_previews.c[name] for name in PreviewRow.__dataclass_fields__)
-_LEFT = frozenset({"RELEASED", "DELIVERED", "RECEIPT_CONFIRMED", "PURGED"})
-_EXPORT = tuple(exports.c[name] for name in ExportRow.__dataclass_fields__)
 
 
 async def insert_order(connection: AsyncConnection, tenant: str, row: OrderRow) -> None:
@@ -216,31 +196,14 @@ async def delete_approvals(connection: AsyncConnection, tenant: str, order_id: s
     await connection.execute(delete(order_approvals).where(order_approvals.c.tenant_id == tenant, order_approvals.c.order_id == order_id))
 
 
-async def records_in_scope(
-    connection: AsyncConnection,
-    tenant: str,
-    *,
-    categories: Sequence[str],
-    searches: Sequence[Search],
-    levels: Sequence[str] = (),
-    limit: int,
-) -> list[tuple[str, str]]:
-    """(category, record id) of the records that an order covers, in that order; at most `limit`.
+async def count_in_scope(
+    connection: AsyncConnection, tenant: str, *, categories: Sequence[str], searches: Sequence[Search], levels: Sequence[str] = ()
+) -> dict[str, int]:
+    """How many records an order covers, by category; counted by the database.
 
     A record is covered if one of its indexed fields is a target and it happened in the target's period; a record with a validity interval is
     covered if that overlaps the period (A29). One that carries several targets counts once.
     """
-    if not searches:
-        return []
-    covered = _covered(tenant, categories, levels, searches).subquery()
-    query = select(covered.c.category, covered.c.record_id).order_by(covered.c.category, covered.c.record_id).limit(limit)
-    return [(row.category, row.record_id) for row in await connection.execute(query)]
-
-
-async def count_in_scope(
-    connection: AsyncConnection, tenant: str, *, categories: Sequence[str], searches: Sequence[Search], levels: Sequence[str] = ()
-) -> dict[str, int]:
-    """How many records an order covers, by category; counted by the database."""
     covered = _covered(tenant, categories, levels, searches).subquery()
     query = select(covered.c.category, func.count().label("found")).group_by(covered.c.category).order_by(covered.c.category)
     return {row.category: row.found for row in await connection.execute(query)}
@@ -248,7 +211,7 @@ async def count_in_scope(
 
 async def count_carrying(connection: AsyncConnection, tenant: str, *, categories: Sequence[str], searches: Sequence[Search]) -> int:
     """How many records carry one of the identifiers, whenever they happened."""
-    carrying = union(*(_carrying(tenant, categories, search).distinct() for search in searches)).subquery()
+    carrying = union(*(carrying(tenant, categories, search).distinct() for search in searches)).subquery()
     return (await connection.execute(select(func.count()).select_from(carrying))).scalar_one()
 
 
@@ -256,7 +219,7 @@ async def count_holders(connection: AsyncConnection, tenant: str, *, categories:
     """How many people had an identifier in its period, by the records of these categories."""
     found = union(
         *(
-            _carrying(tenant, categories, search).where(_in_period(search)).with_only_columns(records.c.subject_id).distinct()
+            carrying(tenant, categories, search).where(in_period(search)).with_only_columns(records.c.subject_id).distinct()
             for search in searches
         )
     ).subquery()
@@ -264,12 +227,12 @@ async def count_holders(connection: AsyncConnection, tenant: str, *, categories:
 
 
 def _covered(tenant: str, categories: Sequence[str], levels: Sequence[str], searches: Sequence[Search]) -> CompoundSelect[Any]:
-    at_levels = [records.c.level.in_([*levels, ""])] if levels else []
     # Distinct besides: a union of one is none.
-    return union(*(_carrying(tenant, categories, search).where(_in_period(search), *at_levels).distinct() for search in searches))
+    return union(*(carrying(tenant, categories, search).where(in_period(search), *at_levels(levels)).distinct() for search in searches))
 
 
-def _carrying(tenant: str, categories: Sequence[str], search: Search) -> Select[Any]:
+def carrying(tenant: str, categories: Sequence[str], search: Search) -> Select[Any]:
+    """(category, record id) of the records that carry the identifier of a search, once per field."""
     return (
         select(records.c.category, records.c.record_id)
         .join(index_entries, (index_entries.c.tenant_id == records.c.tenant_id) & (index_entries.c.record_id == records.c.record_id))
@@ -282,67 +245,16 @@ def _carrying(tenant: str, categories: Sequence[str], search: Search) -> Select[
     )
 
 
-def _in_period(search: Search) -> ColumnElement[bool]:
-    happened = (records.c.occur_time >= search.start) & (records.c.occur_time < search.end)
-    valid = (
-        (records.c.valid_from.is_not(None))
-        & (records.c.valid_from < search.end)
-        & ((records.c.valid_to.is_(None)) | (records.c.valid_to > search.start))
-    )
-    return happened | valid
+def in_period(search: Search) -> ColumnElement[bool]:
+    """Whether a record happened or was valid in the period of a search (A29), or need not say when and has not ended before."""
+    c = records.c
+    happened = (c.occur_time >= search.start) & (c.occur_time < search.end)
+    going_on = c.valid_to.is_(None) | (c.valid_to > search.start)
+    valid = c.valid_from.is_not(None) & (c.valid_from < search.end) & going_on
+    timeless = c.occur_time.is_(None) & c.valid_from.is_(None) & c.category.in_(search.timeless) & going_on
+    return or_(happened, valid, timeless)
 
 
-async def insert_export(connection: AsyncConnection, tenant: str, row: ExportRow, package: bytes) -> None:
-    """Store a sealed export with its package in chunks."""
-    values = {name: getattr(row, name) for name in ExportRow.__dataclass_fields__}
-    await connection.execute(
-        insert(exports).values(
-            tenant_id=tenant, **{**values, "record_counts": dict(row.record_counts), "withheld_counts": dict(row.withheld_counts)}
-        )
-    )
-    await connection.execute(
-        insert(export_chunks),
-        [
-            {"tenant_id": tenant, "export_id": row.export_id, "sequence": n, "data": package[n * CHUNK_BYTES : (n + 1) * CHUNK_BYTES]}
-            for n in range(-(-len(package) // CHUNK_BYTES))
-        ],
-    )
-
-
-async def get_export(connection: AsyncConnection, tenant: str, export_id: str) -> ExportRow | None:
-    """The export, or None."""
-    query = select(*_EXPORT).where(exports.c.tenant_id == tenant, exports.c.export_id == export_id)
-    row = (await connection.execute(query)).first()
-    return ExportRow(*row) if row else None
-
-
-async def export_of_order(connection: AsyncConnection, tenant: str, order_id: str) -> ExportRow | None:
-    """The export of an order, or None."""
-    query = select(*_EXPORT).where(exports.c.tenant_id == tenant, exports.c.order_id == order_id)
-    row = (await connection.execute(query)).first()
-    return ExportRow(*row) if row else None
-
-
-async def release_export(connection: AsyncConnection, tenant: str, export_id: str, *, approver: str, now: datetime) -> None:
-    """Let a sealed export be handed over."""
-    await connection.execute(
-        update(exports)
-        .where(exports.c.tenant_id == tenant, exports.c.export_id == export_id)
-        .values(state="RELEASE_APPROVED", release_approver=approver, release_time=now)
-    )
-
-
-async def cancel_export(connection: AsyncConnection, tenant: str, export_id: str) -> None:
-    """Destroy a package that was not handed over; that there was one stays."""
-    await connection.execute(delete(export_chunks).where(export_chunks.c.tenant_id == tenant, export_chunks.c.export_id == export_id))
-    await connection.execute(
-        update(exports).where(exports.c.tenant_id == tenant, exports.c.export_id == export_id).values(state="CANCELLED")
-    )
-
-
-async def export_chunk(connection: AsyncConnection, tenant: str, export_id: str, sequence: int) -> bytes | None:
-    """One chunk of the package, or None past its end."""
-    query = select(export_chunks.c.data).where(
-        export_chunks.c.tenant_id == tenant, export_chunks.c.export_id == export_id, export_chunks.c.sequence == sequence
-    )
-    return (await connection.execute(query)).scalar_one_or_none()
+def at_levels(levels: Sequence[str]) -> list[ColumnElement[bool]]:
+    """Conditions on the content level of a record, of categories that have any; none if every level is covered."""
+    return [records.c.level.in_([*levels, ""])] if levels else []

@@ -873,15 +873,35 @@ exports = Table(
     Column("tenant_id", Text, nullable=False),
     Column("export_id", Text, nullable=False),
     Column("order_id", Text, nullable=False),
+    # BUILDING | SEALED | RELEASE_APPROVED | RELEASED | DELIVERED | RECEIPT_CONFIRMED | PURGED | CANCELLED
     Column("state", Text, nullable=False),
     Column("record_counts", JSON, nullable=False),
     Column("withheld_counts", JSON, nullable=False),
+    # Of the sealed package; 0 and empty while it is being built.
     Column("size_bytes", BigInteger, nullable=False),
     Column("sha256", Text, nullable=False),
+    # The moment of the snapshot.
     Column("create_time", UtcTime, nullable=False),
+    # Who asked for it, and who let it be handed over.
     Column("builder", Text, nullable=False),
     Column("release_approver", Text, nullable=False),
     Column("release_time", UtcTime, nullable=True),
+    # The log that records it, the system's if a gag covers it; and its head at that moment.
+    Column("audit_log", Text, nullable=False),
+    Column("audit_size", BigInteger, nullable=False),
+    Column("audit_root", Text, nullable=False),
+    # Seals what is read until the package is sealed, itself sealed under the tenant's legal key; then it is gone.
+    Column("staging_key", LargeBinary, nullable=True),
+    # How far the reading is: opaque ids and counts.
+    Column("progress", JSON, nullable=False),
+    # Who fetches the package; empty until somebody does.
+    Column("courier", Text, nullable=False),
+    Column("seal_time", UtcTime, nullable=True),
+    # When it was sent to the end; when the recipient read its digest back.
+    Column("deliver_time", UtcTime, nullable=True),
+    Column("confirm_time", UtcTime, nullable=True),
+    # Who took it and the digest of what they signed, sealed under the tenant's legal key.
+    Column("delivery", LargeBinary, nullable=True),
     PrimaryKeyConstraint("tenant_id", "export_id"),
     # One export per order for now: a repeated call gets the same package (N15).
     UniqueConstraint("tenant_id", "order_id"),
@@ -896,6 +916,35 @@ export_chunks = Table(
     # Sealed to the recipient; the vault keeps no key to it.
     Column("data", LargeBinary, nullable=False),
     PrimaryKeyConstraint("tenant_id", "export_id", "sequence"),
+    ForeignKeyConstraint(["tenant_id", "export_id"], ["exports.tenant_id", "exports.export_id"]),
+)
+
+# The snapshot of an export that is being built: which records, in the order of the package, each as it was.
+export_records = Table(
+    "export_records",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("export_id", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    # When it happened or began to be valid.
+    Column("moment", UtcTime, nullable=False),
+    Column("record_id", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "export_id", "category", "moment", "record_id"),
+    ForeignKeyConstraint(["tenant_id", "export_id"], ["exports.tenant_id", "exports.export_id"]),
+)
+
+# What was read of it so far, piece by piece of each file.
+export_pieces = Table(
+    "export_pieces",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("export_id", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    # Sealed under the staging key of the export.
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "export_id", "path", "sequence"),
     ForeignKeyConstraint(["tenant_id", "export_id"], ["exports.tenant_id", "exports.export_id"]),
 )
 

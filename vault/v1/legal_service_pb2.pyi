@@ -996,6 +996,9 @@ class Export(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    SEAL_TIME_FIELD_NUMBER: _builtins.int
+    DELIVER_TIME_FIELD_NUMBER: _builtins.int
+    CONFIRM_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`tenants/{tenant}/orders/{order}/exports/{export}`."""
     state: Global___ExportState.ValueType
@@ -1014,7 +1017,19 @@ class Export(_message.Message):
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
+        """The moment of its snapshot."""
+
+    @_builtins.property
+    def seal_time(self) -> _timestamp_pb2.Timestamp:
         """When it was sealed."""
+
+    @_builtins.property
+    def deliver_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was sent to the end."""
+
+    @_builtins.property
+    def confirm_time(self) -> _timestamp_pb2.Timestamp:
+        """When the recipient read its digest back."""
 
     def __init__(
         self,
@@ -1026,10 +1041,13 @@ class Export(_message.Message):
         size_bytes: _builtins.int = ...,
         sha256: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        seal_time: _timestamp_pb2.Timestamp | None = ...,
+        deliver_time: _timestamp_pb2.Timestamp | None = ...,
+        confirm_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["confirm_time", b"confirm_time", "create_time", b"create_time", "deliver_time", b"deliver_time", "seal_time", b"seal_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "name", b"name", "record_counts", b"record_counts", "sha256", b"sha256", "size_bytes", b"size_bytes", "state", b"state", "withheld_counts", b"withheld_counts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirm_time", b"confirm_time", "create_time", b"create_time", "deliver_time", b"deliver_time", "name", b"name", "record_counts", b"record_counts", "seal_time", b"seal_time", "sha256", b"sha256", "size_bytes", b"size_bytes", "state", b"state", "withheld_counts", b"withheld_counts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2259,19 +2277,37 @@ class ConfirmExportDeliveryRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    RECIPIENT_NAME_FIELD_NUMBER: _builtins.int
+    RECIPIENT_ID_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    RECEIPT_SHA256_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`tenants/{tenant}/orders/{order}/exports/{export}`."""
     sha256: _builtins.bytes
     """SHA-256 of the package as the recipient read it back."""
+    recipient_name: _builtins.str
+    """Who took it, by name; kept sealed."""
+    recipient_id: _builtins.str
+    """Their badge, or how else they proved who they are; kept sealed."""
+    receipt_sha256: _builtins.bytes
+    """SHA-256 of the receipt that they signed."""
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When they took it; now, unless told."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         sha256: _builtins.bytes = ...,
+        recipient_name: _builtins.str = ...,
+        recipient_id: _builtins.str = ...,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+        receipt_sha256: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receive_time", b"receive_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "receipt_sha256", b"receipt_sha256", "receive_time", b"receive_time", "recipient_id", b"recipient_id", "recipient_name", b"recipient_name", "sha256", b"sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -238,7 +238,7 @@ class LegalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateExport(self, request, context):
-        """Builds the package of an approved order.
+        """Builds the package of an approved order, or goes on building it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -259,14 +259,14 @@ class LegalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DownloadExport(self, request, context):
-        """Sends the sealed package, from an offset on.
+        """Sends the sealed package to its courier, once; a call that broke off goes on from an offset.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ConfirmExportDelivery(self, request, context):
-        """Records that the recipient has the package.
+        """Records that the recipient has the package, by the digest that they read back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

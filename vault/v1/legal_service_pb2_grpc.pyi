@@ -60,15 +60,15 @@ class LegalServiceStub:
     ListOrders: _grpc.UnaryUnaryMultiCallable[_legal_service_pb2.ListOrdersRequest, _legal_service_pb2.ListOrdersResponse]
     """Lists the orders of a tenant."""
     CreateExport: _grpc.UnaryUnaryMultiCallable[_legal_service_pb2.CreateExportRequest, _legal_service_pb2.CreateExportResponse]
-    """Builds the package of an approved order."""
+    """Builds the package of an approved order, or goes on building it."""
     GetExport: _grpc.UnaryUnaryMultiCallable[_legal_service_pb2.GetExportRequest, _legal_service_pb2.GetExportResponse]
     """Reads the state of an export."""
     ApproveExport: _grpc.UnaryUnaryMultiCallable[_legal_service_pb2.ApproveExportRequest, _legal_service_pb2.ApproveExportResponse]
     """Approves the release of a sealed export, by another person than its builder; the order must be in force at that second."""
     DownloadExport: _grpc.UnaryStreamMultiCallable[_legal_service_pb2.DownloadExportRequest, _legal_service_pb2.DownloadExportResponse]
-    """Sends the sealed package, from an offset on."""
+    """Sends the sealed package to its courier, once; a call that broke off goes on from an offset."""
     ConfirmExportDelivery: _grpc.UnaryUnaryMultiCallable[_legal_service_pb2.ConfirmExportDeliveryRequest, _legal_service_pb2.ConfirmExportDeliveryResponse]
-    """Records that the recipient has the package."""
+    """Records that the recipient has the package, by the digest that they read back."""
     PlaceHold: _grpc.UnaryUnaryMultiCallable[_legal_service_pb2.PlaceHoldRequest, _legal_service_pb2.PlaceHoldResponse]
     """Freezes records against retention and erasure."""
     ReleaseHold: _grpc.UnaryUnaryMultiCallable[_legal_service_pb2.ReleaseHoldRequest, _legal_service_pb2.ReleaseHoldResponse]
@@ -108,15 +108,15 @@ class LegalServiceAsyncStub(LegalServiceStub):
     ListOrders: _aio.UnaryUnaryMultiCallable[_legal_service_pb2.ListOrdersRequest, _legal_service_pb2.ListOrdersResponse]  # type: ignore[assignment]
     """Lists the orders of a tenant."""
     CreateExport: _aio.UnaryUnaryMultiCallable[_legal_service_pb2.CreateExportRequest, _legal_service_pb2.CreateExportResponse]  # type: ignore[assignment]
-    """Builds the package of an approved order."""
+    """Builds the package of an approved order, or goes on building it."""
     GetExport: _aio.UnaryUnaryMultiCallable[_legal_service_pb2.GetExportRequest, _legal_service_pb2.GetExportResponse]  # type: ignore[assignment]
     """Reads the state of an export."""
     ApproveExport: _aio.UnaryUnaryMultiCallable[_legal_service_pb2.ApproveExportRequest, _legal_service_pb2.ApproveExportResponse]  # type: ignore[assignment]
     """Approves the release of a sealed export, by another person than its builder; the order must be in force at that second."""
     DownloadExport: _aio.UnaryStreamMultiCallable[_legal_service_pb2.DownloadExportRequest, _legal_service_pb2.DownloadExportResponse]  # type: ignore[assignment]
-    """Sends the sealed package, from an offset on."""
+    """Sends the sealed package to its courier, once; a call that broke off goes on from an offset."""
     ConfirmExportDelivery: _aio.UnaryUnaryMultiCallable[_legal_service_pb2.ConfirmExportDeliveryRequest, _legal_service_pb2.ConfirmExportDeliveryResponse]  # type: ignore[assignment]
-    """Records that the recipient has the package."""
+    """Records that the recipient has the package, by the digest that they read back."""
     PlaceHold: _aio.UnaryUnaryMultiCallable[_legal_service_pb2.PlaceHoldRequest, _legal_service_pb2.PlaceHoldResponse]  # type: ignore[assignment]
     """Freezes records against retention and erasure."""
     ReleaseHold: _aio.UnaryUnaryMultiCallable[_legal_service_pb2.ReleaseHoldRequest, _legal_service_pb2.ReleaseHoldResponse]  # type: ignore[assignment]
@@ -237,7 +237,7 @@ class LegalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _legal_service_pb2.CreateExportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_legal_service_pb2.CreateExportResponse, _abc.Awaitable[_legal_service_pb2.CreateExportResponse]]:
-        """Builds the package of an approved order."""
+        """Builds the package of an approved order, or goes on building it."""
 
     @_abc_1.abstractmethod
     def GetExport(
@@ -261,7 +261,7 @@ class LegalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _legal_service_pb2.DownloadExportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_legal_service_pb2.DownloadExportResponse], _abc.AsyncIterator[_legal_service_pb2.DownloadExportResponse]]:
-        """Sends the sealed package, from an offset on."""
+        """Sends the sealed package to its courier, once; a call that broke off goes on from an offset."""
 
     @_abc_1.abstractmethod
     def ConfirmExportDelivery(
@@ -269,7 +269,7 @@ class LegalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _legal_service_pb2.ConfirmExportDeliveryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_legal_service_pb2.ConfirmExportDeliveryResponse, _abc.Awaitable[_legal_service_pb2.ConfirmExportDeliveryResponse]]:
-        """Records that the recipient has the package."""
+        """Records that the recipient has the package, by the digest that they read back."""
 
     @_abc_1.abstractmethod
     def PlaceHold(

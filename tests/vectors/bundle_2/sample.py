@@ -1,4 +1,4 @@
-"""The content of the stored package of format 1, the keys it was signed and sealed with, and ways to tamper with it. Invented people, test keys."""
+"""The content of the stored package of format 2, the keys it was signed and sealed with, and ways to tamper with it. Invented people, test keys."""
 
 import base64
 import hashlib
@@ -6,15 +6,19 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from vault.bundle.content import (
     AuditHead,
+    Authorities,
     Column,
     CustodyEvent,
+    Keeping,
     OrderReference,
     PackageContent,
     Recipient,
@@ -22,12 +26,16 @@ from vault.bundle.content import (
     ScopeSummary,
     Withheld,
 )
+from vault.bundle.package import csv_path, digest_of, jsonl_path, prepare, sign, tar_of
+from vault.bundle.records import csv_head, csv_rows, jsonl_rows
 
 EXPORT_ID = "mfrggzdfmztwq2lknnwg23tpoa"
 SIGNER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 IDENTITY = "AGE-SECRET-KEY-1THHLGGAP37Q4WG4Q7LWLNR0W87H6QG9H3ZKWLY7ZZNZH9W65S6ZQALZT7M"
 RECIPIENT = "age1dgpj9auel3v3aumx3gtkgzvsp2g6t4ryp8av37cge9yefxq9yvssfzfwe2"
 DIGEST = "5f" * 32
+NO_AUTHORITIES = Authorities()
+Rows = Sequence[Mapping[str, str]]
 CREATED = datetime(2026, 6, 4, 10, 30, tzinfo=UTC)
 MANIFEST, SIGNATURE = "meta/export-manifest.json", "meta/export-manifest.sig"
 TAGS = ("bag-info.txt", "bagit.txt", "manifest-sha256.txt", "manifest-sha512.txt")
@@ -35,13 +43,25 @@ TAGS = ("bag-info.txt", "bagit.txt", "manifest-sha256.txt", "manifest-sha512.txt
 CALLS = RecordTable(
     category="call-detail",
     columns=(Column("record", "record id", "מזהה רשומה"), Column("caller", "calling number", "מספר מתקשר"), Column("note", "note", "הערה")),
-    rows=(
-        {"record": "r1", "caller": "+972500000001", "note": 'שלום "עולם", שורה\nשנייה'},
-        {"record": "r2", "caller": "+972500000002"},
-        {"record": "r3", "caller": "0500000003", "note": "=1+1"},
-    ),
+    count=3,
+    selected=5,
+    title_en="Call detail",
+    title_he="פירוט שיחה",
+    keeping=Keeping(datetime(2026, 1, 3, 7, 0, tzinfo=UTC), datetime(2026, 1, 30, 21, 5, 9, tzinfo=UTC), within_a_day=2, timed=3),
 )
-NUMBERS = RecordTable(category="number-mapping", columns=(Column("number", "number", "מספר"),), rows=())
+CALL_ROWS: Rows = (
+    {"record": "r1", "caller": "+972500000001", "note": 'שלום "עולם", שורה\nשנייה'},
+    {"record": "r2", "caller": "+972500000002"},
+    {"record": "r3", "caller": "0500000003", "note": "=1+1"},
+)
+NUMBERS = RecordTable(
+    category="number-mapping",
+    columns=(Column("number", "number", "מספר"),),
+    count=0,
+    selected=0,
+    title_en="Number mapping",
+    title_he="מיפוי מספר",
+)
 
 
 def sample(
@@ -51,6 +71,7 @@ def sample(
     recipient: str = RECIPIENT,
     case_no: str = 'צ"א 12345-06-26',
     operator: str = "Example Telecom Ltd",
+    authorities: Authorities = NO_AUTHORITIES,
 ) -> PackageContent:
     """A package's content; what is not given is as stored."""
     return PackageContent(
@@ -85,8 +106,38 @@ def sample(
         created=CREATED,
         operator=operator,
         policy_version="2026-05",
-        statement="The records were kept in the ordinary course of business.\n",
+        authorities=authorities,
     )
+
+
+def build(
+    content: PackageContent,
+    signer: Ed25519PrivateKey = SIGNER,
+    *,
+    rows: Rows = CALL_ROWS,
+    beside: Callable[[bytes], Mapping[str, bytes]] | None = None,
+) -> bytes:
+    """The package of a content whose calls are these, as a tar.
+
+    Args:
+        content: what it says.
+        signer: the operator.
+        rows: of the table of calls; its counts are as the content says.
+        beside: what else lies over the manifest, made of it.
+    """
+    files: dict[str, bytes] = {}
+    for table in content.tables:
+        of_table = rows if table.category == CALLS.category else ()
+        files[csv_path(table.category)] = csv_head(table) + csv_rows(table, of_table)
+        files[jsonl_path(table.category)] = jsonl_rows(table, of_table)
+    prepared = prepare(content, {path: digest_of([data]) for path, data in files.items()}, signer)
+    signatures = {SIGNATURE: sign(prepared.manifest, signer), **(beside(prepared.manifest) if beside else {})}
+    return b"".join(tar_of(prepared, signatures, lambda path: [files[path]]))
+
+
+def of_calls(rows: Rows, **changes: Any) -> RecordTable:
+    """The table of calls with other rows, none of them withheld."""
+    return replace(CALLS, count=len(rows), selected=len(rows), **changes)
 
 
 def unpack(tar: bytes) -> dict[str, bytes]:
