@@ -78,7 +78,7 @@ async def in_scope(
         await insert_export(connection, tenant, EXPORT)
         await take_snapshot(connection, tenant, "export", categories=categories, levels=levels, searches=searches)
         while True:
-            after = (found[-1].category, found[-1].moment, found[-1].record_id) if found else None
+            after = (found[-1].category, found[-1].sort_time, found[-1].record_id) if found else None
             rows = await snapshot_page(connection, tenant, "export", after=after, limit=page)
             found += rows
             if not rows:
@@ -203,7 +203,7 @@ async def test_a_page_is_of_one_category_and_in_order_of_time(database: Database
         await take_snapshot(connection, ACME, "export", categories=["call-detail", "incoming-message"], levels=[], searches=[search])
         first = await snapshot_page(connection, ACME, "export", after=None, limit=100)
         second = await snapshot_page(
-            connection, ACME, "export", after=(first[-1].category, first[-1].moment, first[-1].record_id), limit=100
+            connection, ACME, "export", after=(first[-1].category, first[-1].sort_time, first[-1].record_id), limit=100
         )
         foreign = await snapshot_page(connection, BETA, "export", after=None, limit=100)
 

@@ -73,7 +73,7 @@ class Progress:
     def advanced(self, last: SnapshotRow, opened: Opened) -> "Progress":
         """After one page more."""
         counts = {**self.counts, last.category: self.of_category(last.category).with_page(opened)}
-        return replace(self, after=(last.category, last.moment, last.record_id), sequence=self.sequence + 1, counts=counts)
+        return replace(self, after=(last.category, last.sort_time, last.record_id), sequence=self.sequence + 1, counts=counts)
 
     def of_category(self, category: str) -> Counts:
         """What was read of a category; nothing, perhaps."""

@@ -55,7 +55,7 @@ class SnapshotRow:
     """One record of a snapshot, in the order of the package."""
 
     category: str
-    moment: datetime
+    sort_time: datetime
     record_id: str
     version: int
 
@@ -111,8 +111,8 @@ async def take_snapshot(
         searches: identifiers of the scope.
     """
     insert_into = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-    moment = func.coalesce(records.c.occur_time, records.c.valid_from, records.c.create_time)
-    columns = (records.c.tenant_id, literal(export_id, Text), records.c.category, moment, records.c.record_id, records.c.version)
+    sort_time = func.coalesce(records.c.occur_time, records.c.valid_from, records.c.create_time)
+    columns = (records.c.tenant_id, literal(export_id, Text), records.c.category, sort_time, records.c.record_id, records.c.version)
     for search in searches:
         covered = carrying(tenant, categories, search).where(in_period(search), *at_levels(levels)).with_only_columns(*columns).distinct()
         names = ["tenant_id", "export_id", *SnapshotRow.__dataclass_fields__]
@@ -137,9 +137,9 @@ async def snapshot_page(
     query = select(*_SNAPSHOT).where(_S.tenant_id == tenant, _S.export_id == export_id)
     if after is not None:
         query = query.where(
-            tuple_(_S.category, _S.moment, _S.record_id) > tuple_(*after, types=[_S.category.type, _S.moment.type, _S.record_id.type])
+            tuple_(_S.category, _S.sort_time, _S.record_id) > tuple_(*after, types=[_S.category.type, _S.sort_time.type, _S.record_id.type])
         )
-    rows = await connection.execute(query.order_by(_S.category, _S.moment, _S.record_id).limit(limit))
+    rows = await connection.execute(query.order_by(_S.category, _S.sort_time, _S.record_id).limit(limit))
     page = [SnapshotRow(*row) for row in rows]
     return [row for row in page if row.category == page[0].category]
 

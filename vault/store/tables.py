@@ -927,10 +927,10 @@ export_records = Table(
     Column("export_id", Text, nullable=False),
     Column("category", Text, nullable=False),
     # When it happened or began to be valid.
-    Column("moment", UtcTime, nullable=False),
+    Column("sort_time", UtcTime, nullable=False),
     Column("record_id", Text, nullable=False),
     Column("version", Integer, nullable=False),
-    PrimaryKeyConstraint("tenant_id", "export_id", "category", "moment", "record_id"),
+    PrimaryKeyConstraint("tenant_id", "export_id", "category", "sort_time", "record_id"),
     ForeignKeyConstraint(["tenant_id", "export_id"], ["exports.tenant_id", "exports.export_id"]),
 )
 

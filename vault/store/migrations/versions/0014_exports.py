@@ -30,13 +30,13 @@ def upgrade() -> None:
         sa.Column("tenant_id", sa.Text(), nullable=False),
         sa.Column("export_id", sa.Text(), nullable=False),
         sa.Column("category", sa.Text(), nullable=False),
-        sa.Column("moment", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("sort_time", sa.DateTime(timezone=True), nullable=False),
         sa.Column("record_id", sa.Text(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
             ["tenant_id", "export_id"], ["exports.tenant_id", "exports.export_id"], name=op.f("fk_export_records_exports")
         ),
-        sa.PrimaryKeyConstraint("tenant_id", "export_id", "category", "moment", "record_id", name=op.f("pk_export_records")),
+        sa.PrimaryKeyConstraint("tenant_id", "export_id", "category", "sort_time", "record_id", name=op.f("pk_export_records")),
     )
     op.create_table(
         "export_pieces",
