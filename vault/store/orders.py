@@ -211,8 +211,8 @@ async def count_in_scope(
 
 async def count_carrying(connection: AsyncConnection, tenant: str, *, categories: Sequence[str], searches: Sequence[Search]) -> int:
     """How many records carry one of the identifiers, whenever they happened."""
-    carrying = union(*(carrying(tenant, categories, search).distinct() for search in searches)).subquery()
-    return (await connection.execute(select(func.count()).select_from(carrying))).scalar_one()
+    found = union(*(carrying(tenant, categories, search).distinct() for search in searches)).subquery()
+    return (await connection.execute(select(func.count()).select_from(found))).scalar_one()
 
 
 async def count_holders(connection: AsyncConnection, tenant: str, *, categories: Sequence[str], searches: Sequence[Search]) -> int:
