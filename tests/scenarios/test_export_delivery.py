@@ -14,7 +14,7 @@ from tests.orders import approved, download, export, fresh_team, judged, opened,
 from tests.rotating import all_rows
 from tests.serving import Caller, Serving
 from vault.client.errors import CallError
-from vault.operations import export_deliver, export_seal
+from vault.operations import export_deliver, export_seal, order_end
 from vault.operations.export_deliver import destroy_due
 from vault.operations.upkeep import upkeep_caller
 from vault.store import exports as export_store
@@ -30,7 +30,7 @@ from vault.v1.legal_service_pb2 import (
     DownloadExportRequest,
     Export,
     GetExportRequest,
-    RejectOrderRequest,
+    RevokeOrderRequest,
 )
 
 
@@ -130,6 +130,7 @@ async def test_a_receipt_repeats_the_digest_of_the_package(served: Serving) -> N
     assert confirmed.HasField("confirm_time")
     assert (too_early.reason, again.reason, no_more.reason) == ("EXPORT_NOT_DELIVERED", "EXPORT_NOT_DELIVERED", "EXPORT_NOT_SEALED")
     assert [entry.operation for entry in await entries(served) if entry.decision == "ALLOWED"][-1] == "confirm-delivery"
+    assert [row.state for row in await all_rows(served, tables.orders)] == ["FULFILLED"]
     [row] = await all_rows(served, tables.exports)
     assert "לדוגמה".encode() not in row.delivery
     assert not any("לדוגמה".encode() in entry.content or b"433-17" in entry.content for entry in await entries(served))
@@ -166,10 +167,11 @@ async def test_a_package_that_nobody_fetched_goes_with_its_order(served: Serving
     await download(people.courier, fetched.name)
     served.clock.offset += timedelta(days=14, seconds=1)
 
+    ended = await order_end.expire_orders(served.vault, upkeep_caller())
     destroyed = await destroy_due(served.vault, upkeep_caller())
 
     later = fresh_team(served, people.identity)
-    assert destroyed == 1
+    assert (ended, destroyed) == (2, 0)
     assert [(await seen(later.courier, made.name)).state for made in (waiting, fetched)] == [EXPORT_STATE_CANCELLED, EXPORT_STATE_DELIVERED]
     async with served.vault.database.read() as connection:
         left = await connection.execute(select(tables.export_chunks.c.export_id).distinct())
@@ -208,15 +210,18 @@ async def test_an_order_that_is_withdrawn_amid_the_build_is_built_no_further(ser
         nonlocal pages
         pages += 1
         if pages == 2:
-            rejection = RejectOrderRequest(name=order.name, reason="the order was withdrawn by the court")
-            await people.approver.call(people.approver.legal.RejectOrder, rejection)
+            revocation = RevokeOrderRequest(name=order.name, reason="the order was withdrawn by the court")
+            await people.officer.call(people.officer.legal.RevokeOrder, revocation)
         return bool(await read_page(*arguments))
 
     monkeypatch.setattr("vault.operations.export._read_page", reads)
     legal = people.registrant
     refused = await legal.refused(legal.legal.CreateExport, CreateExportRequest(parent=order.name))
 
-    assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "APPROVALS_MISSING")
+    assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "ORDER_REVOKED")
     assert pages == 2
-    assert await all_rows(served, tables.export_chunks) == []
+    [row] = await all_rows(served, tables.exports)
+    assert (row.state, row.staging_key) == ("CANCELLED", None)
+    for table in (tables.export_chunks, tables.export_pieces, tables.export_records):
+        assert await all_rows(served, table) == []
     assert sum(len(entry.records) for entry in await entries(served) if entry.operation == "export") == 2

@@ -29,11 +29,16 @@ from vault.store.database import Database
 from vault.v1.access_service_pb2 import RegisterNdaRequest
 from vault.v1.audit_service_pb2 import ListAuditEntriesRequest
 from vault.v1.legal_service_pb2 import (
+    AUTHENTICITY_CONFIRMED,
     INSTRUMENT_TYPE_COMMS_DATA,
+    ApproveExportRequest,
     ApproveOrderRequest,
+    AuthenticateOrderRequest,
     CreateExportRequest,
     DownloadExportRequest,
+    PreviewExportRequest,
     RegisterOrderRequest,
+    SetOrderScopeRequest,
 )
 from vault.v1.tenant_service_pb2 import CreateTenantRequest
 from vault.v1.vault_service_pb2 import BatchCreateRecordsRequest
@@ -166,6 +171,7 @@ def an_order(identity: x25519.Identity) -> RegisterOrderRequest:
         "כב׳ השופטת לוי",
     )
     said.requesting_body, said.document_sha256 = "משטרת ישראל", b"\1" * 32
+    said.call_back = "the switchboard in our directory"
     said.issue_time.CopyFrom(at(datetime.now(UTC) - timedelta(days=1)))
     said.expire_time.CopyFrom(at(datetime.now(UTC) + timedelta(days=14)))
     scope.targets.add(kind="phone", value="+972502345678")
@@ -198,8 +204,16 @@ def prepare(vault: VaultProcess, identity: x25519.Identity) -> str:
             )
     with vault.client("e-dana") as dana:
         order = dana.call(dana.legal.RegisterOrder, an_order(identity)).order
+    with vault.client("e-eli") as eli:
+        finding = AuthenticateOrderRequest(
+            name=order.name, method="call-back", result=AUTHENTICITY_CONFIRMED, finding="the registry read it back to us"
+        )
+        eli.call(eli.legal.AuthenticateOrder, finding)
+    with vault.client("e-dana") as dana:
+        order = dana.call(dana.legal.SetOrderScope, SetOrderScopeRequest(name=order.name, scope=an_order(identity).scope)).order
     for employee in ("e-eli", "e-noa"):
         with vault.client(employee) as approver:
+            approver.call(approver.legal.PreviewExport, PreviewExportRequest(name=order.name))
             approver.call(approver.legal.ApproveOrder, ApproveOrderRequest(name=order.name, scope_digest=order.scope_digest))
     return order.name
 
@@ -234,6 +248,8 @@ def test_a_vault_that_is_killed_again_and_again_hands_over_one_package_of_the_wh
     with serving(home) as vault:
         with vault.client("e-dana") as dana:
             made = dana.call(dana.legal.CreateExport, CreateExportRequest(parent=order)).export
+        with vault.client("e-noa") as approver:
+            approver.call(approver.legal.ApproveExport, ApproveExportRequest(name=made.name))
         with vault.client("e-uri") as courier:
             package = b"".join(chunk.data for chunk in courier.stream(courier.legal.DownloadExport, DownloadExportRequest(name=made.name)))
         with vault.client("auditor") as auditor:

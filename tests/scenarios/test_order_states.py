@@ -60,7 +60,7 @@ EXPECTED: Mapping[str, Row] = {
     "GetOrder": Row("++++++++++++", (*LEGAL, "privacy-officer", "auditor")),
     "CreateExport": Row("mmm+++cjxsrr", OFFICERS),
     "ApproveExport": Row("mmmn+ncjxsrr", ("legal-approver",)),
-    "DownloadExport": Row("mmmn++cjxsrr", (*OFFICERS, "order-courier"), "RELEASE_APPROVED"),
+    "DownloadExport": Row("mmmn++cjxsrr", ("order-courier",), "RELEASE_APPROVED"),
 }
 # Who may call, and yet not this: whoever registered it neither authenticates nor approves it; the privacy officer approves what needs them only.
 EXCEPTIONS = {
