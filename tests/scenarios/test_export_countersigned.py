@@ -17,7 +17,7 @@ from tests.timestamping import TimestampAuthority, timestamp_authority
 from tests.vectors.bundle_2.sample import unpack
 from vault.errors import FailedPreconditionError
 from vault.store import tables
-from vault.v1.legal_service_pb2 import EXPORT_STATE_SEALED, CreateExportRequest
+from vault.v1.legal_service_pb2 import EXPORT_STATE_RELEASE_APPROVED, CreateExportRequest
 
 CMS, TIMESTAMP = "meta/export-manifest.p7s", "meta/export-manifest.tsr"
 
@@ -91,7 +91,7 @@ async def test_without_the_time_authority_nothing_is_sealed_and_nothing_is_lost(
 
     assert (refused.code.name, refused.reason) == ("UNAVAILABLE", "TIMESTAMP_UNAVAILABLE")
     assert (row.state, chunks) == ("BUILDING", [])
-    assert made.state == EXPORT_STATE_SEALED
+    assert made.state == EXPORT_STATE_RELEASE_APPROVED
     assert made.name.endswith(row.export_id)
     assert judged(stamped, people, await download(people.courier, made.name)).ok
     assert sum(len(entry.records) for entry in await entries(stamped) if entry.operation == "export" and entry.decision == "ALLOWED") == 1

@@ -16,7 +16,7 @@ from sqlalchemy import delete, select
 from tests.builders import at, call_detail, create_all, entries, id_of
 from tests.faults import Crash, quiet
 from tests.orders import Team, approved, download, export, judged, opened, order_for, team
-from tests.processes import VaultProcess, copy_home, serving
+from tests.processes import VaultProcess, copy_home, serving, wait_until
 from tests.rotating import all_rows
 from tests.serving import Serving
 from tests.vectors.bundle_2.sample import unpack
@@ -44,7 +44,8 @@ from vault.v1.tenant_service_pb2 import CreateTenantRequest
 from vault.v1.vault_service_pb2 import BatchCreateRecordsRequest
 
 CALLS = 3000
-KILLS = 4
+# Each a while later than the one before, from the snapshot on: however fast a machine is, some come amid the build.
+KILLS = 6
 
 
 async def let_another_go_on(database: Database) -> None:
@@ -236,14 +237,16 @@ def test_a_vault_that_is_killed_again_and_again_hands_over_one_package_of_the_wh
         order = prepare(vault, identity)
 
     with ThreadPoolExecutor(1) as pool:
-        for _ in range(KILLS):
+        for kill in range(KILLS):
             asyncio.run(clear(migrated_url))
             with serving(home) as vault:
                 building = pool.submit(build, vault, order)
-                time.sleep(moments.uniform(0.1, 0.6))
+                wait_until(lambda: asyncio.run(states(migrated_url)) != [], "a build that has begun")
+                time.sleep(moments.uniform(0.04, 0.06) * 1.6**kill)
                 vault.process.kill()
                 assert vault.ended() == -SIGKILL
-                amid += building.result() is None
+                building.result()
+            amid += asyncio.run(states(migrated_url)) == ["BUILDING"]
     asyncio.run(clear(migrated_url))
     with serving(home) as vault:
         with vault.client("e-dana") as dana:
@@ -263,6 +266,15 @@ def test_a_vault_that_is_killed_again_and_again_hands_over_one_package_of_the_wh
     assert verdict.manifest.counts == {"call-detail": CALLS}
     assert len(answer.entries) == answer.log_size
     assert len(logged) == len(set(logged)) == CALLS
+
+
+async def states(url: str) -> list[str]:
+    """How far the exports are that are there."""
+    database = Database(url, pool_size=1)
+    async with database.read() as connection:
+        found = [row.state for row in await connection.execute(select(tables.exports.c.state))]
+    await database.close()
+    return found
 
 
 async def clear(url: str) -> None:
