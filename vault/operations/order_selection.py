@@ -104,9 +104,10 @@ def check_problems(problems: Sequence[str]) -> None:
     Raises:
         FailedPreconditionError: REQUIRES_INTERVAL, EXPORT_TOO_LARGE.
     """
-    for problem in problems:
-        message = "a number had several users in the period" if problem == REQUIRES_INTERVAL else "more is covered than the order allows"
-        raise FailedPreconditionError(problem, f"{message}, narrow the scope")
+    if REQUIRES_INTERVAL in problems:
+        raise FailedPreconditionError("REQUIRES_INTERVAL", "a number had several users in the period, narrow the scope")
+    if TOO_MANY in problems:
+        raise FailedPreconditionError("EXPORT_TOO_LARGE", "more is covered than the order allows, narrow the scope")
 
 
 async def _count_of(vault: Vault, connection: Connection, keys: TenantKeys, scope: Scope, target: tuple[str, str]) -> TargetCount:
