@@ -200,7 +200,7 @@ def court_order(demo: Demo) -> None:
     if count != json.loads((SAMPLES / "expected.json").read_text())["order.json"]["records"]["call-detail"]:
         raise DemoError(f"the package holds {count} calls")
     demo.say(f"The export holds the {count} calls in scope and nothing else, signed, sealed to the recipient's key.")
-    demo.refused("dana", "RELEASE_NOT_APPROVED", "order", "download", export["name"], "-o", str(demo.home / "order.tar.age"))
+    demo.refused("uri", "RELEASE_NOT_APPROVED", "order", "download", export["name"], "-o", str(demo.home / "order.tar.age"))
     demo.run("noa", "order", "approve", export["name"])
     demo.say("Before Noa approves its release nobody gets it, RELEASE_NOT_APPROVED.")
     package = demo.home / "order.tar.age"
@@ -208,6 +208,10 @@ def court_order(demo: Demo) -> None:
     verify = ("order", "verify", str(package), "--identity", str(key), "--trust", str(demo.home / "signing.pub"))
     _must(demo.exit_code(*verify) == 0, "the package verifies")
     demo.say("The recipient verifies the package offline, with their key and the operator's public key: it holds.")
+    took = ("--package", str(package), "--recipient-name", "Ori Example", "--recipient-id", "badge 433-17")
+    demo.run("uri", "order", "deliver", export["name"], *took)
+    demo.run("dana", "order", "close", order["name"])
+    demo.say("The recipient reads its digest back, which fulfils the order; Dana closes it, and what it held is let go.")
     _flip(package, lambda size: size // 2)
     _must(demo.exit_code(*verify) == 1, "the altered package is caught")
     demo.say("One byte of it changed: it does not hold.")

@@ -1,5 +1,6 @@
 """The desk on the command line: an order from the register to its end, what is due, and what is to be done next."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ def cli(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> I
             ("eli", "legal-officer"),
             ("noa", "legal-approver"),
             ("tamar", "privacy-officer"),
+            ("uri", "order-courier"),
         ):
             started.sign_in(employee, role)
         yield started
@@ -90,11 +92,14 @@ def test_the_next_step_is_always_said_and_leads_to_the_end(cli: Commands, tmp_pa
         cli.answer(who, *step(who), "--scope-digest", scoped["scope_digest"])
     cli.answer("dana", *step("dana"))
     cli.answer("noa", *step("noa"))
-    command = step("dana")
-    cli.answer("dana", *command[:-1], tmp_path / "package")
+    cli.answer("uri", *step("dana")[:-1], tmp_path / "package")
+    digest = hashlib.sha256((tmp_path / "package").read_bytes()).hexdigest()
+    given = {"NAME": "Ori Example", "BADGE": "badge 433-17", "DIGEST": digest}
+    cli.answer("uri", *(given.get(word, word) for word in step("dana")))
+    closed = cli.answer("dana", *step("dana"))["order"]
 
-    assert steps == ["authenticate", "scope", "approve", "approve", "export", "approve", "download"]
-    assert (tmp_path / "package").stat().st_size > 0
+    assert steps == ["authenticate", "scope", "approve", "approve", "export", "approve", "download", "deliver", "close"]
+    assert closed["state"] == "ORDER_STATE_CLOSED"
 
 
 def test_an_order_is_shown_in_both_languages_with_what_is_due(cli: Commands, tmp_path: Path) -> None:

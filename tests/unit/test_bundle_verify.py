@@ -119,7 +119,7 @@ def test_a_nil_package_verifies() -> None:
         assert verify(sealed, identity=IDENTITY, trust=TRUST).ok
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(["record", "caller", "note"]), st.text())))
 def test_whatever_the_records_hold_the_package_verifies(rows: list[dict[str, str]]) -> None:
     sealed = seal(build(sample(tables=(of_calls(rows),), withheld=()), SIGNER, rows=rows), RECIPIENT)

@@ -161,7 +161,8 @@ def _next_of_export(order: Order) -> tuple[str, str]:
         case legal.EXPORT_STATE_RELEASE_APPROVED:
             return "hand the package over", f"pii-vault order download {order.export} --output PACKAGE"
         case legal.EXPORT_STATE_RELEASED | legal.EXPORT_STATE_DELIVERED:
-            return "have the recipient read the digest back", f"pii-vault order deliver {order.export} --sha256 DIGEST"
+            command = f"pii-vault order deliver {order.export} --recipient-name NAME --recipient-id BADGE --sha256 DIGEST"
+            return "have the recipient read the digest back", command
         case _:
             return "the package is being built", f"pii-vault order export {order.name}"
 
