@@ -16,10 +16,12 @@ class Collector:
 
     Attributes:
         endpoint: where it takes OTLP over gRPC.
+        http_endpoint: the same over HTTP.
     """
 
-    def __init__(self, port: int, log: Path) -> None:
+    def __init__(self, port: int, http_port: int, log: Path) -> None:
         self.endpoint = f"http://127.0.0.1:{port}"
+        self.http_endpoint = f"http://127.0.0.1:{http_port}"
         self._log = log
 
     def received(self) -> str:
@@ -49,7 +51,7 @@ def collecting(folder: Path, *, of: Literal["traces", "metrics"] = "traces") -> 
     try:
         wait_until(lambda: _listens(port) or process.poll() is not None, "collector")
         assert process.poll() is None, log.read_text()
-        yield Collector(port, log)
+        yield Collector(port, other, log)
     finally:
         process.terminate()
         process.wait()

@@ -118,7 +118,7 @@ def _serve(home: str, log: str) -> None:
     with Path(log).open("wb") as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
-    server.run(load(Path(home) / "vault.yaml"))
+    server.run(load(Path(home) / "vault.yaml"), reread=lambda: load(Path(home) / "vault.yaml"))
 
 
 _forks = multiprocessing.get_context("forkserver")

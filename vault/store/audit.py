@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -58,6 +58,11 @@ async def entries(connection: AsyncConnection, log: str, *, start: int, limit: i
         .limit(limit)
     )
     return [(row.entry_index, row.entry) for row in await connection.execute(query)]
+
+
+async def total_size(connection: AsyncConnection) -> int:
+    """Entries of all logs."""
+    return int((await connection.execute(select(func.coalesce(func.sum(audit_heads.c.size), 0)))).scalar_one())
 
 
 async def uncovered_logs(connection: AsyncConnection) -> list[str]:
