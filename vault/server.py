@@ -111,7 +111,7 @@ async def open_vault(
     provider = WatchedRootKey(open_provider(settings.keys_uri), meters, tracer)
     await provider.health()
     others = {name: WatchedRootKey(open_provider(uri), meters, tracer) for name, uri in settings.root_keys.items()}
-    signing_key = _signing_key(settings.signing_key)
+    signing_key = signing_key_in(settings.signing_key)
     webhooks = Webhooks.of(settings.notification_hosts, settings.notification_ca)
     database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size, tracer=tracer)
     key_database = _key_database(settings, tracer)
@@ -125,7 +125,7 @@ async def open_vault(
             keyring=Keyring(provider, ttl=timedelta(seconds=settings.key_cache_seconds), clock=clock, others=others),
             catalogue=catalogue,
             policy=policy,
-            signing=SigningKey(signing_key, lambda: _signing_key(settings.signing_key)),
+            signing=SigningKey(signing_key, lambda: signing_key_in(settings.signing_key)),
             clock=clock,
             region=settings.region,
             limits=Limits(preservation_days=settings.preservation_days),
@@ -380,10 +380,15 @@ async def _check_keys_are_there(database: Database, key_database: Database | Non
 def _former_signing_key(path: Path) -> Ed25519PrivateKey | None:
     """The key that was replaced, if it is still there, beside the one that replaced it."""
     former = path.with_name(path.name + ".old")
-    return _signing_key(former) if former.exists() else None
+    return signing_key_in(former) if former.exists() else None
 
 
-def _signing_key(path: Path) -> Ed25519PrivateKey:
+def signing_key_in(path: Path) -> Ed25519PrivateKey:
+    """The key that signs checkpoints, certificates and packages.
+
+    Raises:
+        FailedPreconditionError: CONFIG_INVALID, the file is not an Ed25519 private key in PEM form.
+    """
     try:
         key = load_pem_private_key(read_file(path), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):

@@ -95,12 +95,12 @@ async def test_releases_are_counted_by_category_purpose_and_decision_and_denials
 
     request = BatchRevealRecordsRequest(parent="tenants/acme", names=created, justification=why())
     await app.call(app.records.BatchRevealRecords, request)
-    await not_revealed(app, asked(created[0], because=why("marketing")))
+    await not_revealed(app, asked(created[0], because=why("own-marketing")))
 
     points = scraped(served)
     by = {"category": "end-customer-contact", "decision": "ALLOWED", "purpose": "service-delivery"}
     assert value(points, "pii_vault_releases_total", **by) == 3
-    assert value(points, "pii_vault_releases_total", decision="REFUSED", purpose="marketing") == 1
+    assert value(points, "pii_vault_releases_total", decision="REFUSED", purpose="own-marketing") == 1
     assert value(points, "pii_vault_denials_total") == 1
 
 
@@ -156,7 +156,7 @@ async def test_keys_pools_queues_checks_and_certificates_are_told(served: Servin
 async def test_a_transaction_that_is_rolled_back_is_not_counted(served: Serving) -> None:
     counted: list[str] = []
 
-    with pytest.raises(VaultError):
+    with pytest.raises(VaultError):  # noqa: PT012 - the transaction is what is left
         async with served.vault.database.write() as connection:
             on_commit(connection, lambda: counted.append("rolled back"))
             raise VaultError("STOP", "stop")
@@ -287,7 +287,7 @@ async def test_background_work_has_traces_of_its_own(traced: tuple[Serving, InMe
     served, kept = traced
 
     async with asyncio.timeout(30):
-        while not named(spans := spans_of(served, kept), "upkeep retention"):
+        while not named(spans := spans_of(served, kept), "upkeep retention"):  # noqa: ASYNC110 - nobody is told
             await asyncio.sleep(0.1)
 
     steps = [span for span in spans if span.name.startswith("upkeep ")]
@@ -354,7 +354,7 @@ async def test_the_document_names_every_metric_as_it_is_scraped(served: Serving)
     app = served.service("acme-app")
     created = await create(app, contact())
     await reveal(app, asked(created.name))
-    await not_revealed(app, asked(created.name, because=why("marketing")))
+    await not_revealed(app, asked(created.name, because=why("own-marketing")))
     meters = served.vault.meters
     meters.retained({"list-file": 1}, {"list-file": 1})
     meters.certified(timedelta(seconds=1))

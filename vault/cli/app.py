@@ -11,7 +11,22 @@ import typer
 # it is imported, which is why this stands in front.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from vault.cli import access, auditing, ending, erasing, importing, keys, operations, orders, policy, records, rights, running, tenants
+from vault.cli import (
+    access,
+    auditing,
+    ending,
+    erasing,
+    importing,
+    keys,
+    operations,
+    orders,
+    policy,
+    probing,
+    records,
+    rights,
+    running,
+    tenants,
+)
 from vault.cli.session import SESSION, reported
 from vault.errors import InvalidArgumentError
 
@@ -40,6 +55,8 @@ app.add_typer(running.development_app, name="dev")
 app.command()(running.init)
 app.command()(running.serve)
 app.command()(running.migrate)
+app.command()(probing.health)
+app.command()(probing.doctor)
 app.command()(records.put)
 app.command()(records.find)
 app.command()(records.reveal)
