@@ -30,8 +30,8 @@ class Collector:
 
 
 @contextmanager
-def collecting(folder: Path, *, of: Literal["traces", "metrics"] = "traces") -> Iterator[Collector]:
-    """Run a collector on a loopback port that prints spans or metrics."""
+def collecting(folder: Path, *, of: Literal["traces", "metrics", "none"] = "traces") -> Iterator[Collector]:
+    """Run a collector on a loopback port that prints spans, metrics, or nothing."""
     port, other = _free_ports()
     spec = importlib.util.find_spec("rotel")
     assert spec is not None
@@ -55,6 +55,11 @@ def collecting(folder: Path, *, of: Literal["traces", "metrics"] = "traces") -> 
     finally:
         process.terminate()
         process.wait()
+
+
+def free_port() -> int:
+    """A port that nothing listens at."""
+    return _free_ports()[0]
 
 
 def _free_ports() -> tuple[int, int]:
