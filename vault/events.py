@@ -27,6 +27,7 @@ EVENTS: Mapping[str, frozenset[str]] = {
         "certificate replaced": ("version",),
         "certificate not replaced": ("reason",),
         "library warning": ("error", "place"),
+        "crashed": ("error", "place"),
         # Calls.
         "call": ("method", "code", "reason", "milliseconds"),
         "call failed": ("method", "error", "place", "log_id"),

@@ -61,7 +61,7 @@ from vault.rpc.vault_servicer import VaultServicer
 from vault.store import schema, subjects
 from vault.store.database import Database
 from vault.store.ledger import LedgerDirectory
-from vault.telemetry import NO_TRACER, configure_logging
+from vault.telemetry import NO_TRACER, configure_logging, mute_crashes
 from vault.v1 import (
     access_service_pb2_grpc,
     audit_service_pb2_grpc,
@@ -277,6 +277,7 @@ def run(settings: Settings, *, reread: Callable[[], Settings]) -> None:
     """
     forbid_dumps()
     configure_logging(settings.telemetry.log_level)
+    mute_crashes()
     uvloop.run(_run(settings, reread))
 
 

@@ -13,8 +13,10 @@ import logging
 import re
 import secrets
 import sys
+import threading
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -166,6 +168,26 @@ def configure_logging(level: str) -> None:
     )
     # Libraries log through the standard module, and what they quote is not ours to vouch for: the type of event is kept, the text is not.
     logging.basicConfig(handlers=[_Muted()], level=logging.WARNING, force=True)
+
+
+def mute_crashes() -> None:
+    """Have errors that nobody catches leave their type and place. A traceback would quote what they say, and what they say quotes values (L41)."""
+    sys.excepthook = lambda kind, _error, trace: _crashed(kind, trace)
+    threading.excepthook = lambda crash: _crashed(crash.exc_type, crash.exc_traceback)
+    sys.unraisablehook = lambda crash: _crashed(crash.exc_type, crash.exc_traceback)
+
+
+def _crashed(kind: type[BaseException] | None, trace: TracebackType | None) -> None:
+    structlog.get_logger().error("crashed", error=kind.__name__ if kind else "", place=place_of(trace))
+
+
+def place_of(trace: TracebackType | None) -> str:
+    """File and line where an error came from."""
+    place = ""
+    while trace is not None:
+        place = f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
 
 
 def _traced(_logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -158,6 +160,32 @@ def test_a_log_line_is_one_line_whatever_it_holds(capsys: pytest.CaptureFixture[
 
     [line] = logged(capsys)
     assert line["event"] == "not healthy"
+
+
+CRASHES = {
+    "in the process": "raise ValueError(CANARY)",
+    "in a thread": "t = threading.Thread(target=lambda: int(CANARY)); t.start(); t.join()",
+    "in a finalizer": "type('Broken', (), {'__del__': lambda self: int(CANARY)})()",
+}
+
+
+@pytest.mark.parametrize("crash", CRASHES)
+def test_a_crash_leaves_its_type_and_place_and_no_text(crash: str) -> None:
+    """L41: a traceback quotes the error, and the error quotes what it met."""
+    program = f"""
+import threading
+from vault.telemetry import configure_logging, mute_crashes
+CANARY = "{CANARY}"
+configure_logging("info")
+mute_crashes()
+{CRASHES[crash]}
+"""
+    ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+
+    [line] = map(json.loads, ended.stderr.splitlines())
+    assert (line["event"], line["error"]) == ("crashed", "ValueError")
+    assert line["place"].startswith("<string>:")
+    assert CANARY not in ended.stdout + ended.stderr
 
 
 # --- what libraries log

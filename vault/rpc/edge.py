@@ -40,6 +40,7 @@ from vault.rpc.identity import Authenticator
 from vault.rpc.observed import Observed, Observer
 from vault.rpc.required import check_required
 from vault.rpc.status import code_of, trailers_of
+from vault.telemetry import place_of
 
 _log = structlog.get_logger()
 
@@ -195,11 +196,7 @@ class Edge(grpc.aio.ServerInterceptor):
         if isinstance(error, VaultError):
             return error
         incident = secrets.token_hex(8)
-        place, trace = "", error.__traceback__
-        while trace is not None:
-            place = f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"
-            trace = trace.tb_next
-        _log.error("call failed", method=method, error=type(error).__name__, place=place, log_id=incident)
+        _log.error("call failed", method=method, error=type(error).__name__, place=place_of(error.__traceback__), log_id=incident)
         return VaultError("INTERNAL", "internal error", log_id=incident)
 
     async def _recorded(self, error: VaultError) -> VaultError:
