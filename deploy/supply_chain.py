@@ -81,12 +81,13 @@ def packages() -> list[Package]:
 
 def licences_of(name: str) -> tuple[str, ...]:
     """SPDX ids of a package that is installed: its expression, else its classifiers, else its own words."""
-    said = metadata(name)
-    expression = said.get("License-Expression")
+    said = metadata(name).json
+    expression = str(said.get("license_expression", ""))
     if expression:
         return tuple(sorted({part for part in re.split(r"\s+(?:AND|OR|WITH)\s+|[()]", expression) if part}))
-    classified = [line.removeprefix(_CLASSIFIER) for line in said.get_all("Classifier") or [] if line.startswith(_CLASSIFIER)]
-    found = {_spdx(text) for text in classified or [(said.get("License") or "").splitlines()[0] if said.get("License") else ""]}
+    classified = [line.removeprefix(_CLASSIFIER) for line in said.get("classifier", []) if line.startswith(_CLASSIFIER)]
+    own_words = str(said.get("license", "")).strip().splitlines()[:1]
+    found = {_spdx(text) for text in classified or own_words}
     return tuple(sorted(found - {""})) or ((_READ[name],) if name in _READ else ())
 
 

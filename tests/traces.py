@@ -41,6 +41,6 @@ def _began(span: ReadableSpan) -> int:
 def _line(span: ReadableSpan, depth: int, first: int) -> str:
     start, end = span.start_time or 0, span.end_time or 0
     attributes = span.attributes or {}
-    told = " ".join(f"{key.rpartition('.')[2]}={attributes[key]}" for key in _TOLD if key in attributes)
+    told = " ".join(f"{key.rpartition('.')[2]}=" + str(attributes[key]) for key in _TOLD if key in attributes)
     words = f"{'  ' * depth}{span.name}" + (f"  · {told}" if told else "")
     return f"{(start - first) / 1e6:8.1f} {(end - start) / 1e6:8.1f}   {words}"

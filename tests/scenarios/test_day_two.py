@@ -108,7 +108,7 @@ async def test_a_certificate_is_replaced_without_a_restart(
 # --- a configuration that is read again
 
 
-def change(home: Path, edit: Callable[[dict[str, dict[str, object]]], object]) -> None:
+def change(home: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     content = yaml.safe_load((home / "vault.yaml").read_text())
     edit(content)
     (home / "vault.yaml").write_text(yaml.safe_dump(content))
@@ -124,7 +124,7 @@ def test_sighup_takes_over_who_may_call_and_leaves_the_rest_for_a_restart(home: 
     with serving(home) as vault, vault.client("operator") as operator:
         operator.call(operator.operations.GetReadiness, GetReadinessRequest())
 
-        change(home, lambda content: (content["principals"].pop(me), content.update(batch_size=7)))  # type: ignore[arg-type]
+        change(home, lambda content: (content["principals"].pop(me), content.update(batch_size=7)))
         vault.signal(signal.SIGHUP)
         wait_until(lambda: bool(events(vault.log(), "configuration reloaded")), "reloaded")
         with pytest.raises(CallError) as refused:
