@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import accumulate
+from pathlib import PurePosixPath
 from typing import TypeAlias
 
 import structlog
@@ -168,7 +169,7 @@ async def publish_checkpoints(vault: Vault, *, timestamp: Timestamp | None = Non
     """
     async with vault.database.read() as connection:
         logs = await audit_store.uncovered_logs(connection)
-    broken, unavailable = list[str](), None
+    broken, unavailable = list[str](), await _publish_late(vault)
     for log in logs:
         try:
             note = await sign_head(vault, log)
@@ -184,20 +185,48 @@ async def publish_checkpoints(vault: Vault, *, timestamp: Timestamp | None = Non
                 unavailable = error
             else:
                 unavailable = await _publish(vault, f"{name}.tsr", token) or unavailable
+    late = {sink for sink, _ in vault.unpublished}
+    vault.health.published |= {sink.name: vault.clock().timestamp() for sink in vault.sinks if sink.name not in late}
     if unavailable is not None:
         raise unavailable
     return broken
 
 
 async def _publish(vault: Vault, name: str, content: bytes) -> UnavailableError | None:
-    """Put something into every sink; why not into one of them, if so."""
+    """Put something into every sink; why not into one of them, if so. What is newer takes the place of what could not be published."""
     failed = None
     for sink in vault.sinks:
+        place = sink.name, _kind(name)
         try:
             await sink.put(name, content)
         except UnavailableError as error:
+            vault.unpublished[place] = name, content
             failed = error
+        else:
+            vault.unpublished.pop(place, None)
     return failed
+
+
+async def _publish_late(vault: Vault) -> UnavailableError | None:
+    """Put what a sink could not take into it, for a log may not grow any more; why not, if so."""
+    failed = None
+    for sink in vault.sinks:
+        for (place, kind), (name, content) in list(vault.unpublished.items()):
+            if place != sink.name:
+                continue
+            try:
+                await sink.put(name, content)
+            except UnavailableError as error:
+                failed = error
+            else:
+                del vault.unpublished[place, kind]
+    return failed
+
+
+def _kind(name: str) -> str:
+    """Log and kind of a note, without its size."""
+    path = PurePosixPath(name)
+    return f"{path.parent}/{''.join(path.suffixes)}"
 
 
 def _remember(vault: Vault, log: str, note: str) -> Checkpoint:

@@ -26,6 +26,8 @@ class ObjectSink:
         FailedPreconditionError: CONFIG_INVALID, the library knows no such store.
     """
 
+    name = "object-store"
+
     def __init__(self, url: str, *, endpoint: str = "") -> None:
         try:
             self._store = S3Store.from_url(

@@ -20,7 +20,13 @@ Belief: TypeAlias = Callable[[str, str], bool]
 
 
 class Sink(Protocol):
-    """Where notes are published."""
+    """Where notes are published.
+
+    Attributes:
+        name: what metrics and alerts call it.
+    """
+
+    name: str
 
     async def put(self, name: str, content: bytes) -> None:
         """Publish; what is there under the name stays as it is.
@@ -39,6 +45,8 @@ class Sink(Protocol):
 
 class DirectorySink:
     """A directory; on other storage than the database's, if it is to be of use."""
+
+    name = "directory"
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
