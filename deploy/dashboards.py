@@ -239,6 +239,12 @@ EVIDENCE = Dashboard(
         (
             "To be done",
             [
+                Panel(
+                    "Incidents opened by the vault",
+                    "In an hour, by what set them off.",
+                    "none",
+                    [("sum by (trigger) (increase(pii_vault_incidents_total[1h]))", "{{trigger}}")],
+                ),
                 Panel("Findings", "What readiness found.", "none", [("max by (finding) (pii_vault_findings)", "{{finding}}")], "stat"),
                 Panel("Definition looked through", "Due every twelve months.", "s", [("min(pii_vault_policy_age_seconds)", "age")], "stat"),
             ],

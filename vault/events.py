@@ -34,6 +34,14 @@ EVENTS: Mapping[str, frozenset[str]] = {
         # The audit log.
         "checkpoints not published": ("reason",),
         "signing key outdated": (),
+        "published checkpoint not believed": ("log",),
+        "audit logs not compared with what was published": ("reason",),
+        "audit log broken": ("log",),
+        # Detection.
+        "detection delayed": ("log", "reason"),
+        "incident opened": ("resource", "reason", "count"),
+        "incident not opened": ("reason",),
+        "budgets not shared": ("reason",),
         # Keys.
         "key uses not counted": ("reason",),
         "keys near their limit of uses": ("count",),

@@ -118,6 +118,14 @@ CASES = [
         "10m",
         (("sink", "directory"),),
     ),
+    # A counter that nobody counted yet is not there at all.
+    Case(
+        "PiiVaultIncidentOpened", {'pii_vault_incidents_total{trigger="bulk-read"}': "_x10 1x50"}, "12m", "9m", (("trigger", "bulk-read"),)
+    ),
+    Case(
+        "PiiVaultIncidentOpened", {'pii_vault_incidents_total{trigger="bulk-read"}': "3x30 4x50"}, "32m", "25m", (("trigger", "bulk-read"),)
+    ),
+    Case("PiiVaultBudgetExceeded", {'pii_vault_denials_total{reason="RELEASE_BUDGET_EXCEEDED"}': "_x10 1x60"}, "12m", "9m"),
     Case("PiiVaultDenialBurst", {'pii_vault_denials_total{reason="PURPOSE_NOT_ALLOWED"}': "0+1x1500 1500+50x60"}, "1512m", "1500m"),
     Case("PiiVaultBudgetExceeded", {'pii_vault_denials_total{reason="RELEASE_BUDGET_EXCEEDED"}': "0x10 1x60"}, "12m", "10m"),
     Case("PiiVaultRetentionOverdue", {"pii_vault_retention_overdue": steady(0, 4)}, "42m", "35m"),
@@ -144,7 +152,7 @@ FAULTS = {
     "KMS unreachable": {"PiiVaultKeysDown"},
     "audit or database unreachable, disk full": {"PiiVaultAuditStalled", "PiiVaultDatabaseDown"},
     "restore from backup": {"PiiVaultReplayPending"},
-    "ciphertext or row tampered": {"PiiVaultTampered"},
+    "ciphertext or row tampered": {"PiiVaultTampered", "PiiVaultIncidentOpened"},
     "oversized, malformed, hostile input": {"PiiVaultDenialBurst"},
     "SIGTERM": {"PiiVaultDown"},
 }
