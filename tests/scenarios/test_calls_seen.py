@@ -359,6 +359,7 @@ async def test_the_document_names_every_metric_as_it_is_scraped(served: Serving)
     meters.retained({"list-file": 1}, {"list-file": 1})
     meters.certified(timedelta(seconds=1))
     meters.replayed(1)
+    meters.alarmed("bulk-read")
     await observe.look(served.vault)
     text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
 
