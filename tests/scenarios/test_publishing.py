@@ -26,7 +26,7 @@ from vault.cli.witnessing import witnessed
 from vault.errors import DataLossError, UnavailableError
 from vault.operations import checkpoint as checkpoints
 from vault.operations.object_sink import ObjectSink
-from vault.operations.sink import DirectorySink, Sink, checkpoint_name
+from vault.operations.sink import DirectorySink, Sink, checkpoint_name, place_of
 from vault.operations.timestamp import timestamp
 
 BUCKET = "evidence"
@@ -60,7 +60,7 @@ def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Sink:
 
 async def newest(sink: Sink, log: str, size: int) -> str | None:
     """The newest note, whoever signed it."""
-    return await sink.newest(log, from_size=size, is_ours=lambda _name, _note: True)
+    return await sink.newest(log, start=place_of(size), is_ours=lambda _name, _note: True)
 
 
 async def test_the_newest_note_of_a_log_is_found_and_none_is_ever_replaced(sink: Sink) -> None:
@@ -87,7 +87,7 @@ async def test_a_note_that_is_not_believed_hides_none_that_is(sink: Sink) -> Non
         asked_for.append((name, note))
         return note in {"8", "9"}
 
-    assert await sink.newest("acme", from_size=0, is_ours=is_ours) == "9"
+    assert await sink.newest("acme", is_ours=is_ours) == "9"
     assert asked_for == [(checkpoint_name("acme", 10), "10"), (checkpoint_name("acme", 9), "9")]
 
 

@@ -1,9 +1,9 @@
 """The dump of a log: JSON Lines that a stranger can keep, mail and check.
 
 First line `{"format": …, "log": …, "origin": …}`; then one `{"c": note}` for each checkpoint, one `{"p": note}` for each removal after the
-retention floor, one `{"r": note}` for each restore from backup and, where it is known, `{"n": size}` as the head of the log has it; then `{"i": index, "h": base64 of the hash}` for what was removed
-and `{"i": index, "e": base64 of the entry's bytes}` for what is there, in order. Notes come first, so that a verifier knows at which sizes to look
-while it streams.
+retention floor, one `{"r": note}` for each restore from backup and, where it is known, `{"n": size}` as the head of the log has it; then
+`{"i": index, "h": base64 of the hash}` for what was removed and `{"i": index, "e": base64 of the entry's bytes}` for what is there, in order. Notes
+come first, so that a verifier knows at which sizes to look while it streams.
 """
 
 import base64
