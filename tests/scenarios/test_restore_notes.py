@@ -1,5 +1,6 @@
 """After a restore the audit logs go on being signed, and what was lost is said by a note that nobody else can make (E9, §6.6, I8)."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import func, select, update
 
 from tests.builders import entries, erase, subject_of
+from tests.processes import Finished, run
 from tests.restoring import Restorable, findings, in_thread, people, replay
 from tests.serving import Serving
 from vault.audit.checkpoint import NoteSigner, NoteVerifier, open_checkpoint
@@ -320,3 +322,45 @@ async def test_a_proof_in_a_lost_head_is_answered_by_what_happened(vault: Restor
 
     assert [(error.code.name, error.reason) for error in refused] == [("NOT_FOUND", "ENTRY_LOST_IN_RESTORE")] * 2
     assert never.reason == "FIELD_INVALID"
+
+
+async def test_the_commands_say_what_was_lost_and_a_witness_follows_only_with_the_note(vault: Restorable, tmp_path: Path) -> None:
+    auditor, key, published = vault.home / "clients" / "auditor", vault.home / "verifier.txt", vault.home / "checkpoints"
+    proof, dump, witness = tmp_path / "proof", tmp_path / "dump", tmp_path / "witness"
+    look = ("audit", "witness", "acme", "--home", witness, "--name", "witness.example", "--key", key)
+
+    async def command(served: Serving, *arguments: str | Path) -> Finished:
+        (auditor / "address").write_text(served.address)
+        return await in_thread(lambda: run("--client", auditor, *arguments, "--json"))
+
+    async with vault.serving() as served:
+        await served.create_tenants()
+        names = await people(served, PHONES[:2])
+        file = await vault.back_up()
+        await erase(served, subject_of(names[0]))
+        await people(served, PHONES[2:4])
+        assert await publish(served) == []
+        index = served.vault.published["acme"].size - 1
+        first = await command(served, *look)
+        proved = await command(served, "audit", "prove", f"acme/{index}", "-o", proof)
+    await vault.restore(file)
+    async with vault.serving() as served:
+        await replay(served)
+        await people(served, PHONES[4:6])
+        assert await publish(served) == []
+        alone = await command(served, *look)
+        given = await command(served, *look, "--restores", published)
+        dumped = await command(served, "audit", "dump", "acme", "-o", dump)
+        later = await command(served, *look)
+    checked = run("audit", "check", proof, "--key", key, "--restores", published, "--json")
+    whole = run("audit", "verify", dump, "--log", "acme", "--key", key, "--checkpoints", published / "acme", "--json")
+    by_hand = run("audit", "verify", dump, "--log", "acme", "--key", key)
+    database = run("audit", "verify-database", "--database-url", vault.url, "--key", key, "--checkpoints", published, "--json")
+
+    assert [done.code for done in (first, proved, given, dumped, later)] == [0] * 5
+    assert alone.error()["reason"] == "PROOF_INVALID"
+    assert (checked.answer()["holds"], checked.answer()["lost_in_restore"]) == (True, 1)
+    assert (whole.code, [loss["end"] for loss in json.loads(whole.out)["lost"]]) == (3, [index + 1])
+    assert (by_hand.code, "were lost by restore 1" in by_hand.out) == (3, True)
+    assert (database.code, json.loads(database.out)["verdict"]) == (3, "intact, complete but for what restores from backup lost")
+    assert any(path.name.startswith("r000001-") for path in (witness / "acme").iterdir())

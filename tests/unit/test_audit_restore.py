@@ -3,17 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.test_audit_log import NOW, SIGNER, STRANGER, entry, naive_root
-from vault.audit.checkpoint import Checkpoint, NoteSigner, open_checkpoint, sign_checkpoint
+from tests.unit.test_audit_proofs import hashes
+from vault.audit.checkpoint import Checkpoint, NoteSigner, open_checkpoint, sign_checkpoint, sign_note
+from vault.audit.cosignature import Witness
 from vault.audit.dump import dump_lines
 from vault.audit.entry import encode
-from vault.audit.restore import Loss, Restore, losses, open_restore, open_restores, shared_sizes, sign_restore
+from vault.audit.restore import Loss, Restore, losses, lost_in, open_restore, open_restores, shared_sizes, sign_restore
+from vault.audit.tiles import consistency_path
 from vault.audit.verify import Verdict, verify_dump
+from vault.cli.witnessing import witnessed
 from vault.errors import DataLossError
 
 ORIGIN = "vault.example/acme"
@@ -87,8 +93,6 @@ def test_a_note_that_is_not_the_vaults_about_this_log_is_not_believed(forged: st
 
 @pytest.mark.parametrize("text", ["restore 0", "restore 01", "restore -1", "restore", "other 1", "restore 1\nmore"])
 def test_a_checkpoint_has_no_other_extension_than_a_restore(text: str) -> None:
-    from vault.audit.checkpoint import sign_note
-
     with pytest.raises(DataLossError) as refused:
         open_checkpoint(sign_note(f"{head(FIRST).body()}{text}\n", SIGNER), KEYS[0])
 
@@ -206,3 +210,72 @@ def test_what_lives_share_is_what_their_entries_say(steps: list[tuple[int, int, 
     shared = shared_sizes(open_restores(notes, KEYS, origin=ORIGIN), len(steps))
     for life, content in enumerate(lives[:-1]):
         assert content[: shared[life]] == last[: min(shared[life], len(content))]
+
+
+def looked(home: Path, content: Sequence[bytes], life: int = 0, restores: Sequence[str] = ()) -> Path:
+    """A witness looks at a log."""
+
+    def growth(_log: str, first: int, second: int) -> Sequence[bytes]:
+        return hashes(list(content), consistency_path(first, second))
+
+    witness = Witness("witness.example", Ed25519PrivateKey.from_private_bytes(bytes(32)))
+    return witnessed(
+        home, witness, KEYS, sign_checkpoint(head(content, life), SIGNER), log="acme", growth=growth, now=NOW, restores=restores
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "life", "restores"),
+    [
+        (SECOND, 1, []),
+        (SECOND, 0, [NOTE]),
+        (SECOND, 2, [NOTE]),
+        (FORKED[:4], 1, [NOTE]),
+        (SECOND, 1, [note(1, FIRST[:5], head(FIRST), signer=STRANGER)]),
+        (SECOND, 1, [note(1, FIRST[:6], head(FIRST))]),
+        (entries(8, life=7), 1, [note(1, entries(5, life=7), head(FIRST))]),
+    ],
+    ids=["no note", "no restore", "another restore", "shorter", "a stranger's note", "of another size", "not what it signed below"],
+)
+def test_a_witness_cosigns_nothing_after_a_restore_that_a_note_does_not_explain(
+    tmp_path: Path, content: Sequence[bytes], life: int, restores: Sequence[str]
+) -> None:
+    for size in (3, 10):
+        looked(tmp_path, FIRST[:size])
+    before = (tmp_path / "acme" / "latest").read_text()
+
+    with pytest.raises(DataLossError) as refused:
+        looked(tmp_path, content, life, restores)
+
+    assert refused.value.reason in {"PROOF_INVALID", "NOTE_INVALID"}
+    assert (tmp_path / "acme" / "latest").read_text() == before
+
+
+def test_a_witness_follows_a_restore_with_its_note_and_never_back(tmp_path: Path) -> None:
+    for size in (3, 10):
+        looked(tmp_path, FIRST[:size])
+
+    looked(tmp_path, SECOND[:7], 1, [NOTE])
+    looked(tmp_path, SECOND, 1)
+    for content, life in ((entries(12, above=FIRST), 0), (FORKED, 1)):
+        with pytest.raises(DataLossError) as refused:
+            looked(tmp_path, content, life, [NOTE])
+        assert refused.value.reason == "PROOF_INVALID"
+
+    names = ["00000000000000000003", "00000000000000000010", "r000001-00000000000000000007", "r000001-00000000000000000008"]
+    assert sorted(path.stem for path in (tmp_path / "acme").glob("*.checkpoint")) == names
+
+
+def test_an_entry_is_lost_by_the_restore_that_took_it_and_may_be_back_after_another() -> None:
+    restores = open_restores([NOTE, note(2, FIRST[:9], head(SECOND, 1))], KEYS, origin=ORIGIN)
+    first = {1: restores[1]}
+
+    def by(known: dict[int, Restore], life: int, index: int) -> int | None:
+        lost = lost_in(known, life=life, index=index)
+        return lost.number if lost else None
+
+    assert [by(first, 0, index) for index in (4, 5, 9)] == [None, 1, 1]
+    assert [by(restores, 0, index) for index in (4, 5, 8, 9)] == [None, None, None, 1]
+    assert [by(restores, 1, index) for index in (4, 5)] == [None, 2]
+    with pytest.raises(DataLossError):
+        by(first, 2, 0)

@@ -130,6 +130,20 @@ def losses(restores: Mapping[int, Restore], checkpoints: Iterable[Checkpoint]) -
     return tuple(found)
 
 
+def lost_in(restores: Mapping[int, Restore], *, life: int, index: int) -> Restore | None:
+    """By which restore an entry that was signed in a life is gone; None if the log has it.
+
+    Raises:
+        DataLossError: NOTE_INVALID, the note that began that life is missing.
+    """
+    newest = len(restores)
+    if life > newest:
+        raise DataLossError("NOTE_INVALID", "a note about an earlier restore is missing")
+    if index < shared_sizes(restores, newest)[life]:
+        return None
+    return next(restores[number] for number in range(life + 1, newest + 1) if index >= shared_sizes(restores, number)[life])
+
+
 def _parsed(body: str, origin: str) -> Restore:
     form, named, *lines = body.split("\n")
     try:

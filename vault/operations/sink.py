@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar
 
 from vault.errors import UnavailableError
+from vault.names import new_id
 
 SUFFIX, RESTORE_SUFFIX = ".checkpoint", ".restore"
 # After every place.
@@ -111,7 +112,8 @@ def _write(path: Path, content: bytes) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Two may publish the same note at once, a replay and the schedule.
+    temporary = path.with_name(f".{path.name}.{new_id()}")
     with temporary.open("wb") as handle:
         handle.write(content)
         handle.flush()
