@@ -1,6 +1,7 @@
 """After a restore the audit logs go on being signed, and what was lost is said by a note that nobody else can make (E9, §6.6, I8)."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -304,6 +305,30 @@ async def test_a_sink_that_is_away_keeps_the_vault_closed_and_the_replay_may_be_
 
     assert refused.value.reason == "CHECKPOINTS_UNAVAILABLE"
     assert (told, broken) == (["RESTORE_PENDING 1"], [])
+
+
+async def test_a_replay_without_what_was_published_begins_another_life_all_the_same(vault: Restorable) -> None:
+    """Harm: with the place of the checkpoints not mounted, the log was signed on as if nothing had been lost, and contradicted itself for good."""
+    await backed_up(vault, later=5)
+    published, away = vault.home / "checkpoints", vault.home / "away"
+    lost = int(newest(vault.home).stem)
+    published.rename(away)
+    async with vault.serving() as served:
+        had = await size_of(served)
+        await replay(served)
+        await people(served, PHONES[4:5])
+        assert await publish(served) == []
+    shutil.copytree(away, published, dirs_exist_ok=True)
+
+    async with vault.serving() as served:
+        await checkpoint.look_outside(served.vault)
+        broken = await checkpoint.check_logs(served.vault)
+        await people(served, PHONES[5:6])
+        broken += await publish(served)
+    verdict = await verified(vault)
+
+    assert broken == []
+    assert (verdict.exit_code, [(loss.start, loss.end) for loss in verdict.lost]) == (3, [(had, lost)])
 
 
 async def test_a_proof_in_a_lost_head_is_answered_by_what_happened(vault: Restorable) -> None:

@@ -7,6 +7,7 @@
 
 Rules:
 - Nothing else makes a note. Who puts an older database back and runs no replay has a log that is not signed (`checkpoint.py`).
+- A log that was signed and of which nothing is published gets one too: what was published may only be away, and must not be contradicted.
 - A log that does not hash to its head, or contradicts what was published up to what was restored, gets no note.
 """
 
@@ -145,7 +146,7 @@ async def _restored(
         DataLossError: LOG_CORRUPT, the log is not what was written, or not what was published up to there.
     """
     head = await audit_store.locked_head(connection, log)
-    if head is None or found.newest is None:
+    if head is None:
         return None
     await proofs.make_last_tiles(connection, log)
     await proofs.check_head(connection, log, Frontier.from_bytes(head[1]))
@@ -154,11 +155,20 @@ async def _restored(
     for known in (found.continued, began):
         if known is not None and await proofs.root_at(connection, log, known.size) != known.root:
             raise DataLossError("LOG_CORRUPT", "the restored audit log does not continue a checkpoint of it that was published")
-    if found.newest.restore == base and found.newest.size <= found.size:
+    newest = found.newest or await _signed(vault, connection, log, base)
+    if newest is None or (newest is found.newest and newest.restore == base and newest.size <= found.size):
         return None
-    number = 1 + max(base, found.newest.restore)
     root = await proofs.root_at(connection, log, found.size)
-    return Restore(origin_of(vault.name, log), number, base, found.size, root, found.newest, vault.clock(), incarnation)
+    number = 1 + max(base, newest.restore)
+    return Restore(origin_of(vault.name, log), number, base, found.size, root, newest, vault.clock(), incarnation)
+
+
+async def _signed(vault: Vault, connection: Connection, log: str, life: int) -> Checkpoint | None:
+    """The newest head that the database knows to have been signed."""
+    covered = await audit_store.covered_sizes(connection)
+    if log not in covered:
+        return None
+    return Checkpoint(origin_of(vault.name, log), covered[log], await proofs.root_at(connection, log, covered[log]), life)
 
 
 async def _keep(vault: Vault, connection: Connection, log: str, restore: Restore, note: str) -> None:
