@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -252,7 +253,7 @@ async def test_a_forged_note_is_not_believed(vault: Restorable, forged: str) -> 
             restore = Restore(lost.origin, 1, 0, had, root, lost, served.clock(), "forged")
             note = {
                 "another key's": sign_restore(restore, stranger),
-                "another log's": sign_restore(Restore(f"{served.vault.name}/globex", *_rest(restore)), served.vault.signer),
+                "another log's": sign_restore(replace(restore, origin=f"{served.vault.name}/globex"), served.vault.signer),
                 "of another size": sign_restore(restore, served.vault.signer).replace(f"\n{had}\n", f"\n{had - 1}\n"),
                 "under another number": sign_restore(restore, served.vault.signer).replace("\n1\n0\n", "\n2\n0\n"),
             }[forged]
@@ -267,10 +268,6 @@ async def test_a_forged_note_is_not_believed(vault: Restorable, forged: str) -> 
     assert known == lost
     assert "acme" in broken
     assert verdict.exit_code == 1
-
-
-def _rest(restore: Restore) -> tuple[object, ...]:
-    return tuple(getattr(restore, name) for name in Restore.__dataclass_fields__ if name != "origin")
 
 
 async def test_a_backup_that_contradicts_what_was_published_gets_no_note(vault: Restorable) -> None:

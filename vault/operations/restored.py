@@ -63,7 +63,8 @@ async def look(vault: Vault) -> dict[str, Published]:
         lives = await note_store.newest_numbers(connection)
         keys = await outside.trusted_keys(vault, connection)
     found = {}
-    for log, size in sorted(sizes.items()):
+    # The system's log comes last, as whoever appends locks its head last.
+    for log, size in sorted(sizes.items(), key=lambda item: (item[0] == SYSTEM_LOG, item[0])):
         restores, life = await outside.restores(vault, keys, log), lives.get(log, 0)
         heads = [await outside.newest(vault, keys, log), vault.published.get(log), *(restore.head() for restore, _ in restores.values())]
         newest = max((head for head in heads if head is not None), key=outside.order, default=None)
@@ -150,8 +151,9 @@ async def _restored(
         return None
     await proofs.make_last_tiles(connection, log)
     await proofs.check_head(connection, log, Frontier.from_bytes(head[1]))
-    base, before = await note_store.newest_number(connection, log), await note_store.newest_note(connection, log)
-    began = open_restore(before, keys, origin=origin_of(vault.name, log)).head() if before else None
+    notes = await note_store.notes(connection, log)
+    base = max(notes, default=0)
+    began = open_restore(notes[base], keys, origin=origin_of(vault.name, log)).head() if notes else None
     for known in (found.continued, began):
         if known is not None and await proofs.root_at(connection, log, known.size) != known.root:
             raise DataLossError("LOG_CORRUPT", "the restored audit log does not continue a checkpoint of it that was published")

@@ -14,14 +14,8 @@ async def notes(connection: AsyncConnection, log: str) -> dict[int, str]:
     return {row.number: row.note for row in await connection.execute(query.order_by(audit_restores.c.number))}
 
 
-async def newest_number(connection: AsyncConnection, log: str) -> int:
-    """How often a log was restored, as far as the database knows."""
-    query = select(func.max(audit_restores.c.number)).where(audit_restores.c.tenant_id == log)
-    return (await connection.execute(query)).scalar_one() or 0
-
-
 async def newest_numbers(connection: AsyncConnection) -> dict[str, int]:
-    """The same of every log that was."""
+    """How often each log was restored, as far as the database knows; of those that were."""
     query = select(audit_restores.c.tenant_id, func.max(audit_restores.c.number).label("number")).group_by(audit_restores.c.tenant_id)
     return {row.tenant_id: row.number for row in await connection.execute(query)}
 
