@@ -14,6 +14,7 @@ from tests.builders import entries, erase, subject_of
 from tests.processes import Finished, run
 from tests.restoring import Restorable, findings, in_thread, people, replay
 from tests.serving import Serving
+from vault import server
 from vault.audit.checkpoint import NoteSigner, NoteVerifier, open_checkpoint
 from vault.audit.restore import Restore, open_restore, sign_restore
 from vault.audit.verify import Verdict, verify_dump
@@ -123,6 +124,21 @@ async def test_after_a_restore_the_log_goes_on_and_says_what_was_lost(vault: Res
     assert [(loss.restore, loss.start, loss.end, loss.incarnation) for loss in verdicts["acme"].lost] == [
         (1, had, lost.size, marker.incarnation)
     ]
+
+
+async def test_a_database_exchanged_under_a_running_vault_is_a_restore_and_no_broken_chain(vault: Restorable) -> None:
+    """A worker that has not looked at the ledger yet finds the log shorter than what it published."""
+    await backed_up(vault)
+    async with vault.serving() as served:
+        await checkpoint.look_outside(served.vault)
+        served.vault.standing.reason = ""
+        broken = await checkpoint.check_logs(served.vault)
+        await server._tell_of_broken(served.vault, broken)
+        opened = await incidents(served)
+        told = await findings(served)
+
+    assert set(broken) >= {"acme"}
+    assert (opened, told) == ({}, ["RESTORE_PENDING 1"])
 
 
 async def test_a_restart_after_the_replay_signs_on_and_opens_no_second_incident(vault: Restorable) -> None:
