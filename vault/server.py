@@ -543,7 +543,7 @@ async def _publish_checkpoints(vault: Vault, settings: Checkpoints, stopping: as
         try:
             if not await signing.follow(vault):
                 _log.error("signing key outdated")
-            await detect.check_broken(vault, upkeep.upkeep_caller(), await checkpoint.publish_checkpoints(vault, timestamp=timestamp))
+            await _tell_of_broken(vault, await checkpoint.publish_checkpoints(vault, timestamp=timestamp))
             await signing.publish_hand_overs(vault)
             published = vault.clock()
         except VaultError as error:
@@ -558,9 +558,15 @@ async def _look_outside(vault: Vault) -> None:
     """What was published before this start, and whether the logs still say so."""
     try:
         await checkpoint.look_outside(vault)
-        await detect.check_broken(vault, upkeep.upkeep_caller(), await checkpoint.check_logs(vault))
+        await _tell_of_broken(vault, await checkpoint.check_logs(vault))
     except VaultError as error:
         _log.error("audit logs not compared with what was published", reason=error.reason)
+
+
+async def _tell_of_broken(vault: Vault, broken: Sequence[str]) -> None:
+    """Incidents for logs that are not what was written or published, unless a restore explains them, which the replay tells of."""
+    if broken and not (await ledger.check(vault)).reason:
+        await detect.check_broken(vault, upkeep.upkeep_caller(), broken)
 
 
 async def _tell_of_stall(vault: Vault, published: datetime) -> None:
