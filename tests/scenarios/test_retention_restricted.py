@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import select
 
 from tests.builders import (
     PHONE,
@@ -24,11 +25,14 @@ from tests.builders import (
     sought,
     subject_of,
 )
-from tests.faults import quiet
+from tests.faults import Crash, CrashError, quiet
 from tests.holds import officer_of, place, release, wanted
 from tests.retaining import DAY, MINUTE, swept
 from tests.serving import Serving, why
+from vault.errors import VaultError
 from vault.operations import retain
+from vault.operations.attempt import Attempt
+from vault.operations.upkeep import upkeep_caller
 from vault.store import tables
 from vault.v1.resources_pb2 import Justification
 from vault.v1.vault_service_pb2 import RecordInput
@@ -186,3 +190,32 @@ async def test_a_person_whose_messages_are_tokens_is_erased_like_any_other(serve
 
     assert {line.category: line.found_count for line in erasure.outcomes} == {"end-customer-contact": 1}
     assert await rows(served, tables.records, tables.record_parts, tables.identities) == (1, 1, 0)
+
+
+async def test_a_sweep_that_dies_anywhere_makes_no_token_without_its_entry(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I10: whoever is a token is in the log, once, and nobody else is; the next sweep does the rest."""
+    monkeypatch.setattr(retain, "_BATCH", 2)
+    long_ago = served.clock() - 400 * DAY
+    stored = await create_all(served.service("engine"), [message("SMS", long_ago) for _ in range(4)])
+    crash, boundary = Crash(served.vault.database), 0
+
+    while True:
+        crash.at(boundary)
+        try:
+            await retain.run_retention(served.vault, Attempt(upkeep_caller()), "acme")
+            crash.over()
+            break
+        except (CrashError, VaultError):
+            crash.over()
+        async with served.vault.database.read() as connection:
+            parts = tables.record_parts.c
+            tokens = set((await connection.execute(select(parts.record_id).where(parts.key_version == 0))).scalars())
+            found = set((await connection.execute(select(tables.index_entries.c.record_id))).scalars())
+        noted = [id_of(name) for entry in await entries(served) if entry.operation == "retain" for name in entry.records]
+        assert sorted(noted) == sorted(tokens), boundary
+        assert not tokens & found, boundary
+        boundary += 3
+
+    noted = [id_of(name) for entry in await entries(served) if entry.operation == "retain" for name in entry.records]
+    assert boundary > 0
+    assert sorted(noted) == sorted(id_of(item.record.name) for item in stored)
