@@ -35,6 +35,7 @@ EVENTS: Mapping[str, frozenset[str]] = {
         "checkpoints not published": ("reason",),
         "signing key outdated": (),
         "published checkpoint not believed": ("log",),
+        "published restore note not believed": ("log",),
         "audit logs not compared with what was published": ("reason",),
         "audit log broken": ("log",),
         # Detection.
