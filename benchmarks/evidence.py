@@ -60,7 +60,7 @@ def main() -> int:
             address = url.render_as_string(hide_password=False)
             asyncio.run(_migrated(address))
             sizes = (1_000, 10_000, 100_000) if arguments.quick else (1_000, 100_000, 1_000_000)
-            seconds, rounds = (2.0, 2) if arguments.quick else (8.0, 5)
+            seconds, rounds = (2.0, 2) if arguments.quick else (5.0, 3)
             measured = {
                 "reveals": lambda: evidence_reveals.measure(Path(folder) / "reveals", seconds=seconds, rounds=rounds),
                 "appends": lambda: _appends(address, seconds=seconds, rounds=rounds),
