@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.builders import NEVER, PHONE, asked, contact, create, entries, entry_of, not_revealed, record, reveal, sought
 from tests.collector import collecting
+from tests.faults import quiet
 from tests.processes import wait_until
 from tests.serving import Caller, Serving, serving, why
 from vault import exporting
@@ -132,6 +133,7 @@ TARGET = {"service_name", "service_instance_id", "telemetry_sdk_language", "tele
 async def test_keys_pools_queues_checks_and_certificates_are_told(served: Serving) -> None:
     app = served.service("acme-app")
     created = await create(app, contact())
+    await quiet(served)
     before = scraped(served)
 
     for _ in range(5):
