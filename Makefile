@@ -8,8 +8,12 @@ TESTS ?= tests
 # Twice as many as two cores: many tests wait, for leases, for processes that were killed, for a key service that hangs.
 JOBS ?= 4
 
+# What is locked: everything a developer wants in requirements.lock; of that, what a server wants, in requirements-server.lock.
+EXTRAS := --extra server --extra pdf --extra postgres --extra openbao --extra pkcs11 --extra aws --extra s3 --extra timestamp
+COMPILE := --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --no-emit-package pii-vault
+
 .DEFAULT_GOAL := help
-.PHONY: help setup protos fmt lint test policy-report demo restore-drill restore-crashes torture-erasure run tamper-drill bench bench-quick bench-keys bench-erasure bench-orders lock clean
+.PHONY: help setup protos fmt lint test policy-report demo restore-drill restore-crashes torture-erasure run tamper-drill bench bench-quick bench-keys bench-erasure bench-orders bench-telemetry dashboards sbom audit lock clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,10 +82,22 @@ bench-erasure: $(STAMP)  ## Measure time until a person is unreadable, retention
 bench-orders: $(STAMP)  ## Measure packages of court orders: rows a second, memory, next to a loop that decrypts and writes CSV
 	$(BIN)/python -m benchmarks.court_orders
 
+bench-telemetry: $(STAMP)  ## Measure what telemetry costs a unary reveal: off, metrics, traces of 1 % and 100 %
+	$(BIN)/python -m benchmarks.telemetry
+
+dashboards: $(STAMP)  ## Generate deploy/grafana from deploy/dashboards.py
+	$(BIN)/python -m deploy.dashboards
+
+sbom: $(STAMP)  ## What a server is made of: CycloneDX in build/sbom.json, licences in build/licences.md; fails on a licence nobody looked at
+	$(BIN)/python -m deploy.supply_chain build
+
+audit: $(STAMP)  ## Ask for known vulnerabilities of the locked packages; needs the network
+	$(BIN)/pip-audit --require-hashes --disable-pip --strict --requirement requirements-server.lock
+
 lock: $(STAMP)  ## Resolve the newest allowed packages into requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip compile pyproject.toml --extra server --extra pdf --extra postgres --extra openbao --extra pkcs11 --extra aws --extra s3 --extra timestamp --group dev --universal --python-version 3.11 --generate-hashes \
-	  --no-header --no-emit-index-url --no-annotate --no-emit-package pii-vault --upgrade --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml $(EXTRAS) --group dev $(COMPILE) --upgrade --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml $(EXTRAS) $(COMPILE) --constraint requirements.lock --output-file requirements-server.lock
 
 clean:  ## Remove what the targets made
-	rm -rf $(VENV) .run .demo .run-erasure-ledger .demo-erasure-ledger .drill
+	rm -rf $(VENV) build .run .demo .run-erasure-ledger .demo-erasure-ledger .drill

@@ -1,6 +1,6 @@
 """Erasure: time until a person is unreadable, exceptions completed, retention by a plain DELETE. Writes `benchmarks/results/erasure.{json,md}`.
 
-python -m benchmarks.erasure [--quick] [--only unreadable,retention] [--no-write]
+python -m benchmarks.erasure [--quick] [--only unreadable,retention] [--rounds 3] [--keys beside,apart] [--no-write]
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main() -> int:
                     if part in arguments.only:
                         home = work / part
                         home.mkdir(mode=0o711)
-                        found = asyncio.run(_measured(part, home, urls, quick=arguments.quick))
+                        found = asyncio.run(_measured(part, home, urls, arguments))
                         for item in found:
                             section.show(item)
                         sections += found
@@ -61,16 +61,18 @@ def main() -> int:
     return 1 if any(found.errors for found in sections) else 0
 
 
-async def _measured(part: str, home: Path, urls: Iterator[URL], *, quick: bool) -> list[Section]:
+async def _measured(part: str, home: Path, urls: Iterator[URL], asked: argparse.Namespace) -> list[Section]:
     if part == "unreadable":
-        return await erasure_time.measure(home, urls, quick=quick, say=_say)
-    return [await erasure_sweep.measure(home, urls, quick=quick, say=_say)]
+        return await erasure_time.measure(home, urls, quick=asked.quick, rounds=asked.rounds, places=asked.keys, say=_say)
+    return [await erasure_sweep.measure(home, urls, quick=asked.quick, say=_say)]
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.erasure", description="Erasures, retention, and what exceptions kept.")
     parser.add_argument("--quick", action="store_true", help="fewer records, rougher figures")
     parser.add_argument("--only", type=_parts, default=_PARTS, help=f"parts, of {','.join(_PARTS)}")
+    parser.add_argument("--rounds", type=int, default=3, help="of erasures, after one to warm up")
+    parser.add_argument("--keys", type=lambda text: text.split(","), default=["beside", "apart"], help="where keys are: beside,apart")
     parser.add_argument("--no-write", dest="write", action="store_false", help="print only")
     return parser.parse_args()
 

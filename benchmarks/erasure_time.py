@@ -39,15 +39,17 @@ class _Place:
     clock: Clock
 
 
-async def measure(work: Path, urls: Iterator[URL], *, quick: bool, say: Callable[[str], None]) -> list[Section]:
+async def measure(
+    work: Path, urls: Iterator[URL], *, quick: bool, rounds: int, places: Sequence[str], say: Callable[[str], None]
+) -> list[Section]:
     """Erase people with few and many records in turns, several rounds, on both databases, with keys beside the data and apart from it."""
-    sizes, rounds = ((10, 100, 1_000), 3) if quick else ((10, 1_000, 100_000), 3)
+    sizes = (10, 100, 1_000) if quick else (10, 1_000, 100_000)
     rows: list[list[str]] = []
     data: dict[str, Any] = {"flat_within": FLAT, "unreadable": {}}
     completion: list[list[str]] = []
     completed: dict[str, float] = {}
     for name in (SQLITE, POSTGRES):
-        for keys in ("beside", "apart"):
+        for keys in places:
             async with _opened(work / f"{name}-{keys}", name, urls, is_apart=keys == "apart") as place:
                 times = await _rounds(place, sizes, rounds, say)
                 count, seconds = await _complete(place)

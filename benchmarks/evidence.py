@@ -1,6 +1,6 @@
-"""The audit log: appends by several workers, proofs in logs of any size, verification. Writes `benchmarks/results/evidence.{json,md}`.
+"""The audit log: reveals and appends by several workers, proofs in logs of any size, verification. Writes `benchmarks/results/evidence.{json,md}`.
 
-python -m benchmarks.evidence [--quick] [--only appends,proofs,verify] [--no-write]
+python -m benchmarks.evidence [--quick] [--only reveals,appends,proofs,verify] [--no-write]
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any, cast
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
-from benchmarks import machine, postgres
+from benchmarks import evidence_reveals, machine, postgres
 from benchmarks.report import row, short
 from benchmarks.results import Spread
 from benchmarks.section import Section, spread_cell
@@ -37,7 +37,7 @@ from vault.store import tiles as tile_store
 from vault.store.database import Database
 
 _RESULTS = Path(__file__).parent / "results"
-_PARTS = ("appends", "proofs", "verify")
+_PARTS = ("reveals", "appends", "proofs", "verify")
 _SIGNER = NoteSigner("vault.benchmark", Ed25519PrivateKey.generate())
 _BATCH = 16
 _FILL = 5000
@@ -46,7 +46,9 @@ _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def main() -> int:
     """Run, show, write."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description="Appends, proofs and verification of the audit log.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.evidence", description="Reveals, appends, proofs and verification of the audit log."
+    )
     parser.add_argument("--quick", action="store_true", help="smaller logs and shorter windows, rougher figures")
     parser.add_argument("--only", type=lambda text: text.split(","), default=list(_PARTS), help=f"parts, of {','.join(_PARTS)}")
     parser.add_argument("--no-write", dest="write", action="store_false", help="print only")
@@ -58,8 +60,10 @@ def main() -> int:
             address = url.render_as_string(hide_password=False)
             asyncio.run(_migrated(address))
             sizes = (1_000, 10_000, 100_000) if arguments.quick else (1_000, 100_000, 1_000_000)
+            seconds, rounds = (2.0, 2) if arguments.quick else (5.0, 3)
             measured = {
-                "appends": lambda: _appends(address, seconds=2.0 if arguments.quick else 8.0, rounds=2 if arguments.quick else 5),
+                "reveals": lambda: evidence_reveals.measure(Path(folder) / "reveals", seconds=seconds, rounds=rounds),
+                "appends": lambda: _appends(address, seconds=seconds, rounds=rounds),
                 "proofs": lambda: asyncio.run(_proofs(address, sizes)),
                 "verify": lambda: _verify(address, Path(folder), sizes),
             }

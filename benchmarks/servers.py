@@ -69,7 +69,7 @@ def running_servers(work: Path, wanted: list[str]) -> Iterator[list[Server]]:
 
 @contextmanager
 def _echo(home: Path) -> Iterator[Server]:
-    _make_home(home, "sqlite+aiosqlite:///unused.db")
+    make_home(home, "sqlite+aiosqlite:///unused.db")
     with _serving(home, "-m", "benchmarks.echo", str(home)) as (pid, port):
         yield Server(ECHO, f"localhost:{port}", home / "clients", pid)
 
@@ -77,9 +77,9 @@ def _echo(home: Path) -> Iterator[Server]:
 @contextmanager
 def _on_sqlite(home: Path) -> Iterator[Server]:
     url = f"sqlite+aiosqlite:///{home / 'vault.db'}"
-    _make_home(home, url)
-    asyncio.run(_migrate(url))
-    with _vault(home) as (pid, port):
+    make_home(home, url)
+    asyncio.run(migrate(url))
+    with vault(home) as (pid, port):
         # As `vault.store.database` sets them on every connection.
         settings = {"journal_mode": "WAL", "synchronous": "FULL", "secure_delete": "ON"}
         yield Server(SQLITE, f"localhost:{port}", home / "clients", pid, settings=settings)
@@ -91,9 +91,9 @@ def _on_postgres(home: Path) -> Iterator[Server]:
     database.mkdir(mode=0o755)
     with postgres.running_postgres(database) as url:
         address = url.render_as_string(hide_password=False)
-        _make_home(home, address)
-        asyncio.run(_migrate(address))
-        with _vault(home) as (pid, port):
+        make_home(home, address)
+        asyncio.run(migrate(address))
+        with vault(home) as (pid, port):
             yield Server(
                 POSTGRES,
                 f"localhost:{port}",
@@ -105,12 +105,13 @@ def _on_postgres(home: Path) -> Iterator[Server]:
             )
 
 
-def _make_home(home: Path, database_url: str) -> None:
+def make_home(home: Path, database_url: str) -> None:
     """Keys, certificates and configuration, as `pii-vault init` makes them."""
     development.create(home, tenants=[people.TENANT], listen="localhost:0", database_url=database_url)
 
 
-async def _migrate(url: str) -> None:
+async def migrate(url: str) -> None:
+    """Give an empty database its schema."""
     database = Database(url)
     try:
         await schema.migrate(database)
@@ -119,7 +120,8 @@ async def _migrate(url: str) -> None:
 
 
 @contextmanager
-def _vault(home: Path) -> Iterator[tuple[int, int]]:
+def vault(home: Path) -> Iterator[tuple[int, int]]:
+    """`pii-vault serve` on a home; its process and port."""
     with _serving(home, "-c", _VAULT, "serve", "--config", str(home / "vault.yaml")) as served:
         yield served
 

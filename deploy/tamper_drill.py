@@ -30,12 +30,14 @@ from tests.processes import Finished, VaultProcess, copy_home, run, serving, wai
 from vault.audit.checkpoint import Checkpoint, NoteSigner, NoteVerifier, origin_of, sign_checkpoint
 from vault.audit.merkle import Frontier, leaf_hash
 from vault.audit.pruning import Pruning, sign_pruning
+from vault.audit.restore import Restore, sign_restore
 from vault.client import VaultClient
 from vault.store.tables import (
     audit_checkpoints,
     audit_entries,
     audit_heads,
     audit_prunings,
+    audit_restores,
     audit_tiles,
     signing_keys,
 )
@@ -146,6 +148,18 @@ async def truncate_the_head(connection: AsyncConnection, home: Path) -> None:
     await connection.execute(insert(audit_prunings).values(tenant_id=_LOG, size=64, note=note, create_time=now))
 
 
+async def call_a_cut_a_restore(connection: AsyncConnection, home: Path) -> None:
+    """The newest entries go, and a note says that a backup was restored; it is signed with a key of one's own."""
+    entries = await _entries(connection)
+    forger, now = _forger(home), datetime.now(UTC)
+    origin, roots = origin_of(forger.name, _LOG), [Frontier.empty().extend(map(leaf_hash, kept)).root() for kept in (entries[:-6], entries)]
+    published = Checkpoint(origin, len(entries), roots[1])
+    note = sign_restore(Restore(origin, 1, 0, len(entries) - 6, roots[0], published, now, "yesterday"), forger)
+    await _rewrite(connection, entries[:-6], keep_notes=True)
+    values = {"number": 1, "published_size": len(entries), "note": note, "create_time": now}
+    await connection.execute(insert(audit_restores).values(tenant_id=_LOG, **values))
+
+
 async def roll_back_to_yesterday(connection: AsyncConnection, _home: Path) -> None:
     """Nothing to edit: the backup is genuine, and old."""
     del connection
@@ -187,6 +201,7 @@ ATTACKS: tuple[Attack, ...] = (
     reorder_entries,
     truncate_the_tail,
     truncate_the_head,
+    call_a_cut_a_restore,
     roll_back_to_yesterday,
     swap_two_tenants,
     drop_a_log,

@@ -16,10 +16,12 @@ class Collector:
 
     Attributes:
         endpoint: where it takes OTLP over gRPC.
+        http_endpoint: the same over HTTP.
     """
 
-    def __init__(self, port: int, log: Path) -> None:
+    def __init__(self, port: int, http_port: int, log: Path) -> None:
         self.endpoint = f"http://127.0.0.1:{port}"
+        self.http_endpoint = f"http://127.0.0.1:{http_port}"
         self._log = log
 
     def received(self) -> str:
@@ -28,8 +30,8 @@ class Collector:
 
 
 @contextmanager
-def collecting(folder: Path, *, of: Literal["traces", "metrics"] = "traces") -> Iterator[Collector]:
-    """Run a collector on a loopback port that prints spans or metrics."""
+def collecting(folder: Path, *, of: Literal["traces", "metrics", "none"] = "traces") -> Iterator[Collector]:
+    """Run a collector on a loopback port that prints spans, metrics, or nothing."""
     port, other = _free_ports()
     spec = importlib.util.find_spec("rotel")
     assert spec is not None
@@ -49,10 +51,15 @@ def collecting(folder: Path, *, of: Literal["traces", "metrics"] = "traces") -> 
     try:
         wait_until(lambda: _listens(port) or process.poll() is not None, "collector")
         assert process.poll() is None, log.read_text()
-        yield Collector(port, log)
+        yield Collector(port, other, log)
     finally:
         process.terminate()
         process.wait()
+
+
+def free_port() -> int:
+    """A port that nothing listens at."""
+    return _free_ports()[0]
 
 
 def _free_ports() -> tuple[int, int]:

@@ -187,6 +187,11 @@ class Model:
             del self.records[record_id]
 
 
+def is_past_use(record: Record, now: datetime) -> bool:
+    """Whether a record is kept on for claims alone, whatever became of its people (§2)."""
+    return record.category == "call-detail" and record.happened + timedelta(days=365) <= now
+
+
 def end_of(category: str, happened: datetime, until: datetime | None) -> datetime | None:
     """When a record is over, by the table of retention periods (§2)."""
     match category:

@@ -23,7 +23,7 @@ from vault.v1.operations_service_pb2 import (
     RotateKeysRequest,
 )
 
-_DEADLINE = timedelta(seconds=60)
+_DEADLINE = timedelta(seconds=100)
 
 
 def asked_for(kind: str, *, tenant: str = "tenants/acme", subject: str = "", root_key: str = "") -> RotateKeysRequest:

@@ -150,10 +150,20 @@ class Orders(_Section):
 
 
 class Telemetry(_Section):
-    """Traces and metrics leave by OTLP over gRPC when an endpoint is given; logs go to standard error."""
+    """Traces and metrics leave by OTLP when an endpoint is given, metrics also to whoever scrapes them; logs go to standard error.
+
+    Attributes:
+        trace_ratio: share of the traces that begin here and are kept.
+        access_log: share of the calls that get a line in the log.
+        prometheus: host:port at which metrics can be scraped; TLS with a client certificate unless it is this machine's loopback.
+    """
 
     otlp_endpoint: str = ""
+    otlp_protocol: Literal["grpc", "http"] = "grpc"
     otlp_ca: Path | None = None
+    trace_ratio: float = Field(default=0.01, ge=0, le=1)
+    prometheus: str = ""
+    access_log: float = Field(default=0.01, ge=0, le=1)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("otlp_endpoint")
@@ -163,6 +173,11 @@ class Telemetry(_Section):
             msg = "an OTLP endpoint outside this machine is an https address without a password"
             raise ValueError(msg)
         return value
+
+    @field_validator("prometheus")
+    @classmethod
+    def _prometheus(cls, value: str) -> str:
+        return _checked_listen(value) if value else value
 
 
 class Settings(BaseSettings):
@@ -206,11 +221,7 @@ class Settings(BaseSettings):
     @field_validator("listen")
     @classmethod
     def _listen(cls, value: str) -> str:
-        found = _LISTEN.fullmatch(value)
-        if found is None or int(found["port"]) > 65_535:  # noqa: PLR2004 - the highest port
-            msg = "not of the form host:port"
-            raise ValueError(msg)
-        return value
+        return _checked_listen(value)
 
     @field_validator("principals")
     @classmethod
@@ -343,6 +354,19 @@ def _from(folder: Path, value: str, *, is_uri: bool = False) -> str:
             # Quoted, so that `%`, `#` and `?` in the name of the folder mean themselves.
             return value if path.startswith("/") else f"{scheme}{quote(str(folder))}/{path}"
     return value if "://" in value or not value or (is_uri and _URI.match(value)) else str(folder / value)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, whatever the network."""
+    return host.strip("[]") in _LOOPBACK
+
+
+def _checked_listen(value: str) -> str:
+    found = _LISTEN.fullmatch(value)
+    if found is None or int(found["port"]) > 65_535:  # noqa: PLR2004 - the highest port
+        msg = "not of the form host:port"
+        raise ValueError(msg)
+    return value
 
 
 def _is_private(url: str) -> bool:

@@ -6,11 +6,8 @@ erasures, and only then the port. There is no insecure port: the one that is ope
 
 import asyncio
 import fcntl
-import hashlib
-import os
 import signal
-import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,48 +19,46 @@ from urllib.parse import unquote
 import grpc
 import structlog
 import uvloop
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
-from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.instrumentation.grpc import aio_server_interceptor
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import Tracer
 
 from vault import crypto
 from vault.audit.watch import Alarm
 from vault.bundle.countersign import Countersigning, Organisation, fingerprint_of
 from vault.catalogue import loader
-from vault.config import Checkpoints, Orders, Settings, Tls
+from vault.config import Checkpoints, Orders, Settings
 from vault.errors import AbortedError, FailedPreconditionError, VaultError
+from vault.exporting import Exporting, open_exporting
 from vault.hygiene import forbid_dumps
 from vault.keys.open import open_provider
 from vault.keys.provider import RootKeyProvider
 from vault.names import SYSTEM_LOG
-from vault.operations import checkpoint, detect, ledger, log, signing, tenant, upkeep
+from vault.operations import checkpoint, detect, gauges, health, ledger, log, signing, tenant, upkeep
 from vault.operations import prune as retention
 from vault.operations.attempt import Attempt
 from vault.operations.budget import ReleaseBudgets
 from vault.operations.core import Limits, SigningKey, Vault
 from vault.operations.keyring import Keyring
 from vault.operations.meters import Meters
+from vault.operations.root_key import WatchedRootKey
 from vault.operations.sink import DirectorySink, Sink
 from vault.operations.webhook import Webhooks
 from vault.policy import access
 from vault.policy.decide import Policy
 from vault.rpc.access_servicer import AccessServicer
 from vault.rpc.audit_servicer import AuditServicer
+from vault.rpc.certificates import CertificateFiles, Rotating, read_file
 from vault.rpc.edge import Edge
 from vault.rpc.erasure_servicer import ErasureServicer
 from vault.rpc.identity import Authenticator, ServicePrincipal, TokenRules
 from vault.rpc.jwks import Jwks
 from vault.rpc.legal_servicer import LegalServicer
+from vault.rpc.observed import Observer
 from vault.rpc.operations_servicer import OperationsServicer
 from vault.rpc.pages import PageTokens
 from vault.rpc.rights_servicer import RightsServicer
@@ -73,7 +68,7 @@ from vault.store import audit as audit_store
 from vault.store import schema, subjects
 from vault.store.database import Database
 from vault.store.ledger import LedgerDirectory
-from vault.telemetry import configure_logging, meter_provider, tracer_provider
+from vault.telemetry import NO_TRACER, configure_logging, mute_crashes
 from vault.v1 import (
     access_service_pb2_grpc,
     audit_service_pb2_grpc,
@@ -95,6 +90,9 @@ SERVICES = (
     "vault.v1.AuditService",
     "vault.v1.OperationsService",
 )
+# Names that probes ask for: whether the process turns, whether it has started, whether it can be sent calls.
+_ALIVE, _READY = ("liveness", "startup"), "readiness"
+_SERVING = health_pb2.HealthCheckResponse.SERVING
 _MESSAGE_BYTES = 4 << 20
 _HEALTH_EVERY = timedelta(seconds=5)
 # Checkpoints that are late by this much are an incident.
@@ -110,7 +108,7 @@ def _now() -> datetime:
 
 
 async def open_vault(
-    settings: Settings, *, clock: Callable[[], datetime] = _now, meters: Meters | None = None
+    settings: Settings, *, clock: Callable[[], datetime] = _now, meters: Meters | None = None, tracer: Tracer = NO_TRACER
 ) -> tuple[Vault, RootKeyProvider]:
     """The parts of a vault, checked: keys that wrap and unwrap, a schema of this version, a system log.
 
@@ -119,14 +117,15 @@ async def open_vault(
     """
     catalogue = loader.load()
     policy = Policy(catalogue)
-    provider = open_provider(settings.keys_uri)
+    meters = meters or Meters()
+    provider = WatchedRootKey(open_provider(settings.keys_uri), meters, tracer)
     await provider.health()
-    others = {name: open_provider(uri) for name, uri in settings.root_keys.items()}
-    signing_key = _signing_key(settings.signing_key)
+    others = {name: WatchedRootKey(open_provider(uri), meters, tracer) for name, uri in settings.root_keys.items()}
+    signing_key = signing_key_in(settings.signing_key)
     countersigning = _countersigning(settings.orders)
     webhooks = Webhooks.of(settings.notification_hosts, settings.notification_ca)
-    database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
-    key_database = _key_database(settings)
+    database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size, tracer=tracer)
+    key_database = _key_database(settings, tracer)
     try:
         await schema.check(database)
         await _check_keys_are_there(database, key_database)
@@ -137,14 +136,15 @@ async def open_vault(
             keyring=Keyring(provider, ttl=timedelta(seconds=settings.key_cache_seconds), clock=clock, others=others),
             catalogue=catalogue,
             policy=policy,
-            signing=SigningKey(signing_key, lambda: _signing_key(settings.signing_key)),
+            signing=SigningKey(signing_key, lambda: signing_key_in(settings.signing_key)),
             clock=clock,
             region=settings.region,
             limits=Limits(preservation_days=settings.preservation_days, bulk_records=settings.bulk_records),
             budgets=ReleaseBudgets(clock),
             webhooks=webhooks,
             ledger=LedgerDirectory(settings.erasure_ledger),
-            meters=meters or Meters(),
+            meters=meters,
+            tracer=tracer,
             sinks=_sinks(settings.checkpoints),
             countersigning=countersigning,
         )
@@ -185,21 +185,6 @@ async def close_vault(vault: Vault) -> None:
         await vault.key_database.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Telemetry:
-    """What leaves for a collector; nothing, if none is configured."""
-
-    interceptors: Sequence[Any] = ()
-    tracer: TracerProvider | None = None
-    meters: MeterProvider | None = None
-
-    def shutdown(self) -> None:
-        """Send what is left."""
-        for provider in (self.tracer, self.meters):
-            if provider is not None:
-                provider.shutdown()
-
-
 async def prune(settings: Settings, logs: Sequence[str], *, kept_for: timedelta) -> dict[str, int]:
     """Remove entries of logs, or of all, whose retention is over. How many went of each; under the database role of the settings.
 
@@ -228,9 +213,16 @@ class Running:
     _health: health_aio.HealthServicer
     _background: tuple[asyncio.Task[None], ...]
     _stopping: asyncio.Event
-    _telemetry: _Telemetry
+    _exporting: Exporting
+    observer: Observer
+    authenticator: Authenticator
     _lock: TextIO | None
     _grace: timedelta
+
+    @property
+    def metrics_port(self) -> int:
+        """Where metrics can be scraped; 0 if nowhere."""
+        return self._exporting.metrics_port
 
     async def failed(self) -> None:
         """Wait until a background task fails; raises what it failed with."""
@@ -249,7 +241,7 @@ class Running:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._server.stop(self._grace.total_seconds())
         await close_vault(self.vault)
-        await asyncio.to_thread(self._telemetry.shutdown)
+        await asyncio.to_thread(self._exporting.shutdown)
         if self._lock is not None:
             self._lock.close()
 
@@ -264,15 +256,17 @@ async def start(settings: Settings, *, clock: Callable[[], datetime] = _now) -> 
         lock = single_process(settings)
         if lock is not None:
             undo.callback(lock.close)
-        telemetry = _telemetry(settings)
-        undo.callback(telemetry.shutdown)
-        vault, provider = await open_vault(settings, clock=clock, meters=Meters(telemetry.meters))
+        exporting = open_exporting(settings.telemetry, settings.tls)
+        undo.callback(exporting.shutdown)
+        vault, provider = await open_vault(settings, clock=clock, meters=Meters(exporting.meters), tracer=exporting.tracer)
         undo.push_async_callback(close_vault, vault)
-        credentials, authenticator = _credentials(settings.tls), _authenticator(settings, vault)
+        certificates = Rotating(CertificateFiles(settings.tls.certificate, settings.tls.private_key, settings.tls.client_ca))
+        authenticator = _authenticator(settings, vault)
+        observer = Observer(vault.meters, vault.tracer, settings.telemetry.access_log)
         if not vault.standing.reason:
             await upkeep.resume_erasures(vault)
         server = grpc.aio.server(
-            interceptors=[*telemetry.interceptors, Edge(vault, authenticator, access.load(sha256=vault.catalogue.access_sha256))],
+            interceptors=[Edge(vault, authenticator, access.load(sha256=vault.catalogue.access_sha256), observer)],
             options=[
                 ("grpc.max_receive_message_length", _MESSAGE_BYTES),
                 ("grpc.max_send_message_length", _MESSAGE_BYTES),
@@ -280,34 +274,47 @@ async def start(settings: Settings, *, clock: Callable[[], datetime] = _now) -> 
                 ("grpc.so_reuseport", 0 if vault.database.is_sqlite else 1),
             ],
         )
-        _register(server, vault, await _pages(vault), max_batch=settings.batch_size)
-        health = health_aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        pages = await _pages(vault)
+        records = VaultServicer(vault, pages, max_batch=settings.batch_size)
+        _register(server, vault, records, pages)
+        gauges.watch(vault, waiting=lambda: records.waiting, certificates=lambda: certificates.ends)
+        told = health_aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(told, server)
         reflection.enable_server_reflection(
             (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME), server
         )
-        port = _bind(server, settings.listen, credentials)
+        port = _bind(server, settings.listen, certificates.credentials())
         await server.start()
-        await _set_health(health, await _healthy(vault, provider))
+        for service in _ALIVE:
+            await told.set(service, _SERVING)
+        await _set_health(told, await _healthy(vault, provider))
         stopping = asyncio.Event()
         background = (
-            _task(_watch_health(vault, provider, health, stopping)),
+            _task(_watch_health(vault, provider, told, stopping)),
             _task(_publish_checkpoints(vault, settings.checkpoints, stopping)),
             _task(upkeep.run(vault, stopping)),
         )
         undo.pop_all()
-    return Running(vault, port, server, health, background, stopping, telemetry, lock, timedelta(seconds=settings.grace_seconds))
+    grace = timedelta(seconds=settings.grace_seconds)
+    return Running(vault, port, server, told, background, stopping, exporting, observer, authenticator, lock, grace)
 
 
-def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; returns when everything is closed."""
+def run(settings: Settings, *, reread: Callable[[], Settings]) -> None:
+    """Serve until SIGTERM or SIGINT; returns when everything is closed. SIGHUP reads the configuration again.
+
+    Args:
+        settings: the configuration.
+        reread: reads it again.
+    """
     forbid_dumps()
     configure_logging(settings.telemetry.log_level)
-    uvloop.run(_run(settings))
+    mute_crashes()
+    uvloop.run(_run(settings, reread))
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, reread: Callable[[], Settings]) -> None:
     running = await start(settings)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload, running, settings, reread)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -320,6 +327,30 @@ async def _run(settings: Settings) -> None:
     if not failed.cancelled() and failed.done() and failed.exception():
         failed.result()
     _log.info("stopped")
+
+
+def reload(running: Running, began_with: Settings, reread: Callable[[], Settings]) -> None:
+    """Take what may change while the vault runs from the configuration: who calls, what is logged. Certificates follow their files by themselves.
+
+    The rest waits for a restart; the log says of how many keys. What is not valid changes nothing.
+    """
+    try:
+        settings = reread()
+        principals = _principals(settings, running.vault)
+    except VaultError as error:
+        _log.error("configuration not reloaded", reason=error.reason)
+        return
+    running.authenticator.principals = principals
+    running.observer.logged = settings.telemetry.access_log
+    configure_logging(settings.telemetry.log_level)
+    _log.info("configuration reloaded", count=len(_waiting(began_with, settings)))
+
+
+def _waiting(before: Settings, after: Settings) -> set[str]:
+    """Keys that differ and are read at the start only."""
+    telemetry = {"access_log": before.telemetry.access_log, "log_level": before.telemetry.log_level}
+    same = after.model_copy(update={"principals": before.principals, "telemetry": after.telemetry.model_copy(update=telemetry)})
+    return {name for name in type(before).model_fields if getattr(before, name) != getattr(same, name)}
 
 
 async def _leave_nothing() -> None:
@@ -336,8 +367,8 @@ async def _leave_nothing() -> None:
             await asyncio.wait(left, timeout=1)
 
 
-def _register(server: grpc.aio.Server, vault: Vault, pages: PageTokens, *, max_batch: int) -> None:
-    vault_service_pb2_grpc.add_VaultServiceServicer_to_server(VaultServicer(vault, pages, max_batch=max_batch), server)
+def _register(server: grpc.aio.Server, vault: Vault, records: VaultServicer, pages: PageTokens) -> None:
+    vault_service_pb2_grpc.add_VaultServiceServicer_to_server(records, server)
     rights_service_pb2_grpc.add_RightsServiceServicer_to_server(RightsServicer(vault, pages), server)
     erasure_service_pb2_grpc.add_ErasureServiceServicer_to_server(ErasureServicer(vault, pages), server)
     legal_service_pb2_grpc.add_LegalServiceServicer_to_server(LegalServicer(vault, pages), server)
@@ -354,42 +385,10 @@ def _bind(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredenti
         raise FailedPreconditionError("PORT_UNAVAILABLE", "the address to listen on is taken or not this machine's") from None
 
 
-def _credentials(tls: Tls) -> grpc.ServerCredentials:
-    """What the port shows and wants. Read here first: gRPC takes whatever it is given, and then has no port and no reason.
-
-    Raises:
-        FailedPreconditionError: CONFIG_INVALID, naming the key at fault.
-    """
-    certificate, private_key, client_ca = _bytes(tls.certificate), _bytes(tls.private_key), _bytes(tls.client_ca)
-    shown = _certificates(certificate, "tls.certificate")
-    _certificates(client_ca, "tls.client_ca")
-    try:
-        key = load_pem_private_key(private_key, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise FailedPreconditionError("CONFIG_INVALID", "tls.private_key is not a private key in PEM form") from None
-    if key.public_key() != shown[0].public_key():
-        raise FailedPreconditionError("CONFIG_INVALID", "tls.private_key is not the key of tls.certificate")
-    return grpc.ssl_server_credentials([(private_key, certificate)], root_certificates=client_ca, require_client_auth=True)
-
-
-def _certificates(pem: bytes, key: str) -> list[x509.Certificate]:
-    try:
-        return x509.load_pem_x509_certificates(pem)
-    except ValueError:
-        raise FailedPreconditionError("CONFIG_INVALID", f"{key} is not a certificate in PEM form") from None
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        raise FailedPreconditionError("CONFIG_INVALID", f"file {path.name} cannot be read") from None
-
-
-def _key_database(settings: Settings) -> Database | None:
+def _key_database(settings: Settings, tracer: Tracer) -> Database | None:
     if settings.keys_url is None:
         return None
-    return Database(settings.keys_url.get_secret_value(), pool_size=settings.database_pool_size, of_keys=True)
+    return Database(settings.keys_url.get_secret_value(), pool_size=settings.database_pool_size, of_keys=True, tracer=tracer)
 
 
 async def _check_keys_are_there(database: Database, key_database: Database | None) -> None:
@@ -428,12 +427,17 @@ def _countersigning(orders: Orders) -> Countersigning:
 def _former_signing_key(path: Path) -> Ed25519PrivateKey | None:
     """The key that was replaced, if it is still there, beside the one that replaced it."""
     former = path.with_name(path.name + ".old")
-    return _signing_key(former) if former.exists() else None
+    return signing_key_in(former) if former.exists() else None
 
 
-def _signing_key(path: Path) -> Ed25519PrivateKey:
+def signing_key_in(path: Path) -> Ed25519PrivateKey:
+    """The key that signs checkpoints, certificates and packages.
+
+    Raises:
+        FailedPreconditionError: CONFIG_INVALID, the file is not an Ed25519 private key in PEM form.
+    """
     try:
-        key = load_pem_private_key(_bytes(path), password=None)
+        key = load_pem_private_key(read_file(path), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PrivateKey):
@@ -441,7 +445,7 @@ def _signing_key(path: Path) -> Ed25519PrivateKey:
     return key
 
 
-def _authenticator(settings: Settings, vault: Vault) -> Authenticator:
+def _principals(settings: Settings, vault: Vault) -> Mapping[str, ServicePrincipal]:
     principals = {
         name: ServicePrincipal(
             item.roles,
@@ -459,6 +463,10 @@ def _authenticator(settings: Settings, vault: Vault) -> Authenticator:
     limited |= settings.oidc.hourly_releases_for.keys() if settings.oidc else set()
     if unknown := sorted(limited - vault.catalogue.purposes.keys()):
         raise FailedPreconditionError("CONFIG_INVALID", f"hourly_releases_for: unknown purpose {', '.join(unknown)}")
+    return principals
+
+
+def _authenticator(settings: Settings, vault: Vault) -> Authenticator:
     rules, jwks, oidc = None, None, settings.oidc
     if oidc is not None:
         rules = TokenRules(
@@ -473,7 +481,9 @@ def _authenticator(settings: Settings, vault: Vault) -> Authenticator:
             hourly_releases_for=oidc.hourly_releases_for,
         )
         jwks = Jwks(oidc.jwks, refresh=timedelta(seconds=oidc.refresh_seconds), clock=vault.clock)
-    return Authenticator(principals, rules=rules, jwks=jwks, known_roles=frozenset(vault.catalogue.roles), clock=vault.clock)
+    return Authenticator(
+        _principals(settings, vault), rules=rules, jwks=jwks, known_roles=frozenset(vault.catalogue.roles), clock=vault.clock
+    )
 
 
 async def _pages(vault: Vault) -> PageTokens:
@@ -481,21 +491,6 @@ async def _pages(vault: Vault) -> PageTokens:
     async with vault.database.read() as connection:
         keys = await log.system_keys(vault, connection)
     return PageTokens(crypto.derive_index_key(keys.newest("index").material, tenant=SYSTEM_LOG, kind="page-token"))
-
-
-def _telemetry(settings: Settings) -> _Telemetry:
-    """Spans and metrics go to the same collector."""
-    telemetry = settings.telemetry
-    if not telemetry.otlp_endpoint:
-        return _Telemetry()
-    insecure = telemetry.otlp_endpoint.startswith("http://")
-    credentials = None if insecure else grpc.ssl_channel_credentials(_bytes(telemetry.otlp_ca) if telemetry.otlp_ca else None)
-    instance = hashlib.sha256(f"{socket.gethostname()}/{os.getpid()}".encode()).hexdigest()[:16]
-    spans = OTLPSpanExporter(endpoint=telemetry.otlp_endpoint, insecure=insecure, credentials=credentials)
-    metrics = OTLPMetricExporter(endpoint=telemetry.otlp_endpoint, insecure=insecure, credentials=credentials)
-    tracer = tracer_provider(instance, spans)
-    meters = meter_provider(instance, PeriodicExportingMetricReader(metrics))
-    return _Telemetry([aio_server_interceptor(tracer_provider=tracer)], tracer, meters)  # type: ignore[no-untyped-call]
 
 
 def single_process(settings: Settings) -> TextIO | None:
@@ -520,33 +515,26 @@ def _task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     return asyncio.create_task(work)
 
 
-async def _watch_health(vault: Vault, provider: RootKeyProvider, health: health_aio.HealthServicer, stopping: asyncio.Event) -> None:
+async def _watch_health(vault: Vault, provider: RootKeyProvider, told: health_aio.HealthServicer, stopping: asyncio.Event) -> None:
+    was_healthy = True
     while not await upkeep.is_set_within(stopping, _HEALTH_EVERY):
-        await _set_health(health, await _healthy(vault, provider))
+        healthy = await _healthy(vault, provider)
+        if healthy and not was_healthy:
+            _log.info("healthy again")
+        was_healthy = healthy
+        await _set_health(told, healthy)
 
 
 async def _healthy(vault: Vault, provider: RootKeyProvider) -> bool:
-    """Whether calls can be served: the databases answer and are not older than what was erased, and the vault's own root key unwraps.
-
-    A tenant's own is that tenant's affair.
-    """
-    try:
-        async with asyncio.timeout(_HEALTH_WITHIN.total_seconds()):
-            await schema.check(vault.database)
-            if vault.key_database is not None:
-                await schema.check(vault.key_database)
-            await provider.health()
-            (await ledger.check(vault)).require()
-    except (VaultError, TimeoutError) as error:
-        _log.warning("not healthy", reason=error.reason if isinstance(error, VaultError) else "TIMEOUT")
-        return False
-    return True
+    failed = health.failures(await health.look(vault, provider, within=_HEALTH_WITHIN))
+    for check, reason in failed.items():
+        _log.warning("not healthy", check=check, reason=reason)
+    return not failed
 
 
-async def _set_health(health: health_aio.HealthServicer, healthy: bool) -> None:
-    status = health_pb2.HealthCheckResponse.SERVING if healthy else health_pb2.HealthCheckResponse.NOT_SERVING
-    for service in ("", *SERVICES):
-        await health.set(service, status)
+async def _set_health(told: health_aio.HealthServicer, healthy: bool) -> None:
+    for service in ("", _READY, *SERVICES):
+        await told.set(service, _SERVING if healthy else health_pb2.HealthCheckResponse.NOT_SERVING)
 
 
 def _sinks(settings: Checkpoints) -> tuple[Sink, ...]:
@@ -573,7 +561,7 @@ async def _publish_checkpoints(vault: Vault, settings: Checkpoints, stopping: as
         try:
             if not await signing.follow(vault):
                 _log.error("signing key outdated")
-            await detect.check_broken(vault, upkeep.upkeep_caller(), await checkpoint.publish_checkpoints(vault, timestamp=timestamp))
+            await _tell_of_broken(vault, await checkpoint.publish_checkpoints(vault, timestamp=timestamp))
             await signing.publish_hand_overs(vault)
             published = vault.clock()
         except VaultError as error:
@@ -588,9 +576,15 @@ async def _look_outside(vault: Vault) -> None:
     """What was published before this start, and whether the logs still say so."""
     try:
         await checkpoint.look_outside(vault)
-        await detect.check_broken(vault, upkeep.upkeep_caller(), await checkpoint.check_logs(vault))
+        await _tell_of_broken(vault, await checkpoint.check_logs(vault))
     except VaultError as error:
         _log.error("audit logs not compared with what was published", reason=error.reason)
+
+
+async def _tell_of_broken(vault: Vault, broken: Sequence[str]) -> None:
+    """Incidents for logs that are not what was written or published, unless a restore explains them, which the replay tells of."""
+    if broken and not (await ledger.check(vault)).reason:
+        await detect.check_broken(vault, upkeep.upkeep_caller(), broken)
 
 
 async def _tell_of_stall(vault: Vault, published: datetime) -> None:

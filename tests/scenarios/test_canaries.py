@@ -13,16 +13,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
+from urllib.request import urlopen
 
 import grpc
 import pytest
+import yaml
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from sqlalchemy import text
 
 from tests import builders, orders
-from tests.collector import Collector, collecting
+from tests.collector import Collector, collecting, free_port
 from tests.processes import VaultProcess, copy_home, serving, wait_until
 from tests.rpc.test_access_matrix import filled
 from tests.serving import Caller, Clock, Serving, why
@@ -102,25 +104,35 @@ async def test_no_value_is_found_in_anything_that_is_left_behind(home_template: 
             home_template,
             tmp_path / "home",
             database_url=migrated_url,
-            telemetry={"otlp_endpoint": collector.endpoint, "log_level": "debug"},
+            telemetry={
+                "otlp_endpoint": collector.endpoint,
+                "trace_ratio": 1,
+                "prometheus": f"127.0.0.1:{free_port()}",
+                "access_log": 1,
+                "log_level": "debug",
+            },
         )
         with serving(home) as process:
             served, errors = Serving(home, f"localhost:{process.port}", Clock()), Errors()
             revealed = await main_job(served)
             await every_rpc(served, errors)
             await served.close()
+            metrics = scraped(home)
             files = await database_files(migrated_url)
             left = {**read(files), **read(files_in(home))}
             process.signal(signal.SIGTERM)
             process.ended()
             wait_until(lambda: "RevealRecord" in collector.received(), "spans at the collector")
-        left |= {**read(files), **remains(process, collector, errors)}
+        left |= {**read(files), **remains(process, collector, errors), "metrics": metrics}
 
     found = {name: hits for name, content in left.items() if (hits := finds(content))}
 
     assert {PHONE, EMAIL, NAME, ADDRESS} <= revealed
     assert found == {}
     assert len(errors.said) > 100
+    assert metrics.count(b"rpc_server_call_duration_seconds_count") > 100
+    assert process.log_text().count('"event": "call"') > 1000
+    assert all(name in left["spans"] for name in (b"reveal batch", b"INSERT audit_entries", b"COMMIT", b"root key unwrap"))
     assert any(b"SQLite format 3" in content or path.endswith("PG_VERSION") for path, content in left.items())
 
 
@@ -257,6 +269,13 @@ def read(files: Iterable[Path]) -> dict[str, bytes]:
         except FileNotFoundError:
             continue
     return content
+
+
+def scraped(home: Path) -> bytes:
+    """The metrics, as whoever scrapes them gets them."""
+    address = yaml.safe_load((home / "vault.yaml").read_text())["telemetry"]["prometheus"]
+    with urlopen(f"http://{address}/metrics", timeout=10) as answer:
+        return bytes(answer.read())
 
 
 def remains(process: VaultProcess, collector: Collector, errors: Errors) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ from sqlalchemy import event
 from typer import BadParameter
 
 from tests.builders import contact, create, entries, incoming, outgoing, record, subject_of
+from tests.faults import quiet
 from tests.serving import Caller, Serving
 from vault.cli import tenants as commands
 from vault.client.errors import CallError
@@ -220,6 +221,7 @@ def test_the_command_line_takes_only_days_that_can_be_kept(said: str) -> None:
 async def test_storing_costs_no_query_for_a_tenant_without_settings(served: Serving) -> None:
     """They are remembered with the version of the tenant."""
     person, engine = await person_of(served), served.service("engine")
+    await quiet(served)
     asked: list[str] = []
     event.listen(served.vault.database.engine.sync_engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
 

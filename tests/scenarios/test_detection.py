@@ -175,7 +175,9 @@ async def test_a_log_that_was_written_into_is_an_incident(served: Serving) -> No
     await detect.check_broken(watched, upkeep_caller(), broken)
     await detect.check_broken(watched, upkeep_caller(), broken)
 
-    assert dict(points(reader)) == {("pii_vault.incidents", str({"trigger": "chain-break"})): 1}
+    assert {key: value for key, value in points(reader) if key[0] == "pii_vault.incidents"} == {
+        ("pii_vault.incidents", str({"trigger": "chain-break"})): 1
+    }
     assert broken == ["acme"]
     assert (await seen(served))["chain-break"].principal == "logs/acme"
 

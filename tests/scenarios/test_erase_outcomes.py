@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from tests.builders import (
     ERASING,
     NEVER,
@@ -35,6 +37,7 @@ from tests.terminating import message
 from vault import crypto
 from vault.audit.certificate import verify_certificate
 from vault.client.errors import CallError
+from vault.errors import UnavailableError
 from vault.operations import erase_run, retain
 from vault.operations.attempt import Attempt
 from vault.operations.upkeep import upkeep_caller
@@ -58,6 +61,7 @@ from vault.v1.erasure_service_pb2 import (
 )
 from vault.v1.resources_pb2 import Justification
 from vault.v1.rights_service_pb2 import OpenSubjectRequestRequest, RecordConsentRequest
+from vault.v1.vault_service_pb2 import BatchCreateRecordsRequest, CreateRecordRequest
 
 BILLING = why("billing")
 CLAIM = why("claim-or-complaint", reference="TCK-1234", reason="the customer disputes a charge")
@@ -290,6 +294,39 @@ async def test_e8_only_the_interval_of_this_person_is_touched(served: Serving) -
     async with served.vault.database.read() as connection:
         states = {row.subject_id: row.state for row in await connection.execute(tables.subjects.select())}
     assert states == {id_of(subject_of(before)): "ERASED", id_of(subject_of(after)): "ACTIVE"}
+
+
+async def test_e11_what_comes_in_about_a_person_during_the_run_waits_and_is_somebody_new_afterwards(
+    served: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E11: a record, a batch and a call in which they are the other party are told to come back; nothing of them is stored meanwhile."""
+    await served.create_tenants()
+    app, billing = served.service("acme-app"), served.service("billing")
+    person = subject_of((await create(app, contact())).name)
+    erasure = await request_erasure(served.service("acme-admin"), person)
+
+    async def stops(*_: object) -> None:
+        raise UnavailableError("STORE_UNAVAILABLE", "the rest comes later")
+
+    with monkeypatch.context() as amid:
+        amid.setattr(erase_run, "run", stops)
+        await approve(served, erasure)
+    before = await rows(served, tables.records, tables.record_parts, tables.index_entries)
+    parent = "tenants/acme"
+    refused = [
+        await app.refused(app.records.CreateRecord, CreateRecordRequest(parent=parent, record=contact())),
+        await app.refused(
+            app.records.BatchCreateRecords, BatchCreateRecordsRequest(parent=parent, records=[contact(), contact(OTHER_PHONE)])
+        ),
+        await billing.refused(billing.records.CreateRecord, CreateRecordRequest(parent=parent, record=call_detail(called=PHONE))),
+    ]
+    during = await rows(served, tables.records, tables.record_parts, tables.index_entries)
+    await erase_run.resume(served.vault, upkeep_caller())
+
+    assert {(error.code.name, error.reason) for error in refused} == {("ABORTED", "RETRY_AFTER_ERASURE")}
+    assert during == before
+    assert (await state_of(served, erasure)).state == ERASURE_STATE_COMPLETE
+    assert subject_of((await create(app, contact())).name) != person
 
 
 async def test_e12_two_people_approve_what_has_to_stay_and_nobody_twice(served: Serving) -> None:

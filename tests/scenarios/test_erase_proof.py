@@ -191,7 +191,7 @@ async def test_there_is_no_certificate_before_the_erasure_is_done(served: Servin
     assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "ERASURE_NOT_COMPLETE")
 
 
-async def test_an_erasure_that_a_crash_interrupted_is_finished_at_the_next_start(
+async def test_e10_an_erasure_that_a_crash_interrupted_is_finished_at_the_next_start(
     home_template: Path, tmp_path: Path, migrated_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """E10, I4: keys die first, so in between nothing can be read; afterwards the certificate is there as ever."""

@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.databases import PostgresServer, sqlite_url
 from tests.erasure_checks import findings
-from tests.erasure_model import BY_LAW, KEPT, OPEN, TOKEN, Erasure, Hold, Model, Part, Record, end_of
+from tests.erasure_model import BY_LAW, KEPT, OPEN, TOKEN, Erasure, Hold, Model, Part, Record, end_of, is_past_use
 from tests.erasure_world import World, given
 from vault.audit.certificate import verify_certificate
 from vault.errors import UnavailableError, VaultError
@@ -317,7 +317,9 @@ class Histories(RuleBasedStateMachine):
         if self.model.subjects[record.owner] == "ERASING" or (not claims and any(part.state == KEPT for part in parts)):
             return {}
         owner = next(iter(parts))
-        if owner.state == TOKEN or (record.category == "call-detail" and record.happened + timedelta(days=365) <= now):
+        if not claims and is_past_use(record, now):
+            return {}
+        if owner.state == TOKEN:
             return None
         seen = [part for part in parts if part.state != TOKEN and self.model.subjects[part.subject] != "ERASING"]
         return {name: value for part in seen for name, value in part.fields.items() if name == field} or None
@@ -325,7 +327,8 @@ class Histories(RuleBasedStateMachine):
     def _check_found(self, phone: str) -> None:
         for category in FOUND:
             ways = [(WAYS[category][1], {OPEN}), (CLAIMING, {OPEN, KEPT})] if category in BY_LAW else [(WAYS[category][1], {OPEN})]
-            as_of = self.world.clock() if category == "number-mapping" else None
+            now = self.world.clock()
+            as_of = now if category == "number-mapping" else None
             for way, states in ways:
                 expected = {
                     (name, part.subject)
@@ -333,6 +336,7 @@ class Histories(RuleBasedStateMachine):
                     for part in record.parts.values()
                     if record.category == category and part.phone == phone and part.state in states
                     if as_of is None or (record.happened <= as_of and (record.until is None or as_of < record.until))
+                    if way == CLAIMING or not is_past_use(record, now)
                 }
                 assert self.world.find(*way, category, phone, as_of) == expected, (category, way)
 

@@ -242,7 +242,9 @@ async def test_a_call_whose_owner_was_erased_is_still_listed_under_a_name_that_l
 
     [listed] = (await reporting.call(reporting.records.ListRecords, ListRecordsRequest(parent=parties["called"]))).records
     got = (await reporting.call(reporting.records.GetRecord, GetRecordRequest(name=listed.name))).record
-    shown = await reveal(reporting, asked(listed.name, "called", because=why("customer-report")))
+    await served.sign_nda("e-lawyer")
+    because = why("claim-or-complaint", "TCK-1234", "the customer disputes a charge")
+    shown = await reveal(served.person("e-lawyer", "legal-officer"), asked(listed.name, "called", because=because))
     assert got == listed
     assert [party.role for party in listed.parties if party.erased] == ["customer"]
     assert (list(shown.erased_parties), shown.fields["called"].text) == (["customer"], OTHER_PHONE)

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from vault.cli.witnessing import witnessed
 from vault.errors import DataLossError, UnavailableError
 from vault.operations import checkpoint as checkpoints
 from vault.operations.object_sink import ObjectSink
-from vault.operations.sink import DirectorySink, Sink, checkpoint_name
+from vault.operations.sink import END, DirectorySink, Sink, checkpoint_name, place_of, restore_name
 from vault.operations.timestamp import timestamp
 
 BUCKET = "evidence"
@@ -60,7 +60,7 @@ def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Sink:
 
 async def newest(sink: Sink, log: str, size: int) -> str | None:
     """The newest note, whoever signed it."""
-    return await sink.newest(log, from_size=size, is_ours=lambda _name, _note: True)
+    return await sink.newest(log, start=place_of(size), is_ours=lambda _name, _note: True)
 
 
 async def test_the_newest_note_of_a_log_is_found_and_none_is_ever_replaced(sink: Sink) -> None:
@@ -78,6 +78,27 @@ async def test_the_newest_note_of_a_log_is_found_and_none_is_ever_replaced(sink:
     assert await newest(sink, "acm", 0) is None
 
 
+async def test_what_is_published_after_a_restore_comes_after_everything_before_it(sink: Sink) -> None:
+    for size, life in ((9, 0), (100, 0), (7, 1), (8, 1), (5, 2)):
+        await sink.put(checkpoint_name("acme", size, life), f"{size} of life {life}".encode())
+    for number in (1, 2):
+        await sink.put(restore_name("acme", number), str(number).encode())
+
+    def found(start: str = "", end: str = END) -> Awaitable[str | None]:
+        return sink.newest("acme", start=start, end=end, is_ours=lambda _name, _note: True)
+
+    assert await found() == "5 of life 2"
+    assert [await found(end=place_of(size, life)) for size, life in ((8, 1), (0, 1), (100, 0), (9, 0))] == [
+        "7 of life 1",
+        "100 of life 0",
+        "9 of life 0",
+        None,
+    ]
+    assert await found(place_of(9, 1), place_of(0, 2)) is None
+    assert sorted(await sink.restores("acme")) == [(restore_name("acme", number), str(number)) for number in (1, 2)]
+    assert await sink.restores("globex") == []
+
+
 async def test_a_note_that_is_not_believed_hides_none_that_is(sink: Sink) -> None:
     for size in (8, 9, 10):
         await sink.put(checkpoint_name("acme", size), str(size).encode())
@@ -87,7 +108,7 @@ async def test_a_note_that_is_not_believed_hides_none_that_is(sink: Sink) -> Non
         asked_for.append((name, note))
         return note in {"8", "9"}
 
-    assert await sink.newest("acme", from_size=0, is_ours=is_ours) == "9"
+    assert await sink.newest("acme", is_ours=is_ours) == "9"
     assert asked_for == [(checkpoint_name("acme", 10), "10"), (checkpoint_name("acme", 9), "9")]
 
 

@@ -18,6 +18,7 @@ from vault.store import schema
 from vault.store.database import Database
 from vault.store.erasures import Count, certificates_of, get_erasure
 from vault.store.guardians import get_guardian
+from vault.store.records import get_records
 from vault.store.tables import metadata
 from vault.store.tenants import TenantKeyRow, get_tenant, insert_tenant
 
@@ -163,6 +164,35 @@ async def test_a_guardians_consent_from_before_birthdays_were_asked_counts_as_a_
 
     assert row is not None
     assert row.majority_time == datetime(2045, 1, 1, tzinfo=UTC)
+
+
+async def test_records_are_looked_at_when_their_ordinary_use_ends_and_when_an_interval_ended(database_url: str) -> None:
+    """0011: nothing else is looked at, and nothing that went first goes later."""
+    used, gone, over = "2027-01-01 00:00:00+00:00", "2033-01-01 00:00:00+00:00", "2026-02-01 00:00:00+00:00"
+    old = {
+        "message": (None, used, gone),
+        "click": (None, used, over),
+        "plain": (None, used, used),
+        "closed": (over, None, None),
+        "open": (None, None, None),
+    }
+    async with opened(database_url) as database:
+        async with database.write() as connection:
+            await connection.run_sync(upgrade, "0010")
+            for name, times in old.items():
+                said = ", ".join("NULL" if time is None else f"'{time}'" for time in times)
+                await connection.exec_driver_sql(
+                    "INSERT INTO records (tenant_id, record_id, subject_id, category, level, list_id, import_id, create_time, metadata, version, "  # noqa: S608
+                    f"valid_to, expire_time, due_time) VALUES ('acme', '{name}', 'anna', 'c', '', '', '', '{used}', '{{}}', 1, {said})"
+                )
+
+        await schema.migrate(database)
+
+        async with database.read() as connection:
+            rows = {row.record_id: row.due_time for row in await get_records(connection, ACME, list(old))}
+
+    use_ends, went_first = datetime(2027, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
+    assert rows == {"message": use_ends, "click": went_first, "plain": use_ends, "closed": use_ends, "open": None}
 
 
 async def test_workers_that_migrate_at_once_all_find_it_done(database_url: str) -> None:

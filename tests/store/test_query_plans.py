@@ -3,8 +3,9 @@
 SQLite is asked before and after ANALYZE: nobody runs it on an embedded database, so the plan without statistics is the one that serves.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from sqlalchemy import event, text
@@ -13,6 +14,7 @@ from tests.store.rows import ACME, BETA, END, NOW, Stored, record, store
 from vault.store.database import Connection, Database
 from vault.store.erasures import ExceptionRow, insert_exceptions
 from vault.store.holds import HoldRow, ScopeRow, held_records, insert_hold
+from vault.store.listing import Listed, back_in_list, contacts_of, listed_people
 from vault.store.orders import Search, count_in_scope
 from vault.store.records import (
     count_by_category,
@@ -36,6 +38,9 @@ RECORDS = 4000
 LISTS = 2
 HOLDS = 1000
 ASKED = 4
+# Of few contacts, those that left their last list.
+CLOCK: Mapping[str, Any] = {"expire_time": END, "due_time": END}
+CONTACTS = Listed({"end-customer-contact"}, {"list-membership", "list-profile"})
 
 BIG_TABLES = ("records", "record_parts", "index_entries", "subjects", "subject_keys", "identities", "holds", "hold_scopes")
 
@@ -108,6 +113,18 @@ async def _due_and_not_held(connection: Connection, filled: Filled) -> object:
     return await has_due(connection, ACME, NOW, where)
 
 
+async def _back_in_list(connection: Connection, _filled: Filled) -> object:
+    return await back_in_list(connection, ACME, CONTACTS, limit=200, lock=True)
+
+
+async def _listed_people(connection: Connection, filled: Filled) -> object:
+    return await listed_people(connection, ACME, filled.subjects, CONTACTS)
+
+
+async def _contacts_of(connection: Connection, filled: Filled) -> object:
+    return await contacts_of(connection, ACME, filled.subjects[0], CONTACTS)
+
+
 async def _entries_of_tokens(connection: Connection, _filled: Filled) -> object:
     return await entries_of_tokens(connection, ACME, [token(0), token(1)], limit=1000)
 
@@ -175,6 +192,10 @@ QUERIES: dict[str, tuple[Query, tuple[str, ...]]] = {
             "holds: tenant_id hold_id",
         ),
     ),
+    "back_in_list": (_back_in_list, ("records: tenant_id category level due_time", "naming: tenant_id subject_id category")),
+    # With the category or without: a person has few records, and statistics say so.
+    "listed_people": (_listed_people, ()),
+    "contacts_of": (_contacts_of, ("records: tenant_id record_id",)),
     "entries_of_tokens": (_entries_of_tokens, ("index_entries: tenant_id kind token", "records: tenant_id record_id")),
     "records_of_identifiers": (_records_of_identifiers, ("index_entries: tenant_id subject_id",)),
     "parts_in": (_parts_in, ("record_parts: tenant_id subject_id record_id", "records: tenant_id record_id")),
@@ -197,8 +218,11 @@ async def filled(database: Database) -> Filled:
         record({"member": f"subject{n}"}, {"phone": ("member", token(n))}, category="list-membership", list_id=f"list{n % LISTS}")
         for n in range(RECORDS)
     ]
+    contacts = [
+        record({"member": f"subject{n}"}, category="end-customer-contact", **(CLOCK if n % 100 == 0 else {})) for n in range(RECORDS)
+    ]
     for tenant in (ACME, BETA):
-        await store(database, *stored, tenant=tenant)
+        await store(database, *stored, *contacts, tenant=tenant)
         async with database.write() as connection:
             await claim_identities(connection, tenant, [(token(n), f"subject{n}") for n in range(RECORDS)])
             for n in range(HOLDS):

@@ -220,6 +220,7 @@ async def test_a_readable_part_comes_with_everything_that_opening_it_depends_on(
         level="full",
         list_id="spring",
         occur_time=NOW,
+        expire_time=CALL.row.expire_time,
         metadata=CALL.row.metadata,
         role="caller",
         subject_id="anna",

@@ -25,7 +25,9 @@ RISKS = HEAD[HEAD.index("  risks:") : HEAD.index("products:")]
 CALLS, MESSAGES, MAPPING = "categories/call-detail.yaml", "categories/outgoing-message.yaml", "categories/number-mapping.yaml"
 RECORDING, USAGE, PREFERENCE = "categories/call-recording.yaml", "categories/app-usage.yaml", "categories/marketing-preference.yaml"
 VISITOR, LOGS, EVENTS = "categories/site-visitor.yaml", "categories/system-log.yaml", "categories/audit-event.yaml"
-FILES = (CALLS, MESSAGES, MAPPING, RECORDING, USAGE, PREFERENCE, VISITOR, LOGS, EVENTS)
+CASES = "categories/complaint-case.yaml"
+CLOSED = "  closed_at:\n    type: timestamp\n    storage: clear\n"
+FILES = (CALLS, MESSAGES, MAPPING, RECORDING, USAGE, PREFERENCE, VISITOR, LOGS, EVENTS, CASES)
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +158,11 @@ BROKEN = [
     ),
     ("interval", MAPPING, "valid_to_field: valid_to\n", "", "valid_from_field"),
     ("interval", MAPPING, "valid_from_field: valid_from\n", "", "valid_to_field"),
+    ("retention", CASES, "ended_field: closed_at\n", "", "name: complaint-case"),
+    ("retention", CALLS, "occur_field: start_at\n", "occur_field: start_at\nended_field: start_at\n", "ended_field"),
+    ("unknown-field", CASES, "ended_field: closed_at\n", "ended_field: case_no\n", "ended_field"),
+    ("storage", CASES, CLOSED, CLOSED.replace("clear", "encrypted\n    party: subject\n    mask: hidden"), "ended_field"),
+    ("retention", CALLS, "  event: occurred\n", "  event: validity-ended\n", "name: call-detail"),
     ("interval", CALLS, "court_class: T", "court_class: T\nrequires_as_of: true", "requires_as_of"),
     ("recipient", CALLS, "recipients: [internal, tenant]", "recipients: [third-party]", "recipients: [third-party]"),  # A1
     ("recipient", CALLS, "recipients: [internal, tenant]", "recipients: [internal, third-party]", "recipients: [internal, third-party]"),
@@ -399,7 +406,7 @@ def test_the_periods_and_outcomes_are_those_of_the_policy(catalogue: Catalogue) 
         ("C21", ""): (0, 0, "delivered", "erased", "destroyed"),
         ("C22", ""): (2557, 0, "ended", "restricted", "unaffected"),
         ("C23", ""): (1, 0, "ended", "erased", "destroyed"),
-        ("C24", ""): (0, 0, "ended", "erased", "unaffected"),
+        ("C24", ""): (0, 0, "removal-asked", "erased", "unaffected"),
         ("C25", ""): (2557, 0, "created", "tokenised", "kept"),
         ("C26", ""): (2557, 0, "ended", "erased", "kept"),
         ("C27", ""): (2557, 0, "ended", "restricted", "kept"),

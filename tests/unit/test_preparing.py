@@ -342,6 +342,17 @@ def test_a_moment_after_which_the_calendar_ends_is_refused(category: str, moment
     assert (refused.reason, refused.field) == ("FIELD_INVALID", field)
 
 
+@pytest.mark.parametrize(("category", "field"), [("number-mapping", "valid_to"), ("complaint-case", "closed_at")])
+def test_an_end_after_which_the_calendar_ends_is_refused_as_well(category: str, field: str) -> None:
+    mapped = {"real_number": "0502345678", "assigned_number": "0732345678", "service": "NUM2", "valid_from": "2026-01-01T00:00:00Z"}
+    case = {"case_no": "c-1", "channel": "LETTER", "text": "hello"}
+    fields: Mapping[str, str | bytes] = {**(mapped if category == "number-mapping" else case), field: "9999-06-01T00:00:00Z"}
+
+    refused = refusal(RecordInput(category, fields, subject=SUBJECT))
+
+    assert (refused.reason, refused.field) == ("FIELD_INVALID", field)
+
+
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "9990-01-01T00:00:00Z"])
 def test_a_moment_of_the_calendar_is_taken(moment: str) -> None:
     assert prepare(VAULT, call(start_at=moment)).metadata["start_at"] == moment
@@ -408,6 +419,26 @@ def test_retention_counts_from_what_is_known_when_a_record_is_stored(
 ) -> None:
     """§2B. None: it counts from something that has not happened yet."""
     assert expiry(CATALOGUE.category(category), level, {}, created=NOW, occurred=occurred) == expected
+
+
+@pytest.mark.parametrize(
+    ("category", "field", "days"),
+    [
+        ("number-mapping", "valid_to", 2557),
+        ("email-template", "ended_at", 30),
+        ("payment-card", "removed_at", 396),
+        ("access-credential", "closed_at", 1),
+        ("complaint-case", "closed_at", 2557),
+    ],
+)
+def test_retention_counts_from_the_end_that_a_record_tells(category: str, field: str, days: int) -> None:
+    """§2B: C09, C14, C16, C23, C28; without the field, from nothing yet."""
+    told = {field: "2026-02-01T00:00:00Z"}
+
+    assert expiry(CATALOGUE.category(category), "", told, created=NOW, occurred=NOW) == datetime(2026, 2, 1, tzinfo=UTC) + timedelta(
+        days=days
+    )
+    assert expiry(CATALOGUE.category(category), "", {}, created=NOW, occurred=NOW) is None
 
 
 # ---- laws ------------------------------------------------------------------------------------------------------------------------------------

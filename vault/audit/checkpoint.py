@@ -2,6 +2,7 @@
 
 Sources: C2SP signed-note (Ed25519, algorithm byte 0x01) and C2SP tlog-checkpoint. A note is text: the body, an empty line, and one line per
 signature, `— <name> <base64(key id ‖ signature)>`. A hash chain alone misses a log whose tail was cut off; the signed size does not.
+A log that was restored from backup says so in an extension line, `restore <number of the note>` (`restore.py`).
 """
 
 import base64
@@ -20,6 +21,9 @@ _ED25519 = b"\x01"
 _KEY_ID_BYTES = 4
 _ROOT_BYTES = 32
 _LINES = 3
+# Of a number below 2**64.
+_DIGITS = 20
+_RESTORE = "restore "
 _DASH = "— "
 
 
@@ -91,15 +95,17 @@ class NoteVerifier:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Size and root hash of one log, named by its origin."""
+    """Size and root hash of one log, named by its origin; and the number of its newest restore, 0 if there was none."""
 
     origin: str
     size: int
     root: bytes
+    restore: int = 0
 
     def body(self) -> str:
-        """Origin, decimal size and base64 root, a line each."""
-        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
+        """Origin, decimal size and base64 root, a line each; a fourth line names the restore if there was one."""
+        after = f"{_RESTORE}{self.restore}\n" if self.restore else ""
+        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n{after}"
 
 
 def origin_of(vault_name: str, log: str) -> str:
@@ -177,9 +183,17 @@ def _checkpoint(body: str) -> Checkpoint:
         origin, size, root = lines[0], lines[1], unarmoured(lines[2])
     except (IndexError, binascii.Error, ValueError):
         raise DataLossError("CHECKPOINT_INVALID", "the note is not a checkpoint") from None
-    if len(lines) != _LINES + 1 or not size.isascii() or not size.isdecimal() or str(int(size)) != size or len(root) != _ROOT_BYTES:
+    restore = lines[_LINES].removeprefix(_RESTORE) if len(lines) == _LINES + 2 and lines[_LINES].startswith(_RESTORE) else "0"
+    if not (_is_count(size) and _is_count(restore)) or len(root) != _ROOT_BYTES:
         raise DataLossError("CHECKPOINT_INVALID", "the note is not a checkpoint")
-    return Checkpoint(origin, int(size), root)
+    checkpoint = Checkpoint(origin, int(size), root, int(restore))
+    if checkpoint.body() != body:
+        raise DataLossError("CHECKPOINT_INVALID", "the note is not a checkpoint")
+    return checkpoint
+
+
+def _is_count(text: str) -> bool:
+    return len(text) <= _DIGITS and text.isascii() and text.isdecimal() and str(int(text)) == text
 
 
 def _is_name(name: str) -> bool:

@@ -1,26 +1,29 @@
 """The offline verifier of a log. It needs a dump and a public key, and trusts neither the operator nor the database (I8).
 
 Rules:
-- It shares no code with the writer but the check of a note's signature: leaves are recomputed from content, the tree is built by its own stack.
+- It shares no code with the writer but the reading of signed notes: leaves are recomputed from content, the tree is built by its own stack.
 - It streams: memory does not grow with the log.
 - It pins which log it is told to check: every entry must name that log and its own index.
 - Of entries that retention removed, the hashes are left, and a signed note says so: it is bound to their root, and to a time not before the floor.
+- Of entries that a restore from backup lost, a signed note says so. A checkpoint has to agree with the log as far as the note leaves them in common;
+  what was signed above that is told as lost. Whatever was signed since the newest restore has to be there.
 
 Two verdicts:
 - *intact*: every entry is well formed, in place, and the tree over them has the root that each checkpoint signed for its size;
-- *complete*: there is a checkpoint, and no checkpoint signs a larger log than the dump holds. Entries after the newest checkpoint are counted,
-  and nobody vouches for them yet.
+- *complete*: there is a checkpoint, and no checkpoint signs a larger log than the dump holds, but for what restores lost. Entries after the newest
+  checkpoint are counted, and nobody vouches for them yet.
 """
 
 import binascii
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from vault.audit.armour import unarmoured
 from vault.audit.checkpoint import Checkpoint, NoteVerifier, open_checkpoint, open_note
+from vault.audit.restore import Loss, Restore, losses, open_restores, shared_sizes
 from vault.errors import VaultError
 
 _FORMAT = "pii-vault-audit-dump/1"
@@ -43,6 +46,7 @@ class Verdict:
         pruned: entries of which only the hashes are left, because the retention floor had passed.
         first_bad_index: index of the first bad entry, or of the checkpoint's size that does not fit; None if there is none.
         problem: what is wrong, in words; empty if nothing is.
+        lost: what restores from backup lost; a complete log may lack it.
     """
 
     log: str
@@ -53,13 +57,16 @@ class Verdict:
     first_bad_index: int | None
     problem: str
     pruned: int = 0
+    lost: tuple[Loss, ...] = ()
 
     @property
     def exit_code(self) -> int:
-        """0 intact and complete, 1 not intact, 2 intact as far as it goes but not proved complete."""
+        """0 intact and complete, 1 not intact, 2 intact as far as it goes but not proved complete, 3 complete but for what restores lost."""
         if not self.intact:
             return 1
-        return 0 if self.complete else 2
+        if not self.complete:
+            return 2
+        return 3 if self.lost else 0
 
 
 class _BadLogError(Exception):
@@ -72,7 +79,13 @@ class _BadLogError(Exception):
 
 
 def verify_dump(
-    lines: Iterable[str], verifier: NoteVerifier, *, log: str, outside: Sequence[str] = (), successors: Sequence[NoteVerifier] = ()
+    lines: Iterable[str],
+    verifier: NoteVerifier,
+    *,
+    log: str,
+    outside: Sequence[str] = (),
+    restores: Sequence[str] = (),
+    successors: Sequence[NoteVerifier] = (),
 ) -> Verdict:
     """Check a dump.
 
@@ -82,8 +95,9 @@ def verify_dump(
         log: the log that the dump should be of.
         successors: keys that took over from it, which sign as well (`vault.audit.succession`).
         outside: checkpoints that were published outside the database; they tell when the dump lacks the newest entries.
+        restores: notes about restores that were published there.
     """
-    reading = _Reading(log, f"{verifier.name}/{log}", (verifier, *successors))
+    reading = _Reading(log, f"{verifier.name}/{log}", (verifier, *successors), restores)
     try:
         reading.checkpoints = [reading.checkpoint(note) for note in outside]
         content = iter(lines)
@@ -93,7 +107,8 @@ def verify_dump(
         reading.finish()
     except _BadLogError as bad:
         return Verdict(log, reading.tree.size, intact=False, complete=False, covered=0, first_bad_index=bad.index, problem=bad.problem)
-    size, newest = reading.tree.size, max((checkpoint.size for checkpoint in reading.checkpoints), default=0)
+    size = reading.tree.size
+    newest = max((head.size for head in reading.heads() if head.size <= reading.shared[head.restore]), default=0)
     problem = ""
     if not reading.checkpoints:
         problem = "no checkpoint vouches for the log"
@@ -101,6 +116,8 @@ def verify_dump(
         problem = f"a checkpoint signs {newest} entries, {size} are there"
     elif reading.head is not None and reading.head != size:
         problem = f"the head of the log counts {reading.head} entries, {size} are there"
+    elif len(reading.notes) < len(reading.restores):
+        problem = "the log does not know of a restore that was published"
     return Verdict(
         log,
         size,
@@ -110,6 +127,7 @@ def verify_dump(
         first_bad_index=None,
         problem=problem,
         pruned=reading.pruned,
+        lost=losses(reading.restores, reading.checkpoints),
     )
 
 
@@ -148,14 +166,18 @@ def _check_header(line: str, log: str, origin: str) -> None:
 class _Reading:
     """What is known of a log while its lines go by: checkpoints and notes of removal first, then hashes that are left, then entries."""
 
-    def __init__(self, log: str, origin: str, keys: Sequence[NoteVerifier]) -> None:
+    def __init__(self, log: str, origin: str, keys: Sequence[NoteVerifier], restores: Sequence[str]) -> None:
         self.origin = origin
         self.tree = _Tree()
         self.checkpoints: list[Checkpoint] = []
         self.head: int | None = None
         self.pruned = 0
+        self.notes: set[str] = set()
+        self.restores: Mapping[int, Restore] = {}
+        self.shared: Mapping[int, int] = {}
         self._log = log
         self._keys = keys
+        self._outside = restores
         self._roots: dict[int, bytes] = {0: self.tree.root()}
         self._wanted: set[int] | None = None
         self._prunings: dict[int, bytes] = {}
@@ -175,6 +197,8 @@ class _Reading:
         elif keys == {"p"} and isinstance(members["p"], str):
             removed = _pruning(members["p"], self._keys, self.origin)
             self._prunings[removed[0]] = removed[1]
+        elif keys == {"r"} and isinstance(members["r"], str):
+            self.notes.add(members["r"])
         elif keys == {"n"} and isinstance(members["n"], int) and not isinstance(members["n"], bool):
             self.head = members["n"]
         else:
@@ -184,18 +208,35 @@ class _Reading:
         """A checkpoint of this log, by one of the keys."""
         return _checkpoint(note, self._keys, self.origin)
 
+    def heads(self) -> list[Checkpoint]:
+        """Everything signed that the log may have to agree with."""
+        return [*self.checkpoints, *(restore.head() for restore in self.restores.values())]
+
     def finish(self) -> None:
         """Compare roots with what was signed."""
+        self._look_at_notes()
         self._roots[self.tree.size] = self.tree.root()
         if self.pruned and (self.pruned not in self._prunings or self._prunings[self.pruned] != self._roots[self.pruned]):
             raise _BadLogError("entries are missing, and no note says that their retention was over", 0)
-        _compare(self._roots, self.checkpoints, self.tree.size)
+        _compare(self._roots, [head for head in self.heads() if head.size <= self.shared[head.restore]], self.tree.size)
+
+    def _look_at_notes(self) -> None:
+        """What is to be compared, once every note is known."""
+        if self._wanted is not None:
+            return
+        try:
+            self.restores = open_restores({*self.notes, *self._outside}, self._keys, origin=self.origin)
+        except VaultError as error:
+            raise _BadLogError(error.message, 0) from None
+        self.shared = shared_sizes(self.restores, len(self.restores))
+        if any(checkpoint.restore not in self.shared for checkpoint in self.checkpoints):
+            raise _BadLogError("a checkpoint names a restore of which there is no note")
+        self._wanted = {head.size for head in self.heads()} | self._prunings.keys()
 
     def _add(self, leaf: bytes) -> None:
-        if self._wanted is None:
-            self._wanted = {checkpoint.size for checkpoint in self.checkpoints} | self._prunings.keys()
+        self._look_at_notes()
         self.tree.add(leaf)
-        if self.tree.size in self._wanted:
+        if self._wanted is not None and self.tree.size in self._wanted:
             self._roots[self.tree.size] = self.tree.root()
 
 

@@ -31,8 +31,8 @@ class Alarm:
     """One reason to open an incident.
 
     Attributes:
-        trigger: `denial-burst`, `bulk-read`, `budget-exceeded`, `honey-record`, `damaged-data`, `chain-break`, `stalled-head`,
-            `unreviewed-incident`.
+        trigger: `denial-burst`, `bulk-read`, `budget-exceeded`, `honey-record`, `damaged-data`, `chain-break`,
+            `restored-log`, `stalled-head`, `unreviewed-incident`.
         cause: whose doing it is, or what it is about; one alarm for one cause in an hour.
         start_time: from when on the trigger counted.
         records: how many records are concerned.

@@ -10,6 +10,7 @@ Rules beyond spelling:
 - Nothing is searched that has no field to search by.
 - Only services see a value that is its own mask.
 - Kinds of rows with rules of their own are told apart by one clear field, so that a record is of one kind.
+- What is kept as records and for a time after an end has a clear field that says when it ended.
 - What is kept after a contract says for which reasons; what is erased then, or hangs on no contract and is nobody's former customer, says none.
 - Only the affiliate's own roles may hand anything to the affiliate, and only what is releasable to it; a third party is
   shown something at the customer's request alone, and to whom its consent names (A1, A2).
@@ -58,7 +59,7 @@ ABOUT = (
 )
 CONTENT = ("parties", "fields", "grants")
 OUTCOMES = ("court_class", "affiliate", "on_erasure", "on_contract_end")
-TIMES = ("occur_field", "valid_from_field", "valid_to_field", "requires_as_of")
+TIMES = ("occur_field", "valid_from_field", "valid_to_field", "ended_field", "requires_as_of")
 OPTIONAL = (
     *TIMES,
     *("levels", "retention", "rows", "is_list", "held_as", "service_only", "minors", "court_if_named", "asks_who_readds"),
@@ -159,6 +160,7 @@ def read_category(node: Node, known: Known) -> Category:
         occur_field=_timestamp_field(record.get("occur_field"), fields),
         valid_from_field=_timestamp_field(record.get("valid_from_field"), fields),
         valid_to_field=_timestamp_field(record.get("valid_to_field"), fields),
+        ended_field=_timestamp_field(record.get("ended_field"), fields),
         requires_as_of=_flag(record, "requires_as_of"),
         levels=MappingProxyType(levels),
         retention=_retention(record["retention"]) if "retention" in record else None,
@@ -211,6 +213,7 @@ def _check_category(node: Node, record: Mapping[str, Node], category: Category, 
     if category.operating_entity not in known.entities:
         record["operating_entity"].fail("unknown-entity", f"'{category.operating_entity}' is not a known entity")
     _check_times(node, record, category)
+    _check_ends(node, record, category)
     _check_contract_end(node, record, category)
     if category.minors is Minors.GUARDIAN and category.responsibility is not Responsibility.CONTROLLER:
         record["minors"].fail("minors", "only where the operator is controller does it ask for a guardian's consent")
@@ -236,6 +239,21 @@ def _check_times(node: Node, record: Mapping[str, Node], category: Category) -> 
         record["requires_as_of"].fail("interval", "a look-up at a moment needs a validity interval")
     if category.levels and any(row.retention for row in category.rows):
         record["rows"].fail("retention", "where levels say how long something is kept, kinds of rows do not")
+
+
+def _check_ends(node: Node, record: Mapping[str, Node], category: Category) -> None:
+    """What starts a clock is kept in clear, and named where a clock waits for it; a register's own methods know when a row ended."""
+    events = {retention.event for retention in category.retentions}
+    if (category.held_as is HeldAs.RECORD and RetentionEvent.ENDED in events) != (category.ended_field is not None):
+        record.get("ended_field", node).fail(
+            "retention", "what is kept as records for a time after it ended, and nothing else, says which field tells"
+        )
+    if RetentionEvent.VALIDITY_ENDED in events and category.valid_to_field is None:
+        node.fail("retention", "what is kept for a time after its validity has an interval")
+    for key in ("ended_field", "valid_to_field"):
+        name = getattr(category, key)
+        if name is not None and category.fields[name].storage is not Storage.CLEAR:
+            record[key].fail("storage", f"'{name}' starts a clock, and is kept in clear")
 
 
 def _check_contract_end(node: Node, record: Mapping[str, Node], category: Category) -> None:

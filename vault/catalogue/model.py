@@ -276,6 +276,7 @@ class Category:
         occur_field: timestamp field that says when it happened.
         valid_from_field: timestamp field at which validity begins, inclusive.
         valid_to_field: timestamp field at which it ends, exclusive.
+        ended_field: clear timestamp field that says when what it is about was over; None where no retention counts from that.
         requires_as_of: whether a look-up must say which moment it means, because numbers are recycled (A29).
         levels: content levels by name; empty if none apply.
         retention: how long; None if the levels say so.
@@ -309,6 +310,7 @@ class Category:
     occur_field: str | None
     valid_from_field: str | None
     valid_to_field: str | None
+    ended_field: str | None
     requires_as_of: bool
     levels: Mapping[str, Level]
     retention: Retention | None
@@ -331,6 +333,22 @@ class Category:
         """Parties that every record of the category had when it was stored, and that are not among those present: their part was destroyed."""
         must_be = {spec.party for spec in self.fields.values() if spec.required}
         return tuple(party.name for party in self.parties if party.name in must_be and party.name not in present)
+
+    @property
+    def retentions(self) -> tuple[Retention, ...]:
+        """How long records of it are kept, of whatever kind and at whatever level."""
+        of_rows = [row.retention for row in self.rows if row.retention is not None]
+        return (*([self.retention] if self.retention else []), *of_rows, *(level.retention for level in self.levels.values()))
+
+    def end_field(self, event: RetentionEvent) -> str | None:
+        """The field that says when a retention begins to count which counts from an end; None for one that counts from something else."""
+        match event:
+            case RetentionEvent.VALIDITY_ENDED:
+                return self.valid_to_field
+            case RetentionEvent.ENDED:
+                return self.ended_field
+            case _:
+                return None
 
     @property
     def is_transient(self) -> bool:

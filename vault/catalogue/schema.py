@@ -181,6 +181,7 @@ _CATEGORY: Mapping[str, Json] = {
     "occur_field": _NAME,
     "valid_from_field": _NAME,
     "valid_to_field": _NAME,
+    "ended_field": _NAME,
     "levels": {
         "type": "object",
         "properties": dict.fromkeys(form.CONTENT_LEVELS, _mapping(*form.LEVEL, _LEVEL)),

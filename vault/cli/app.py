@@ -23,6 +23,7 @@ from vault.cli import (
     operations,
     orders,
     policy,
+    probing,
     proving,
     records,
     rights,
@@ -66,6 +67,8 @@ app.add_typer(running.development_app, name="dev")
 app.command()(running.init)
 app.command()(running.serve)
 app.command()(running.migrate)
+app.command()(probing.health)
+app.command()(probing.doctor)
 app.command()(records.put)
 app.command()(records.find)
 app.command()(records.reveal)

@@ -19,6 +19,10 @@ app = typer.Typer(no_args_is_help=True, help="The audit log: list, checkpoint, d
 Log = Annotated[str, typer.Argument(help="Tenant id, or system.", show_default=False)]
 Key = Annotated[Path, typer.Option(help="The operator's verifier key, name+id+key.", exists=True, dir_okay=False, show_default=False)]
 HandOvers = Annotated[Path | None, typer.Option(help="Folder of published hand-overs: trusts the keys that the given one introduced.")]
+Restores = Annotated[
+    Path | None,
+    typer.Option(help="Folder that checkpoints and restore notes are published to, with a folder for each log: says what restores lost."),
+]
 _PAGE = 1000
 
 
@@ -55,12 +59,22 @@ def dump(
 ) -> None:
     """Write a log, with a fresh checkpoint, as a file that a stranger can verify; of what was removed after its retention, the hashes."""
     with reported(), vault() as client:
-        note = client.call(client.audit.GetCheckpoint, GetCheckpointRequest(parent=parent(log))).checkpoint
-        origin, size = note.split("\n")[:2]
+        head = client.call(client.audit.GetCheckpoint, GetCheckpointRequest(parent=parent(log)))
+        origin, size = head.checkpoint.split("\n")[:2]
         removal, kept = _removed(client, log)
         entries = _entries(client, log, len(kept), int(size))
         with output.open("w", encoding="utf-8") as out:
-            out.writelines(dump_lines(log=log, origin=origin, entries=entries, checkpoints=[note], prunings=removal, kept=enumerate(kept)))
+            out.writelines(
+                dump_lines(
+                    log=log,
+                    origin=origin,
+                    entries=entries,
+                    checkpoints=[head.checkpoint],
+                    prunings=removal,
+                    restores=head.restore_notes,
+                    kept=enumerate(kept),
+                )
+            )
         show({"written": str(output), "entries": int(size), "removed": len(kept)})
 
 
@@ -70,16 +84,25 @@ def verify(
     log: Annotated[str, typer.Option(help="Log that it should be of: tenant id, or system.", show_default=False)],
     key: Key,
     checkpoints: Annotated[
-        Path | None, typer.Option(help="Folder of published checkpoints of this log: finds a tail that was cut off.")
+        Path | None, typer.Option(help="Folder of published checkpoints and restore notes of this log: finds a tail that was cut off.")
     ] = None,
     hand_overs: HandOvers = None,
 ) -> None:
-    """Verify a dump offline. Exit code 0: intact and complete; 1: not intact; 2: intact, but not proved complete."""
+    """Verify a dump offline. Exit code 0: intact and complete; 1: not intact; 2: not proved complete; 3: complete but for what restores lost."""
     with reported():
         verifier = NoteVerifier.parse(key.read_text(encoding="utf-8", errors="replace"))
         with file.open(encoding="utf-8", errors="surrogateescape") as lines:
-            verdict = verify_dump(lines, verifier, log=log, outside=published_in(checkpoints), successors=successors(verifier, hand_overs))
+            verdict = verify_dump(
+                lines,
+                verifier,
+                log=log,
+                outside=published_in(checkpoints),
+                restores=restores_in(checkpoints),
+                successors=successors(verifier, hand_overs),
+            )
         show(said(verdict))
+        for loss in losses_in_words(verdict):
+            say(loss)
         say(IN_WORDS[verdict.exit_code])
     if verdict.exit_code:
         raise typer.Exit(verdict.exit_code)
@@ -97,7 +120,12 @@ def successor(
         show({"verifier_key": keys[-1].text(), "hand_overs": len(keys) - 1})
 
 
-IN_WORDS = {0: "intact and complete", 1: "NOT intact", 2: "intact, not proved complete"}
+IN_WORDS = {
+    0: "intact and complete",
+    1: "NOT intact",
+    2: "intact, not proved complete",
+    3: "intact, complete but for what restores from backup lost",
+}
 
 
 def said(verdict: Verdict) -> dict[str, Any]:
@@ -111,12 +139,33 @@ def said(verdict: Verdict) -> dict[str, Any]:
         "covered_by_checkpoint": verdict.covered,
         "first_bad_index": verdict.first_bad_index,
         "problem": verdict.problem,
+        "lost": [
+            {"restore": loss.restore, "start": loss.start, "end": loss.end, "time": loss.time.isoformat(), "incarnation": loss.incarnation}
+            for loss in verdict.lost
+        ],
     }
+
+
+def losses_in_words(verdict: Verdict) -> list[str]:
+    """What restores lost, a line each."""
+    return [
+        f"entries {loss.start} to {loss.end - 1} were lost by restore {loss.restore} of {loss.time:%Y-%m-%d %H:%M} UTC, {loss.incarnation}"
+        for loss in verdict.lost
+    ]
 
 
 def published_in(folder: Path | None) -> list[str]:
     """The checkpoints that were published to a folder."""
-    published = sorted(folder.glob("*.checkpoint")) if folder else []
+    return _texts(folder, "*.checkpoint")
+
+
+def restores_in(folder: Path | None) -> list[str]:
+    """The notes about restores that were published to a folder."""
+    return _texts(folder, "*.restore")
+
+
+def _texts(folder: Path | None, names: str) -> list[str]:
+    published = sorted(folder.glob(names)) if folder else []
     return [path.read_text(encoding="utf-8", errors="surrogateescape") for path in published]
 
 

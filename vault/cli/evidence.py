@@ -6,7 +6,7 @@
     key-rotations.json     every rotation of keys
     incidents.json         every incident, with its clock
     refusals.csv           every refusal of the period, by the members of the log that name nobody
-    checkpoints/           a signed head of every log
+    checkpoints/           a signed head of every log, and what restores left of it
     components.json        the packages that this version runs on (CycloneDX)
     MANIFEST.sha256        digests of all of them
 
@@ -55,8 +55,10 @@ def evidence(
         _write(output / "incidents.json", {log: _incidents(client, log) for log in logs})
         _write(output / "components.json", _components())
         for log in logs:
-            note = client.call(client.audit.GetCheckpoint, GetCheckpointRequest(parent=parent(log))).checkpoint
-            (output / "checkpoints" / f"{log}.checkpoint").write_text(note, encoding="utf-8")
+            head = client.call(client.audit.GetCheckpoint, GetCheckpointRequest(parent=parent(log)))
+            (output / "checkpoints" / f"{log}.checkpoint").write_text(head.checkpoint, encoding="utf-8")
+            for number, note in enumerate(head.restore_notes, 1):
+                (output / "checkpoints" / f"{log}.{number}.restore").write_text(note, encoding="utf-8")
         with (output / "refusals.csv").open("w", encoding="utf-8", newline="") as out:
             writer = csv.writer(out, lineterminator="\n")
             writer.writerow(_COLUMNS)

@@ -15,6 +15,7 @@ _HINTS = {
     "SERVICE_ONLY": "the service that works with it reads it under its own certificate; no person does",
     "BELOW_FLOOR": "give 730 days or more; evidence is kept for 24 months, whoever asks",
     "PROOF_INVALID": "ask for the proof again; if it fails again, tell the auditor: somebody altered it",
+    "ENTRY_LOST_IN_RESTORE": "a restore undid that part of the log; a proof from before still holds, and the restore note says what is gone",
     "TIMESTAMP_UNAVAILABLE": "look whether the time-stamping authority answers; meanwhile checkpoints go without its word, packages wait for it",
     "LOG_PRUNED": "take the dump again",
     "FIELD_REQUIRED": "give the field that is named",

@@ -32,7 +32,6 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Protocol, cast
-from xml.etree.ElementTree import ParseError
 
 import openpyxl
 from openpyxl.cell import Cell, MergedCell
@@ -63,9 +62,10 @@ _HEBREW = "cp1255"
 _CHANCE = 4
 # A cell of nothing but these is empty: white space, direction marks and zero-width characters.
 _INVISIBLE = " \t\r\n\v\f\xa0\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
-# What zipfile, zlib, expat and openpyxl raise on damaged or hostile input; openpyxl has no error of its own for it.
+# What zipfile, zlib, expat or, where it is installed, lxml (both a SyntaxError) and openpyxl raise on damaged or hostile input; openpyxl has no
+# error of its own for it.
 _DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, ParseError, InvalidFileException, ArithmeticError, AssertionError, AttributeError),
+    *(zipfile.BadZipFile, zlib.error, EOFError, SyntaxError, InvalidFileException, ArithmeticError, AssertionError, AttributeError),
     *(LookupError, RuntimeError, TypeError, ValueError, lzma.LZMAError, struct.error),
 )
 

@@ -8,7 +8,8 @@ import typer
 from vault.audit.check import check_proof, proof_text
 from vault.audit.checkpoint import NoteVerifier, read_checkpoint
 from vault.audit.cosignature import WitnessVerifier
-from vault.cli.auditing import HandOvers, Key, parent, successors
+from vault.audit.restore import lost_in, open_restores
+from vault.cli.auditing import HandOvers, Key, Restores, parent, restores_in, successors
 from vault.cli.session import reported, say, show, vault
 from vault.errors import InvalidArgumentError
 from vault.names import SYSTEM_LOG
@@ -46,13 +47,18 @@ def check(
         typer.Option(help="Verifier key of a witness who has to have signed too; repeatable.", exists=True, dir_okay=False),
     ] = None,
     hand_overs: HandOvers = None,
+    restores: Restores = None,
 ) -> None:
     """Check a proof offline and print what was recorded. Exit code 0: it holds; 1: it does not."""
     with reported():
         verifier = NoteVerifier.parse(key.read_text(encoding="utf-8", errors="replace"))
         witnesses = [WitnessVerifier.parse(path.read_text(encoding="utf-8", errors="replace")) for path in witness or []]
         text = file.read_bytes().decode("utf-8", errors="replace")
-        proven = check_proof(text, [verifier, *successors(verifier, hand_overs)], witnesses=witnesses)
+        keys = [verifier, *successors(verifier, hand_overs)]
+        proven = check_proof(text, keys, witnesses=witnesses)
+        notes = restores_in(restores / proven.log) if restores else []
+        known = open_restores(notes, keys, origin=proven.checkpoint.origin)
+        lost = lost_in(known, life=proven.checkpoint.restore, index=proven.index) if restores else None
         show(
             {
                 "holds": True,
@@ -60,10 +66,13 @@ def check(
                 "index": proven.index,
                 "tree_size": proven.checkpoint.size,
                 "cosigned_by": dict(proven.cosigners),
+                "lost_in_restore": lost.number if lost else None,
                 "entry": proven.entry,
             }
         )
         say("the operator recorded this, and cannot deny or change it")
+        if lost:
+            say(f"restore {lost.number} of {lost.time:%Y-%m-%d %H:%M} UTC lost it from the log: keep this proof")
 
 
 def _receipt(text: str) -> tuple[str, int]:

@@ -41,7 +41,7 @@ def serve(config: ConfigFile = Path("vault.yaml")) -> None:
         from vault import config as configuration  # noqa: PLC0415
         from vault import server  # noqa: PLC0415
 
-        server.run(configuration.load(config))
+        server.run(configuration.load(config), reread=lambda: configuration.load(config))
 
 
 def migrate(config: ConfigFile = Path("vault.yaml")) -> None:

@@ -15,11 +15,11 @@ from rich.progress import Progress
 from vault.audit.checkpoint import NoteVerifier
 from vault.audit.pruning import FLOOR, check_floor
 from vault.audit.verify import Verdict, verify_dump
-from vault.cli.auditing import IN_WORDS, HandOvers, Key, published_in, said, successors
+from vault.cli.auditing import IN_WORDS, HandOvers, Key, losses_in_words, published_in, restores_in, said, successors
 from vault.cli.session import SESSION, reported, say, show
 
 # The worst comes last.
-_WORSE = (0, 2, 1)
+_WORSE = (0, 3, 2, 1)
 
 
 def verify_database(
@@ -33,11 +33,14 @@ def verify_database(
     key: Key,
     log: Annotated[list[str] | None, typer.Option(help="Log to check: tenant id, or system; repeatable. All unless told.")] = None,
     checkpoints: Annotated[
-        Path | None, typer.Option(help="Folder that checkpoints are published to, with a folder for each log: finds what was cut off.")
+        Path | None, typer.Option(help="Folder that checkpoints and restore notes are published to, a folder for each log: finds what was cut off.")
     ] = None,
     hand_overs: HandOvers = None,
 ) -> None:  # fmt: skip
-    """Verify logs straight from a database, read only. Exit code 0: all intact and complete; 1: one is not intact; 2: one is not complete."""
+    """Verify logs straight from a database, read only.
+
+    Exit code 0: all intact and complete; 1: one is not intact; 2: one is not proved complete; 3: complete but for what restores from backup lost.
+    """
     with reported():
         from vault.store.audit_dump import reading  # noqa: PLC0415 - who verifies a dump needs no database
 
@@ -49,7 +52,9 @@ def verify_database(
             for name in log or sorted(sizes.keys() | _published_logs(checkpoints)):
                 lines = _counted(reader.lines(name, origin=f"{verifier.name}/{name}"), progress, name, sizes.get(name, 0))
                 folder = checkpoints / name if checkpoints else None
-                verdicts.append(verify_dump(lines, verifier, log=name, outside=published_in(folder), successors=trusted))
+                verdicts.append(
+                    verify_dump(lines, verifier, log=name, outside=published_in(folder), restores=restores_in(folder), successors=trusted)
+                )
         worst = max((verdict.exit_code for verdict in verdicts), key=_WORSE.index, default=2)
         _show(verdicts, worst)
     if worst:
@@ -94,6 +99,8 @@ def _show(verdicts: list[Verdict], worst: int) -> None:
         bad = "" if verdict.first_bad_index is None else f", first bad index {verdict.first_bad_index}"
         problem = f": {verdict.problem}" if verdict.problem else ""
         say(f"{verdict.log}: {verdict.entries} entries, {IN_WORDS[verdict.exit_code]}{problem}{bad}")
+        for loss in losses_in_words(verdict):
+            say(f"  {loss}")
     say(IN_WORDS[worst])
 
 

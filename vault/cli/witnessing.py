@@ -2,7 +2,8 @@
 
 Rules:
 - It trusts neither the vault nor its database: it keeps what it saw in a folder of its own, wants the operator's signature, and a proof of growth.
-- It never signs two logs that contradict each other, nor a shorter one after a longer one.
+- It never signs two logs that contradict each other, nor a shorter one after a longer one. After a restore from backup somebody has to give it the
+  published note; then it wants growth from what the note says, and from whatever it signed itself below that.
 - It holds its own key and no other secret; it reads as an auditor and sees no entry.
 """
 
@@ -20,10 +21,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from vault.audit.check import verify_consistency
 from vault.audit.checkpoint import Checkpoint, NoteVerifier, open_checkpoint, read_checkpoint
 from vault.audit.cosignature import Witness, cosign
-from vault.cli.auditing import HandOvers, Key, parent, successors
+from vault.audit.restore import open_restores, shared_sizes
+from vault.cli.auditing import HandOvers, Key, Restores, parent, restores_in, successors
 from vault.cli.session import reported, say, show, vault
 from vault.client import VaultClient
 from vault.errors import DataLossError, InvalidArgumentError, VaultError
+from vault.operations.sink import checkpoint_name
 from vault.v1.audit_service_pb2 import GetCheckpointRequest, GetConsistencyProofRequest
 
 _KEY, _VERIFIER = "witness.key", "witness.txt"
@@ -36,6 +39,7 @@ def witness(
     name: Annotated[str, typer.Option(help="Name that it signs as.", show_default=False)],
     key: Key,
     hand_overs: HandOvers = None,
+    restores: Restores = None,
     every: Annotated[int, typer.Option(help="Seconds between two looks; 0 for one look.", min=0)] = 0,
 ) -> None:
     """Cosign the logs' checkpoints if they only grew. Exit code 1: one did not; it is never signed again without your doing."""
@@ -44,7 +48,7 @@ def witness(
         signer = _signer(home, name)
         while True:
             keys = [verifier, *successors(verifier, hand_overs)]
-            cosigned = [_look(client, home, signer, keys, item) for item in log]
+            cosigned = [_look(client, home, signer, keys, item, restores) for item in log]
             if not every:
                 show({"cosigned": [str(path) for path in cosigned]})
                 return
@@ -52,7 +56,17 @@ def witness(
             time.sleep(every)
 
 
-def witnessed(home: Path, signer: Witness, keys: Sequence[NoteVerifier], note: str, *, log: str, growth: Growth, now: datetime) -> Path:
+def witnessed(
+    home: Path,
+    signer: Witness,
+    keys: Sequence[NoteVerifier],
+    note: str,
+    *,
+    log: str,
+    growth: Growth,
+    now: datetime,
+    restores: Sequence[str] = (),
+) -> Path:
     """Cosign a checkpoint that continues what was seen; where it was put.
 
     Raises:
@@ -62,8 +76,7 @@ def witnessed(home: Path, signer: Witness, keys: Sequence[NoteVerifier], note: s
     if checkpoint.origin != f"{keys[0].name}/{log}":
         raise DataLossError("CHECKPOINT_INVALID", "the checkpoint is of another log")
     folder = home / log
-    seen = read_checkpoint((folder / "latest").read_text(encoding="utf-8")) if (folder / "latest").exists() else None
-    if seen is not None and seen.size:
+    for seen in _to_continue(folder, checkpoint, keys, restores):
         if checkpoint.size < seen.size:
             raise DataLossError("PROOF_INVALID", "the log is shorter than it was")
         hashes = growth(log, seen.size, checkpoint.size) if checkpoint.size > seen.size else []
@@ -72,18 +85,42 @@ def witnessed(home: Path, signer: Witness, keys: Sequence[NoteVerifier], note: s
     folder.mkdir(parents=True, exist_ok=True)
     # What was seen is kept before the signature leaves: a crash in between forgets a signature, never a promise.
     _replace(folder / "latest", signed)
-    path = folder / f"{checkpoint.size:020d}.checkpoint"
+    path = home / checkpoint_name(log, checkpoint.size, checkpoint.restore)
     _replace(path, signed)
     return path
 
 
-def _look(client: VaultClient, home: Path, signer: Witness, keys: Sequence[NoteVerifier], log: str) -> Path:
+def _to_continue(folder: Path, checkpoint: Checkpoint, keys: Sequence[NoteVerifier], restores: Sequence[str]) -> list[Checkpoint]:
+    """Heads that are not empty and that a checkpoint has to continue: what was seen last or, after a restore, what that left.
+
+    Raises:
+        DataLossError: NOTE_INVALID, a note does not hold; PROOF_INVALID, there is none, or the log forgot a restore.
+    """
+    if not (folder / "latest").exists():
+        return []
+    seen = read_checkpoint((folder / "latest").read_text(encoding="utf-8"))
+    if seen.restore == checkpoint.restore:
+        return [seen] if seen.size else []
+    if seen.restore > checkpoint.restore:
+        raise DataLossError("PROOF_INVALID", "the log does not know of a restore that it went through")
+    known = open_restores(restores, keys, origin=checkpoint.origin)
+    if checkpoint.restore not in known:
+        raise DataLossError("PROOF_INVALID", "the log was restored from a backup; give the published restore note")
+    shared = shared_sizes(known, checkpoint.restore)
+    own = [read_checkpoint(path.read_text(encoding="utf-8")) for path in folder.glob("*.checkpoint")]
+    left = [head for head in own if 0 < head.size <= shared[head.restore]]
+    began = known[checkpoint.restore].head()
+    return [*([began] if began.size else []), *([max(left, key=lambda head: head.size)] if left else [])]
+
+
+def _look(client: VaultClient, home: Path, signer: Witness, keys: Sequence[NoteVerifier], log: str, restores: Path | None) -> Path:
     def growth(name: str, first: int, second: int) -> Sequence[bytes]:
         request = GetConsistencyProofRequest(parent=parent(name), from_size=first, to_size=second)
         return client.call(client.audit.GetConsistencyProof, request).hashes
 
     note = client.call(client.audit.GetCheckpoint, GetCheckpointRequest(parent=parent(log))).checkpoint
-    return witnessed(home, signer, keys, note, log=log, growth=growth, now=datetime.now(UTC))
+    notes = restores_in(restores / log if restores else None)
+    return witnessed(home, signer, keys, note, log=log, growth=growth, now=datetime.now(UTC), restores=notes)
 
 
 def _opened(note: str, keys: Sequence[NoteVerifier]) -> Checkpoint:

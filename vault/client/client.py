@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from vault.client.errors import call_error
 from vault.v1 import (
@@ -76,6 +78,7 @@ class VaultClient:
         self._channel = channel
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._timeout = timeout
+        self._health: Any = HealthStub(channel)
         self.records = vault_service_pb2_grpc.VaultServiceStub(channel)
         self.rights = rights_service_pb2_grpc.RightsServiceStub(channel)
         self.erasures = erasure_service_pb2_grpc.ErasureServiceStub(channel)
@@ -113,6 +116,18 @@ class VaultClient:
             yield from method(request, timeout=(timeout or self._timeout).total_seconds(), metadata=self._metadata)
         except grpc.RpcError as error:
             raise call_error(error) from None
+
+    def is_serving(self, service: str = "readiness", *, timeout: timedelta | None = None) -> bool:
+        """Whether the vault says that it serves.
+
+        Args:
+            service: `startup`, `liveness`, `readiness`, or a service of the contract by its full name.
+            timeout: how long to wait.
+        Raises:
+            CallError: it does not answer, or knows no such service.
+        """
+        answer: HealthCheckResponse = self.call(self._health.Check, HealthCheckRequest(service=service), timeout=timeout)
+        return answer.status == HealthCheckResponse.SERVING
 
     def close(self) -> None:
         """Close the channel."""

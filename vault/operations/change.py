@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from vault import crypto
 from vault.catalogue.fields import Storage
@@ -10,20 +11,21 @@ from vault.crypto import DataKey, Place
 from vault.errors import AbortedError, FailedPreconditionError, InvalidArgumentError, NotFoundError
 from vault.identifiers import IdentifierKind
 from vault.names import RecordName
-from vault.operations import log, notify
+from vault.operations import due, listing, log, notify, rights
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, active_tenant, known_tenant, open_subject_key, readable_parts, usable_keys
 from vault.operations.decision import gather, require
 from vault.operations.hold import check_not_held
 from vault.operations.keyring import TenantKeys
 from vault.operations.metadata import RecordView, load_view
-from vault.operations.preparing import EXTRA, Identifier, encoded, prepare_values
+from vault.operations.preparing import EXTRA, Identifier, encoded, expiry, prepare_values
 from vault.operations.reveal import open_part
 from vault.operations.subjects import token_of
 from vault.policy.decide import Operation
 from vault.store import guardians as guardian_store
 from vault.store import holds as hold_store
 from vault.store import records as record_store
+from vault.store import retention as retention_store
 from vault.store.database import Connection
 from vault.store.records import IndexRow, PartRow, ReadableRow, RecordRow
 
@@ -39,7 +41,7 @@ class Update:
 
 
 async def update_record(vault: Vault, attempt: Attempt, name: RecordName, update: Update) -> tuple[RecordView, Receipt]:
-    """Replace fields of one record; old index tokens go, new ones come, in the same transaction (L14).
+    """Replace fields of one record; old index tokens go, new ones come, in the same transaction (L14). What says when it ended starts its clock.
 
     Raises:
         NotFoundError: RECORD_NOT_FOUND.
@@ -52,15 +54,18 @@ async def update_record(vault: Vault, attempt: Attempt, name: RecordName, update
         category = vault.catalogue.category(row.category)
         minors = [name.subject] if category.minors else []
         standing = await guardian_store.guardian_standing(connection, name.tenant, minors, vault.clock())
-        normal = _new_values(vault, category, update, guarded=standing.get(name.subject) == guardian_store.VERIFIED)
+        _check_closing(category, row, attempt, update)
+        normal = _new_values(vault, category, row, update, guarded=standing.get(name.subject) == guardian_store.VERIFIED)
         removed = update.mask - normal.keys()
         for part in parts:
             await _reseal(vault, connection, keys, category, part, normal, update.mask)
         metadata = {key: value for key, value in row.metadata.items() if key not in removed}
         metadata |= {key: str(value) for key, value in normal.items() if category.fields[key].storage is Storage.CLEAR}
         # The next sweep looks at it anew: a field whose time is over may have come back.
-        changed = replace(row, metadata=metadata, version=row.version + 1, due_time=vault.clock())
+        changed = _ended(category, replace(row, metadata=metadata, version=row.version + 1, due_time=vault.clock()), update.mask)
         await record_store.touch_records(connection, name.tenant, [changed])
+        if changed.expire_time != row.expire_time:
+            await retention_store.set_expiry(connection, name.tenant, {row.record_id: changed.expire_time})
         attempt.fields = tuple(sorted(update.mask))
         await notify.rectified(vault, connection, attempt.caller, name, changed)
         [receipt] = await log.append(vault, connection, keys, [attempt])
@@ -68,7 +73,7 @@ async def update_record(vault: Vault, attempt: Attempt, name: RecordName, update
 
 
 async def delete_record(vault: Vault, attempt: Attempt, name: RecordName, *, etag: str) -> Receipt:
-    """Delete one record with its parts and index entries.
+    """Delete one record with its parts and index entries. Whoever was in a list by it and is in none any more has a clock from now on (C01).
 
     Raises:
         NotFoundError: RECORD_NOT_FOUND.
@@ -78,6 +83,7 @@ async def delete_record(vault: Vault, attempt: Attempt, name: RecordName, *, eta
     async with vault.database.write() as connection:
         row, keys, _ = await _changeable(vault, connection, attempt, name, Operation.DELETE, etag)
         await record_store.delete_record(connection, name.tenant, name.record)
+        await listing.leave_list(vault, connection, name.tenant, row)
         await notify.deleted(vault, connection, attempt.caller, name, row)
         [receipt] = await log.append(vault, connection, keys, [attempt])
     return receipt
@@ -115,7 +121,8 @@ async def _changeable(
     parts = await readable_parts(vault, connection, name.tenant, [name.record])
     if row is None or name.subject not in {part.subject_id for part in parts}:
         raise NotFoundError("RECORD_NOT_FOUND", "no such record")
-    restricted = any(part.subject_state == "RESTRICTED" for part in parts)
+    past_use = due.is_past_use(vault.catalogue.category(row.category), row.level, row.metadata, row.expire_time, vault.clock())
+    restricted = past_use or any(part.subject_state == "RESTRICTED" for part in parts)
     require(
         vault,
         attempt,
@@ -133,20 +140,56 @@ async def _changeable(
     return row, keys, parts
 
 
-def _new_values(vault: Vault, category: Category, update: Update, *, guarded: bool) -> dict[str, Value]:
+def _check_closing(category: Category, row: RecordRow, attempt: Attempt, update: Update) -> None:
+    """Of what has an interval, whoever serves it says when that ends and nothing else; the rest is the person's to correct (P3.8-keep-map, L14).
+
+    An interval is closed once: whose a number was is not changed afterwards (A29).
+    """
+    if category.valid_to_field is None:
+        return
+    if attempt.justification.purpose != rights.PURPOSE and update.mask != {category.valid_to_field}:
+        raise InvalidArgumentError(
+            "FIELD_INVALID", "of an interval nothing is changed but its end, unless the person asks", field="update_mask"
+        )
+    if category.valid_to_field in update.mask and (row.valid_to is not None or category.valid_to_field not in update.fields):
+        raise InvalidArgumentError("FIELD_INVALID", "an interval that was closed is not opened or moved", field="update_mask")
+
+
+def _ended(category: Category, row: RecordRow, mask: frozenset[str]) -> RecordRow:
+    """The record with its interval, and with the end of its retention counted anew if the mask names what it counts from."""
+    closed = row.metadata.get(category.valid_to_field) if category.valid_to_field else None
+    if category.valid_to_field in mask and closed:
+        row = replace(row, valid_to=datetime.fromisoformat(closed).astimezone(UTC))
+    event = category.retention_at(row.level, row.metadata).event
+    if category.end_field(event) not in mask:
+        return row
+    return replace(row, expire_time=expiry(category, row.level, row.metadata, created=row.create_time, occurred=row.occur_time))
+
+
+def _check_end(category: Category, row: RecordRow, normal: Mapping[str, Value]) -> None:
+    """What ends later than it was stored ended after it began, and was not over before it was stored as going on."""
+    for name, begin in ((category.valid_to_field, row.valid_from), (category.ended_field, row.create_time)):
+        end = normal.get(name) if name else None
+        if isinstance(end, str) and begin is not None and datetime.fromisoformat(end) <= begin:
+            raise InvalidArgumentError("FIELD_INVALID", f"field '{name}' lies before what it ends", field=name)
+
+
+def _new_values(vault: Vault, category: Category, row: RecordRow, update: Update, *, guarded: bool) -> dict[str, Value]:
     given = set(update.fields) | ({EXTRA} if update.extra else set())
     if not update.mask or given - update.mask:
         raise InvalidArgumentError("FIELD_MASK_REQUIRED", "the mask names every field that is changed", field="update_mask")
     unknown = update.mask - category.fields.keys()
     if unknown:
         raise InvalidArgumentError("UNKNOWN_FIELD", f"category '{category.name}' has no such field", field="update_mask")
-    times = {category.occur_field, category.valid_from_field, category.valid_to_field} & update.mask
+    times = {category.occur_field, category.valid_from_field} & update.mask
     if times:
         raise InvalidArgumentError("FIELD_INVALID", "when something happened is not changed but recorded anew", field="update_mask")
     missing = sorted(name for name in update.mask - given if category.fields[name].required)
     if missing:
         raise InvalidArgumentError("FIELD_REQUIRED", f"field '{missing[0]}' is required", field=missing[0])
-    return prepare_values(vault, category, update.fields, update.extra, partial=True, guarded=guarded)
+    normal = prepare_values(vault, category, update.fields, update.extra, partial=True, guarded=guarded)
+    _check_end(category, row, normal)
+    return normal
 
 
 async def _reseal(

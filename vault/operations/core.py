@@ -1,12 +1,13 @@
 """What every flow works with, put together once at start-up."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from opentelemetry.trace import Tracer
 
 from vault import crypto
 from vault.audit.checkpoint import Checkpoint, NoteSigner
@@ -30,6 +31,7 @@ from vault.store.ledger import LedgerDirectory
 from vault.store.records import ReadableRow
 from vault.store.subjects import SubjectKeyRow
 from vault.store.tenants import TenantRow
+from vault.telemetry import NO_TRACER
 
 # Roles of the customer's own callers.
 _CUSTOMER = frozenset({"tenant-app", "tenant-admin"})
@@ -93,6 +95,19 @@ class Standing:
             raise UnavailableError(self.reason, _WHY_NOT.get(self.reason, _WHY_NOT["RESTORE_PENDING"]), retry_after=_ASK_AGAIN)
 
 
+@dataclass(slots=True)
+class Health:
+    """What was found when the vault was last looked at.
+
+    Attributes:
+        checks: for each check the reason of its failure; empty for what is well.
+        published: when everything was last published, by sink, as seconds since 1970.
+    """
+
+    checks: Mapping[str, str] = field(default_factory=dict)
+    published: dict[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Vault:
     """The parts of a running vault.
@@ -109,6 +124,9 @@ class Vault:
         sinks: where checkpoints are published outside the database.
         published: the newest checkpoint of each log that is known to be published.
         countersigning: what is laid over the manifest of a package beside that key's signature.
+        unpublished: name and content of what a sink could not take, by sink and kind.
+        tracer: where spans are told.
+        health: what was found the last time somebody looked.
     """
 
     name: str
@@ -129,6 +147,9 @@ class Vault:
     sinks: Sequence[Sink] = ()
     published: dict[str, Checkpoint] = field(default_factory=dict)
     countersigning: Countersigning = field(default_factory=Countersigning)
+    unpublished: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
+    tracer: Tracer = NO_TRACER
+    health: Health = field(default_factory=Health)
 
     @property
     def signer(self) -> NoteSigner:

@@ -89,7 +89,7 @@ async def raise_alarm(vault: Vault, caller: Caller, tenant: str, alarm: Alarm, *
     """Open an incident for an alarm, unless there is one of the last hour for the same cause; `once`, of any time. How many were opened."""
     await vault.keyring.warm(vault.database, tenant)
     async with vault.database.write() as connection:
-        opened = await _open(vault, connection, caller, tenant, [alarm], once=once)
+        opened = await open_incidents(vault, connection, caller, tenant, [alarm], once=once)
     return _tell(vault, opened)
 
 
@@ -100,39 +100,10 @@ async def check_broken(vault: Vault, caller: Caller, broken: Iterable[str]) -> N
         await raise_alarm(vault, caller, name, Alarm("chain-break", f"logs/{name}", vault.clock(), vault.clock()))
 
 
-async def _read(vault: Vault, detector: Detector, caller: Caller, name: str) -> int:
-    opened = 0
-    while True:
-        async with vault.database.read() as connection:
-            start = await audit_index.position(connection, name, _READER)
-            planted = await alarm_store.honey(connection, name)
-            if name not in detector.watches:
-                detector.watches[name] = await _caught_up(vault, connection, name, start)
-            page = await audit_store.entries(connection, name, start=start, limit=_AT_ONCE)
-        if not page:
-            return opened
-        found = [alarm for _, content in page for alarm in detector.watches[name].see(peek(content), honey=planted)]
-        if found:
-            await vault.keyring.warm(vault.database, name)
-        async with vault.database.write() as connection:
-            await audit_index.set_position(connection, name, _READER, page[-1][0] + 1)
-            incidents = await _open(vault, connection, caller, name, found)
-        opened += _tell(vault, incidents)
-
-
-async def _caught_up(vault: Vault, connection: Connection, name: str, start: int) -> Watch:
-    watch, since = Watch(bulk_records=vault.limits.bulk_records), vault.clock() - BULK_WITHIN
-    for _, content in await audit_store.entries(connection, name, start=max(0, start - _BACK), limit=min(start, _BACK)):
-        entry = peek(content)
-        if entry.time > since:
-            watch.see(entry)
-    return watch
-
-
-async def _open(
+async def open_incidents(
     vault: Vault, connection: Connection, caller: Caller, tenant: str, found: Iterable[Alarm], *, once: bool = False
 ) -> list[tuple[str, Alarm]]:
-    """Open an incident for every alarm that is not known. Names of the incidents, each with its alarm."""
+    """Open an incident for every alarm that is not known, in this transaction. Names of the incidents, each with its alarm."""
     opened, now = list[tuple[str, Alarm]](), vault.clock()
     for alarm in found:
         keys = await _sealing_keys(vault, connection, tenant)
@@ -155,6 +126,35 @@ async def _open(
         await log.append(vault, connection, keys, [attempt])
         opened.append((attempt.resource, alarm))
     return opened
+
+
+async def _read(vault: Vault, detector: Detector, caller: Caller, name: str) -> int:
+    opened = 0
+    while True:
+        async with vault.database.read() as connection:
+            start = await audit_index.position(connection, name, _READER)
+            planted = await alarm_store.honey(connection, name)
+            if name not in detector.watches:
+                detector.watches[name] = await _caught_up(vault, connection, name, start)
+            page = await audit_store.entries(connection, name, start=start, limit=_AT_ONCE)
+        if not page:
+            return opened
+        found = [alarm for _, content in page for alarm in detector.watches[name].see(peek(content), honey=planted)]
+        if found:
+            await vault.keyring.warm(vault.database, name)
+        async with vault.database.write() as connection:
+            await audit_index.set_position(connection, name, _READER, page[-1][0] + 1)
+            incidents = await open_incidents(vault, connection, caller, name, found)
+        opened += _tell(vault, incidents)
+
+
+async def _caught_up(vault: Vault, connection: Connection, name: str, start: int) -> Watch:
+    watch, since = Watch(bulk_records=vault.limits.bulk_records), vault.clock() - BULK_WITHIN
+    for _, content in await audit_store.entries(connection, name, start=max(0, start - _BACK), limit=min(start, _BACK)):
+        entry = peek(content)
+        if entry.time > since:
+            watch.see(entry)
+    return watch
 
 
 async def _sealing_keys(vault: Vault, connection: Connection, tenant: str) -> TenantKeys:

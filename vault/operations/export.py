@@ -21,6 +21,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 
+import structlog
+
 from vault import crypto, names
 from vault.audit.merkle import Frontier
 from vault.bundle.package import csv_path, jsonl_path
@@ -45,7 +47,7 @@ from vault.store import exports as export_store
 from vault.store import orders as order_store
 from vault.store import records as record_store
 from vault.store import rotations as lease_store
-from vault.store.database import Connection
+from vault.store.database import Connection, on_commit
 from vault.store.exports import ExportRow, SnapshotRow
 from vault.store.records import ReadableRow
 
@@ -57,6 +59,8 @@ _IDS_PER_ENTRY = 1500
 # How long the work of a builder that is not heard of any more is kept for it.
 _LEASE = timedelta(seconds=30)
 _LOOK_AGAIN = timedelta(seconds=0.2)
+
+_log = structlog.get_logger()
 
 
 async def create_export(vault: Vault, attempt: Attempt, name: ChildName) -> tuple[ExportRow, Receipt | None]:
@@ -105,6 +109,7 @@ async def _begin(vault: Vault, attempt: Attempt, name: ChildName) -> ExportRow:
         said = open_order(keys, order)
         await _decide(vault, connection, attempt, said)
         if row is None:
+            on_commit(connection, lambda: _log.info("export building"))
             row = await _snapshot(vault, connection, keys, attempt, name, said)
             # From now on the scope stays what it is.
             await order_store.set_order_state(connection, name.tenant, name.id, State.IN_EXECUTION)

@@ -29,7 +29,7 @@ from vault.operations.order import locked_order
 from vault.operations.order_state import Action, State
 from vault.store import exports as export_store
 from vault.store import orders as order_store
-from vault.store.database import Connection
+from vault.store.database import Connection, on_commit
 from vault.store.exports import CHUNK_BYTES, ExportRow
 
 _PURPOSE = "court-order"
@@ -171,7 +171,7 @@ async def destroy_due(vault: Vault, caller: Caller) -> int:
                 await log.append(vault, connection, keys, [attempt])
                 destroyed += 1
         except VaultError as error:
-            _log.warning("export not destroyed", resource=str(name), reason=error.reason)
+            _log.warning("export not destroyed", reason=error.reason)
     return destroyed
 
 
@@ -193,6 +193,7 @@ async def _note_sent(vault: Vault, name: ExportName) -> None:
     async with vault.database.write() as connection:
         if (await load_export(connection, name, lock=True)).state == "RELEASED":
             await export_store.update_export(connection, name.tenant, name.export, state="DELIVERED", deliver_time=vault.clock())
+            on_commit(connection, lambda: _log.info("export fetched"))
 
 
 def _check_delivery(vault: Vault, delivery: Delivery) -> None:

@@ -11,6 +11,8 @@ from contextlib import suppress
 from threading import Event
 from typing import Any, TypeVar
 
+import structlog
+
 from vault.bundle import content as bundle
 from vault.bundle.countersign import countersign
 from vault.bundle.package import CMS, SIGNATURE, TIMESTAMP, csv_path, digest_of, jsonl_path, prepare, sign, tar_of
@@ -31,11 +33,12 @@ from vault.operations.order_state import Action
 from vault.operations.timestamp import timestamp
 from vault.store import exports as export_store
 from vault.store import orders as order_store
-from vault.store.database import Connection
+from vault.store.database import Connection, on_commit
 from vault.store.exports import CHUNK_BYTES, ExportRow
 from vault.store.orders import ApprovalRow, OrderRow
 
 _PIECES_AT_ONCE = 8
+_log = structlog.get_logger()
 Fence = Callable[[Connection], Awaitable[None]]
 Result = TypeVar("Result")
 
@@ -206,6 +209,7 @@ async def _finish(vault: Vault, attempt: Attempt, export: ExportName, fence: Fen
         sealing.operation, sealing.resource, sealing.count = "seal-export", str(export), sum(table.count for table in content.tables)
         sealing.fields, sealing.is_gagged = (), row.audit_log == SYSTEM_LOG
         [receipt] = await log.append(vault, connection, keys, [sealing])
+        on_commit(connection, lambda: _log.info("export sealed", count=sealing.count))
     return receipt
 
 

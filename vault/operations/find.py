@@ -13,7 +13,7 @@ from vault.catalogue.model import Category
 from vault.errors import InvalidArgumentError, NotFoundError
 from vault.identifiers import IdentifierKind, normalise
 from vault.names import RecordName
-from vault.operations import log
+from vault.operations import due, log
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, known_tenant, page_limit, refuse_former_customer
 from vault.operations.decision import Facts, decide, gather, require
@@ -89,7 +89,11 @@ async def find_subjects(vault: Vault, attempt: Attempt, tenant: str, search: Sea
             limit=limit + len(category.fields),
         )
         end = _page_end(rows, limit)
-        page = [(entry, record) for entry, record in rows[:end] if record.level in levels and is_valid(record, search.as_of)]
+        page = [
+            (entry, record)
+            for entry, record in rows[:end]
+            if record.level in levels and is_valid(record, search.as_of) and (restricted or not _is_past_use(vault, record))
+        ]
         matches = tuple(Match(RecordName(tenant, entry.subject_id, entry.record_id), entry.role) for entry, _ in page)
         # Some 1,000 matches at most: 58 KB of an entry's 64.
         attempt.records = tuple(dict.fromkeys(match.name.record for match in matches))
@@ -99,8 +103,10 @@ async def find_subjects(vault: Vault, attempt: Attempt, tenant: str, search: Sea
     return Found(matches, rows[end - 1][0].record_id if len(rows) > end else "", receipt)
 
 
-async def record_as_of(vault: Vault, connection: Connection, keys: TenantKeys, category: Category, search: Search) -> RecordName:
-    """The one record that an identifier belonged to at a moment.
+async def record_as_of(
+    vault: Vault, connection: Connection, keys: TenantKeys, category: Category, search: Search, *, restricted: bool
+) -> RecordName:
+    """The one record that an identifier belonged to at a moment; one that is kept on restricted only if asked.
 
     Raises:
         NotFoundError: RECORD_NOT_FOUND, there is none, or more than one.
@@ -109,7 +115,8 @@ async def record_as_of(vault: Vault, connection: Connection, keys: TenantKeys, c
     rows: Sequence[tuple[IndexRow, RecordRow]] = await record_store.find_by_token(
         connection, keys.tenant, category=category.name, tokens=tokens, after="", limit=vault.limits.page_size
     )
-    valid = {entry.record_id: entry for entry, record in rows if is_valid(record, search.as_of)}
+    found = [(entry, record) for entry, record in rows if is_valid(record, search.as_of)]
+    valid = {entry.record_id: entry for entry, record in found if restricted or not _is_past_use(vault, record)}
     if len(valid) != 1:
         raise NotFoundError("RECORD_NOT_FOUND", "no single record of that identifier at that moment")
     [entry] = valid.values()
@@ -138,6 +145,11 @@ def is_valid(record: RecordRow, as_of: datetime | None) -> bool:
     if as_of is None or record.valid_from is None:
         return True
     return record.valid_from <= as_of and (record.valid_to is None or as_of < record.valid_to)
+
+
+def _is_past_use(vault: Vault, record: RecordRow) -> bool:
+    """Whether a record is kept on restricted, and so led to for some purposes only."""
+    return due.is_past_use(vault.catalogue.category(record.category), record.level, record.metadata, record.expire_time, vault.clock())
 
 
 def _page_end(rows: Sequence[tuple[IndexRow, RecordRow]], limit: int) -> int:

@@ -142,12 +142,19 @@ class Keyring:
         self._loading: dict[tuple[str, int], asyncio.Task[TenantKeys]] = {}
         # Until when, on the loop's clock, a tenant's keys need not be asked for again, and why.
         self._failed: dict[str, tuple[float, _KeyError]] = {}
+        # How often the keys of a tenant were at hand, and how often a key service had to be asked.
+        self.hits = self.misses = 0
         self._uses: defaultdict[tuple[str, str, int], Uses] = defaultdict(Uses)
 
     @property
     def root_keys(self) -> Mapping[str, RootKeyProvider]:
         """Providers by name; the vault's own has the empty name."""
         return self._providers
+
+    @property
+    def cached_tenants(self) -> int:
+        """How many tenants' keys are at hand."""
+        return len(self._cache)
 
     def provider(self, root_key: str) -> RootKeyProvider:
         """The provider of a name.
@@ -207,6 +214,7 @@ class Keyring:
         """
         keys = self.cached(tenant, epoch=epoch)
         if keys is not None:
+            self.hits += 1
             return keys
         self._drop_older(tenant, epoch)
         failure = self._failure(tenant)
@@ -284,6 +292,7 @@ class Keyring:
         self._failed[tenant] = (asyncio.get_running_loop().time() + _RETRY_SECONDS, error)
 
     async def _load(self, tenant: str, epoch: int, rows: Sequence[TenantKeyRow]) -> TenantKeys:
+        self.misses += 1
         by_purpose: dict[str, dict[int, DataKey]] = {purpose: {} for purpose in PURPOSES}
         # All at once: a key service that is far away is waited for once, not once for each key.
         materials = await asyncio.gather(*(self.unwrap(tenant, row) for row in rows))

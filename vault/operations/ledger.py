@@ -25,6 +25,7 @@ from vault.names import SYSTEM_LOG, SubjectName, new_id
 from vault.operations.core import Standing, Vault, reading_keys
 from vault.store import erasures as erasure_store
 from vault.store import restore_markers as marker_store
+from vault.store import restore_notes as note_store
 from vault.store import subjects as subject_store
 from vault.store import tenants as tenant_store
 from vault.store import terminations as termination_store
@@ -229,6 +230,7 @@ async def _compared(vault: Vault) -> tuple[str, int]:
         return "RESTORE_PENDING", unseen
     if unseen and not await _catch_up(vault, found):
         async with vault.database.write() as connection:
+            await note_store.keep_sizes(connection)
             await marker_store.set_pending(connection, vault.clock())
         return "RESTORE_PENDING", unseen
     return "", 0

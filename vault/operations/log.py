@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from opentelemetry import trace
+
 from vault import crypto
 from vault.audit.entry import AuditEntry, encode
 from vault.audit.merkle import Frontier, leaf_hash
@@ -22,7 +24,7 @@ from vault.operations.core import Vault
 from vault.operations.keyring import TenantKeys
 from vault.store import audit as audit_store
 from vault.store import tenants as tenant_store
-from vault.store.database import Connection
+from vault.store.database import Connection, on_commit
 from vault.store.tenants import TenantRow
 
 _COMPONENT = "pii-vault"
@@ -62,12 +64,20 @@ async def _append(
         raise DataLossError("LOG_CORRUPT", "the audit log has no head")
     size, frontier = head[0], Frontier.from_bytes(head[1])
     now = vault.clock()
-    entries = [
-        encode(_entry(vault, log, keys, attempt, index=size + offset, now=now, refused=refused)) for offset, attempt in enumerate(attempts)
-    ]
+    said = [_entry(vault, log, keys, attempt, index=size + offset, now=now, refused=refused) for offset, attempt in enumerate(attempts)]
+    entries = [encode(entry) for entry in said]
     frontier = frontier.extend([leaf_hash(entry) for entry in entries])
     await audit_store.append_entries(connection, log, start=size, entries=entries, frontier=frontier.to_bytes())
+    on_commit(connection, lambda: vault.meters.recorded(said))
+    _mark(log, size, len(entries))
     return [Receipt(log, size + offset) for offset in range(len(entries))]
+
+
+def _mark(log: str, index: int, count: int) -> None:
+    """Say in the span of this work where it was recorded: a trace leads to its entries."""
+    span = trace.get_current_span()
+    if span.is_recording():
+        span.set_attributes({"pii_vault.log": log, "pii_vault.index": index, "pii_vault.count": count})
 
 
 async def refuse(vault: Vault, attempts: Sequence[Attempt], error: VaultError) -> list[Receipt]:

@@ -4,16 +4,19 @@ With object lock on the bucket, not even who holds the vault's credentials can t
 """
 
 import asyncio
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
 from vault.errors import FailedPreconditionError, UnavailableError
-from vault.operations.sink import SUFFIX, Belief
+from vault.operations.sink import END, RESTORE_SUFFIX, SUFFIX, Belief
 
 _TIMEOUT = timedelta(seconds=10)
+_T = TypeVar("_T")
 
 
 class ObjectSink:
@@ -25,6 +28,8 @@ class ObjectSink:
     Raises:
         FailedPreconditionError: CONFIG_INVALID, the library knows no such store.
     """
+
+    name = "object-store"
 
     def __init__(self, url: str, *, endpoint: str = "") -> None:
         try:
@@ -46,16 +51,24 @@ class ObjectSink:
         except BaseError:
             raise UnavailableError("CHECKPOINTS_UNAVAILABLE", "the object store cannot be written") from None
 
-    async def newest(self, log: str, *, from_size: int, is_ours: Belief) -> str | None:
+    async def newest(self, log: str, *, start: str = "", end: str = END, is_ours: Belief) -> str | None:
         """The last object in order."""
-        try:
-            return await asyncio.to_thread(self._newest, log, f"{log}/{from_size:020d}", is_ours)
-        except BaseError:
-            raise UnavailableError("CHECKPOINTS_UNAVAILABLE", "the object store cannot be read") from None
+        found = self._found(log, SUFFIX, start=start, end=end)
+        return await _reading(lambda: next((note for name, note in found if is_ours(name, note)), None))
 
-    def _newest(self, log: str, after: str, is_ours: Belief) -> str | None:
-        paths = [
-            item["path"] for page in obstore.list(self._store, prefix=log, offset=after) for item in page if item["path"].endswith(SUFFIX)
-        ]
-        notes = ((path, bytes(obstore.get(self._store, path).bytes()).decode(errors="replace")) for path in sorted(paths, reverse=True))
-        return next((note for path, note in notes if is_ours(path, note)), None)
+    async def restores(self, log: str) -> list[tuple[str, str]]:
+        """The objects of their kind."""
+        return await _reading(lambda: list(self._found(log, RESTORE_SUFFIX)))
+
+    def _found(self, log: str, suffix: str, *, start: str = "", end: str = END) -> Iterator[tuple[str, str]]:
+        """Names and texts, the last in order first."""
+        listed = (item["path"] for page in obstore.list(self._store, prefix=log, offset=f"{log}/{start}") for item in page)
+        for path in sorted((path for path in listed if path.endswith(suffix) and path < f"{log}/{end}"), reverse=True):
+            yield path, bytes(obstore.get(self._store, path).bytes()).decode(errors="replace")
+
+
+async def _reading(work: Callable[[], _T]) -> _T:
+    try:
+        return await asyncio.to_thread(work)
+    except BaseError:
+        raise UnavailableError("CHECKPOINTS_UNAVAILABLE", "the object store cannot be read") from None

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import structlog
+
 from vault.errors import AbortedError, FailedPreconditionError, PermissionDeniedError, UnauthenticatedError
 from vault.names import ChildName, ExportName
 from vault.operations import log, order_end, order_intake, order_notice, order_selection
@@ -27,12 +29,14 @@ from vault.operations.order_quorum import is_approved, missing, wanted
 from vault.operations.order_state import Action, State, require
 from vault.store import exports as export_store
 from vault.store import orders as order_store
-from vault.store.database import Connection
+from vault.store.database import Connection, on_commit
 from vault.store.exports import ExportRow
 from vault.store.incidents import one_business_day_after
 from vault.store.orders import ApprovalRow, OrderRow
 
 _MFA_FRESH = timedelta(minutes=15)
+
+_log = structlog.get_logger()
 
 
 async def approve_order(vault: Vault, attempt: Attempt, name: ChildName, *, scope_digest: str) -> tuple[OrderView, Receipt]:
@@ -102,6 +106,7 @@ async def approve_export(vault: Vault, attempt: Attempt, name: ExportName) -> tu
             await export_store.update_export(connection, name.tenant, name.export, state=state, release_approver=by, release_time=now)
             export = replace(export, state=state, release_approver=by, release_time=now)
             receipt, *_ = await log.append(vault, connection, keys, [attempt, *told])
+            on_commit(connection, lambda: _log.info("export released"))
     if expired:
         raise FailedPreconditionError("ORDER_EXPIRED", "the order has expired")
     return export, receipt

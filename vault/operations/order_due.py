@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from vault.operations.order_state import ENDED, RUNNING
+from vault.operations.order_state import RUNNING
 from vault.store.orders import OrderRow
 
 
@@ -16,11 +16,11 @@ class Deadline:
 
 
 def deadlines(row: OrderRow) -> list[Deadline]:
-    """What is due of an order, soonest first; of one that has ended what it leaves to do."""
-    is_open = row.state not in ENDED
+    """What is due of an order, soonest first; of one that was answered or has ended what it leaves to do."""
+    is_running = row.state in RUNNING
     found = {
-        "RESPOND": row.respond_time if is_open else None,
-        "EXPIRE": row.expire_time if row.state in RUNNING else None,
+        "RESPOND": row.respond_time if is_running else None,
+        "EXPIRE": row.expire_time if is_running else None,
         "SECOND_APPROVAL": row.second_approval_due_time,
         "GAG_END": row.gag_end_time,
         "RECALL": row.recall_due_time,

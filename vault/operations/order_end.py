@@ -149,7 +149,9 @@ async def expire_orders(vault: Vault, caller: Caller) -> int:
                     await log.append(vault, connection, keys, await expire(vault, connection, keys, attempt, name, row))
                     ended += 1
         except VaultError as error:
-            _log.warning("order not ended", resource=str(name), reason=error.reason)
+            _log.warning("order not ended", reason=error.reason)
+    if ended:
+        _log.info("orders expired", count=ended)
     return ended
 
 

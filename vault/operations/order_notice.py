@@ -76,7 +76,7 @@ async def end_gags(vault: Vault, caller: Caller) -> int:
                     await log.append(vault, connection, keys, [attempt])
                     count += 1
         except VaultError as error:
-            _log.warning("gag not ended", resource=str(name), reason=error.reason)
+            _log.warning("gag not ended", reason=error.reason)
     return count
 
 

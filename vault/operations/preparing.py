@@ -21,6 +21,7 @@ from vault.scan import find_contact, refuse_card_data, scrub
 EXTRA = "extra"
 # Types that take any words, whether the catalogue calls the field free or not: no card number is stored in a company's name either (L40).
 _PROSE = frozenset({FieldType.TEXT, FieldType.COMPANY_NAME, FieldType.MAP})
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _OVERHEAD_BYTES = 64  # framing and tag of one sealed field
 
 
@@ -117,8 +118,8 @@ def prepare(vault: Vault, record: RecordInput, *, owner_follows: bool = False) -
     if not owner_follows:
         _check_owner(category, parts, record)
     occurred = _time(normal, category.occur_field)
-    if occurred is not None:
-        expiry(category, record.level, normal, created=occurred, occurred=occurred)
+    # What would be kept past the calendar is refused here.
+    expiry(category, record.level, normal, created=occurred or _LONG_AGO, occurred=occurred)
     return Prepared(
         category=category,
         level=record.level,
@@ -222,15 +223,16 @@ def expiry(
     occurred: datetime | None,
     kept_days: int | None = None,
 ) -> datetime | None:
-    """When retention ends, where it counts from a moment that is known when the record is stored.
+    """When retention ends, where it counts from a moment that is known: of storing, or one that the clear fields tell.
 
     Some kinds of records are kept for another time than the rest of their category; the clear fields, `metadata`, tell them apart. `kept_days` is for
     how long the tenant keeps them, if for less than the catalogue says.
 
     Raises:
-        InvalidArgumentError: FIELD_INVALID, the record happened so late that its retention would end after the calendar does.
+        InvalidArgumentError: FIELD_INVALID, the record happened or ended so late that its retention would end after the calendar does.
     """
     retention = category.retention_at(level, metadata)
+    end_field = category.end_field(retention.event)
     days = retention.days if kept_days is None else min(kept_days, retention.days)
     try:
         match retention.event:
@@ -243,10 +245,13 @@ def expiry(
             case RetentionEvent.DELIVERED:
                 # Delivery destroys it at once; this is when it goes if nobody took it.
                 return created + timedelta(days=retention.latest_days)
+            case RetentionEvent.VALIDITY_ENDED | RetentionEvent.ENDED:
+                ended = _time(metadata, end_field)
+                return ended + timedelta(days=days) if ended is not None else None
             case _:
                 return None
     except (OverflowError, ValueError):
-        name = category.occur_field
+        name = end_field or category.occur_field
         raise InvalidArgumentError("FIELD_INVALID", f"field '{name}' is too late a moment to be kept from", field=name) from None
 
 
@@ -274,6 +279,6 @@ def _searchable(category: Category, party: str, normal: Mapping[str, Value]) -> 
     return found
 
 
-def _time(normal: Mapping[str, Value], name: str | None) -> datetime | None:
+def _time(normal: Mapping[str, object], name: str | None) -> datetime | None:
     value = normal.get(name) if name else None
     return datetime.fromisoformat(value).astimezone(UTC) if isinstance(value, str) else None

@@ -26,6 +26,7 @@ from vault.audit.tiles import (
 from vault.errors import DataLossError, InvalidArgumentError, NotFoundError
 from vault.operations.core import Vault
 from vault.store import audit as audit_store
+from vault.store import restore_notes as note_store
 from vault.store import tiles as tile_store
 from vault.store.database import Connection
 
@@ -37,10 +38,11 @@ async def inclusion_proof(vault: Vault, log: str, index: int, size: int) -> list
     """Hashes that lead from an entry to the root of the tree of a size, from the leaf up (RFC 9162 §2.1.3).
 
     Raises:
-        NotFoundError: TENANT_NOT_FOUND.
+        NotFoundError: TENANT_NOT_FOUND; ENTRY_LOST_IN_RESTORE, the log was that long before a restore from backup.
         InvalidArgumentError: FIELD_INVALID, the log never had that size, or the tree of that size does not hold the entry.
         DataLossError: LOG_CORRUPT.
     """
+    await _check_lost(vault, log, max(index + 1, size))
     return await _proof(vault, log, inclusion_path(index, size), size, field="tree_size")
 
 
@@ -48,11 +50,20 @@ async def consistency_proof(vault: Vault, log: str, first: int, second: int) -> 
     """Hashes that show that the tree of the second size begins with the tree of the first (RFC 9162 §2.1.4).
 
     Raises:
-        NotFoundError: TENANT_NOT_FOUND.
+        NotFoundError: TENANT_NOT_FOUND; ENTRY_LOST_IN_RESTORE, the log was that long before a restore from backup.
         InvalidArgumentError: FIELD_INVALID, the log never had that size, or the sizes are in the wrong order.
         DataLossError: LOG_CORRUPT.
     """
+    await _check_lost(vault, log, second)
     return await _proof(vault, log, consistency_path(first, second), second, field="to_size")
+
+
+async def _check_lost(vault: Vault, log: str, size: int) -> None:
+    async with vault.database.read() as connection:
+        head = await audit_store.head(connection, log)
+        is_lost = head is not None and head[0] < size <= await note_store.published_size(connection, log)
+    if is_lost:
+        raise NotFoundError("ENTRY_LOST_IN_RESTORE", "the log was that long before it was restored from a backup")
 
 
 async def _proof(vault: Vault, log: str, path: Sequence[Span], size: int, *, field: str) -> list[bytes]:

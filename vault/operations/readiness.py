@@ -57,15 +57,20 @@ async def readiness(vault: Vault) -> Readiness:
         findings += found
     if serving:
         async with vault.database.read() as connection:
-            counts = {
-                "KEYS_WORN": await tenant_store.worn_keys(connection, limit=WARN_USES),
-                "ROTATIONS_INCOMPLETE": await rotation_store.count_incomplete(connection),
-                "NOTIFICATIONS_OVERDUE": await notification_store.count_overdue(connection, vault.clock()),
-                "HOLD_REVIEWS_OVERDUE": await hold_store.count_overdue_reviews(connection, vault.clock()),
-                "RETENTION_OVERDUE": await count_overdue(vault, connection),
-            }
+            counts = await count_findings(vault, connection)
         findings += [f"{word} {count}" for word, count in counts.items() if count]
     return Readiness(serving, tuple(findings))
+
+
+async def count_findings(vault: Vault, connection: Connection) -> dict[str, int]:
+    """How often there is what somebody should look at, by word; a word without any says 0."""
+    return {
+        "KEYS_WORN": await tenant_store.worn_keys(connection, limit=WARN_USES),
+        "ROTATIONS_INCOMPLETE": await rotation_store.count_incomplete(connection),
+        "NOTIFICATIONS_OVERDUE": await notification_store.count_overdue(connection, vault.clock()),
+        "HOLD_REVIEWS_OVERDUE": await hold_store.count_overdue_reviews(connection, vault.clock()),
+        "RETENTION_OVERDUE": await count_overdue(vault, connection),
+    }
 
 
 async def count_overdue(vault: Vault, connection: Connection) -> int:

@@ -5,7 +5,7 @@
         entered if the database lacks it, and finished by the flow that finishes every erasure; an end of a contract likewise by its own
     (3) everything that retention has ended for meanwhile
     (4) a look at everybody: nobody of whom the ledger has an entry may be left, however old the entry
-    (5) the markers move, the database gets a new incarnation, and calls are served
+    (5) the markers move, the database gets a new incarnation, what the audit logs lost is noted (`restored.py`), and calls are served
 
 Every step may be done again: a crash leaves the marker where it was, and the next replay finds done what was done. Whoever was added again after the
 cut-off has another id, another token, and is not found.
@@ -23,7 +23,7 @@ import structlog
 from vault.audit.ledger import Kind, LedgerEntry
 from vault.errors import AbortedError, DataLossError, UnavailableError, VaultError
 from vault.names import ChildName, SubjectName, new_id
-from vault.operations import erase_counts, erase_run, ledger, log, retain, wind_up
+from vault.operations import erase_counts, erase_run, ledger, log, restored, retain, wind_up
 from vault.operations.attempt import Attempt, Caller, Receipt
 from vault.operations.core import Vault, known_tenant, reading_keys, writing_keys
 from vault.operations.outcomes import Requester
@@ -57,6 +57,7 @@ async def replay_erasures(vault: Vault, attempt: Attempt) -> tuple[int, Receipt]
     Raises:
         UnavailableError: LEDGER_BEHIND, LEDGER_CORRUPT, LEDGER_PRUNED, LEDGER_UNAVAILABLE, the ledger is to be mended first;
             RESTORE_PENDING, a dependency of some erasure is away, the others were replayed.
+        UnavailableError: CHECKPOINTS_UNAVAILABLE, what was published of the audit logs cannot be read; everything else was done.
         AbortedError: REPLAY_RUNNING, another worker replays.
         DataLossError: REPLAY_INCOMPLETE, somebody is left who was erased.
     """
@@ -277,13 +278,17 @@ async def _verify(vault: Vault) -> None:
 async def _serve_again(vault: Vault, attempt: Attempt, *, reached: int, is_pending: bool) -> Receipt:
     """Record the replay and move the markers, that of the keys first: what comes last is what opens the vault."""
     incarnation, now = new_id(), vault.clock()
+    published = await restored.look(vault) if is_pending else {}
     if is_pending and vault.key_database is not None:
         async with vault.key_database.write() as apart:
             await marker_store.end_replay(apart, reached=reached, incarnation=incarnation, now=now)
     async with vault.database.write() as connection:
         if is_pending:
+            await restored.note_restores(vault, connection, attempt.caller, published, incarnation=incarnation)
             await marker_store.end_replay(connection, reached=reached, incarnation=incarnation, now=now)
         [receipt] = await log.append(vault, connection, await log.system_keys(vault, connection), [attempt])
+    # A sink that is away now gets them before anything is signed that names them.
+    await restored.publish_notes(vault)
     return receipt
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from vault.errors import VaultError
 from vault.operations.core import Vault, known_tenant, refuse_former_customer
 from vault.operations.decision import gather, require
-from vault.operations.find import Search, record_as_of
+from vault.operations.find import RESTRICTED_PURPOSES, Search, record_as_of
 from vault.operations.reveal import Released, RevealCall, reveal
 from vault.policy.decide import Operation
 
@@ -33,7 +33,8 @@ async def resolve_identifier(vault: Vault, tenant: str, call: RevealCall, search
         facts = await gather(vault, connection, call.attempt, row)
         # Decided before the look-up, so that who may not resolve learns nothing about what exists.
         require(vault, call.attempt, facts, operation=Operation.RESOLVE, category=category.name)
-        name = await record_as_of(vault, connection, keys, category, search)
+        restricted = call.attempt.justification.purpose in RESTRICTED_PURPOSES
+        name = await record_as_of(vault, connection, keys, category, search, restricted=restricted)
     [[outcome]] = await reveal(vault, tenant, [replace(call, names=(name,), operation=Operation.RESOLVE)])
     if isinstance(outcome, VaultError):
         raise outcome

@@ -3,6 +3,8 @@
 Rules:
 - A record goes when its retention ends, and content of a level that the tenant does not keep at once; a field that is kept for fewer days than its
   record is taken out of it. `due.py` says when.
+- What is kept on as a token after its ordinary use loses the people in it, once; the record goes later.
+- A contact that is in a list is not due, whenever it left another one (`listing.py`).
 - What registers say goes when it has been over for as long as the catalogue says (`retain_registers.py`).
 - A batch is one commit with its entries: one per category for what was erased, and one for what was taken out.
 - A batch that is done twice changes nothing, and a crash costs the batch that was under way (I10).
@@ -23,13 +25,15 @@ import structlog
 from vault import crypto
 from vault.catalogue.model import Category
 from vault.crypto import Place
-from vault.errors import DataLossError, VaultError
+from vault.errors import DataLossError, InvalidArgumentError, VaultError
 from vault.names import SYSTEM_LOG
 from vault.operations import due, log
 from vault.operations.attempt import Attempt, Caller, Receipt
 from vault.operations.core import Vault, keys_of_parts, known_tenant, open_subject_key, readable_parts, usable_keys
 from vault.operations.keyring import TenantKeys
 from vault.operations.levels import Levels, levels_of
+from vault.operations.listing import sweep_lists, without_listed
+from vault.operations.preparing import expiry
 from vault.operations.retain_registers import sweep_registers
 from vault.operations.reveal import open_part, wrapped_under
 from vault.store import holds as hold_store
@@ -74,6 +78,7 @@ async def run_retention(vault: Vault, attempt: Attempt, tenant: str) -> tuple[Ma
     """
     done = Done()
     if tenant:
+        await sweep_lists(vault, tenant)
         await _sweep_tenant(vault, attempt.caller, tenant, done, most=None)
         await _sweep_registers(vault, attempt.caller, tenant, done)
     else:
@@ -118,6 +123,8 @@ async def _sweep_all(vault: Vault, caller: Caller, done: Done, *, most: int | No
         for tenant in page:
             try:
                 if tenant != SYSTEM_LOG:
+                    if registers:
+                        await sweep_lists(vault, tenant)
                     await _sweep_tenant(vault, caller, tenant, done, most=most)
                 if registers:
                     await _sweep_registers(vault, caller, tenant, done)
@@ -166,6 +173,7 @@ async def _sweep_batch(vault: Vault, caller: Caller, tenant: str, done: Done) ->
         await hold_store.delay_holds(connection, tenant)
         now = vault.clock()
         rows = await retention_store.due_records(connection, tenant, now, await _swept(vault, connection, tenant, levels), limit=_BATCH)
+        rows = await _with_clocks(vault, connection, tenant, rows)
         over = {item.record_id for item in rows if is_over(vault.catalogue.category(item.category), item, levels, now)}
         gone, left = [item for item in rows if item.record_id in over], [item for item in rows if item.record_id not in over]
         await retention_store.delete_records(connection, tenant, [item.record_id for item in gone])
@@ -190,10 +198,29 @@ def is_over(category: Category, row: RecordRow, levels: Levels, now: datetime) -
     return (end is not None and end <= now) or not levels.is_kept(category, row.level, row.metadata)
 
 
+async def _with_clocks(vault: Vault, connection: Connection, tenant: str, rows: Sequence[RecordRow]) -> list[RecordRow]:
+    """The records with the clocks that they should have: what ended says so, and who is in a list again has none."""
+    rows = await without_listed(vault, connection, tenant, rows)
+    started = {row.record_id: end for row in rows if row.expire_time is None and (end := _told_end(vault, row)) is not None}
+    await retention_store.set_expiry(connection, tenant, started)
+    return [replace(row, expire_time=started.get(row.record_id, row.expire_time)) for row in rows]
+
+
+def _told_end(vault: Vault, row: RecordRow) -> datetime | None:
+    """When the retention of a record ends which tells itself when it was over; None too for one past the calendar, which nobody stores any more."""
+    category = vault.catalogue.category(row.category)
+    if category.end_field(category.retention_at(row.level, row.metadata).event) is None:
+        return None
+    try:
+        return expiry(category, row.level, row.metadata, created=row.create_time, occurred=row.occur_time)
+    except InvalidArgumentError:
+        return None
+
+
 async def _take_fields(
     vault: Vault, connection: Connection, keys: TenantKeys, rows: Sequence[RecordRow], now: datetime
 ) -> dict[str, frozenset[str]]:
-    """Take the fields whose time is over out of records, and note when each is to be looked at next; what was taken, by record."""
+    """Take the fields, and the people, whose time is over out of records, and note when each is to be looked at next; what was taken, by record."""
     parts: dict[str, list[ReadableRow]] = defaultdict(list)
     for part in await readable_parts(vault, connection, keys.tenant, [row.record_id for row in rows]):
         # A party that is a token has no fields (A23).
@@ -203,10 +230,17 @@ async def _take_fields(
     keys = await keys_of_parts(vault, connection, keys, wrapped_under(opened))
     taken: dict[str, frozenset[str]] = {}
     times: dict[str, datetime | None] = {}
+    tokens: list[tuple[str, str]] = []
     for row in rows:
         category = vault.catalogue.category(row.category)
         over = due.fields_due(category, row, now)
         present = {name for part in parts[row.record_id] for name in crypto.field_names(part.sealed)}
+        if (token_time := due.token_time(category, row)) is not None and token_time <= now:
+            if parts[row.record_id]:
+                tokens += [(part.record_id, part.role) for part in parts[row.record_id]]
+                taken[row.record_id] = frozenset(present)
+            times[row.record_id] = due.next_due(category, row, (), is_token=True)
+            continue
         held = present & over
         try:
             removed = frozenset().union(*[await take_out(vault, connection, keys, part, over) for part in parts[row.record_id]])
@@ -219,6 +253,8 @@ async def _take_fields(
             times[row.record_id] = now + _AGAIN
         else:
             times[row.record_id] = due.next_due(category, row, present - removed)
+    await record_store.delete_index_roles(connection, keys.tenant, tokens)
+    await record_store.tokenise_parts(connection, keys.tenant, tokens)
     await retention_store.set_due(connection, keys.tenant, times)
     return taken
 

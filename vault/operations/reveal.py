@@ -22,7 +22,7 @@ from vault.crypto import Place
 from vault.errors import DataLossError, FailedPreconditionError, InvalidArgumentError, NotFoundError, VaultError
 from vault.masking import MaskStyle, mask
 from vault.names import RecordName
-from vault.operations import log
+from vault.operations import due, log
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, keys_of_parts, known_tenant, open_subject_key, readable_parts, refuse_former_customer
 from vault.operations.decision import Facts, PersonFacts, decide, gather, gather_people
@@ -164,6 +164,7 @@ def _release(
     if named is None:
         raise NotFoundError("RECORD_NOT_FOUND", "no such record")
     category = vault.catalogue.category(named.category)
+    past_use = due.is_past_use(category, named.level, named.metadata, named.expire_time, vault.clock())
     decision = decide(
         vault,
         call.attempt,
@@ -176,13 +177,13 @@ def _release(
         recipient=call.recipient,
         subject=name.subject,
         people=people,
-        restricted=any(part.is_restricted for part in parts),
+        restricted=past_use or any(part.is_restricted for part in parts),
         affiliate_part=category.is_for_affiliate(named.metadata),
     )
     if isinstance(decision, Refused):
         raise decision.error()
-    # After the contract a token stands for whoever the record is not kept for; what is left of it may be read (A23).
-    if named.is_erased and not (facts.ended and named.key_version == 0):
+    # After the contract, or its ordinary use, a token stands for whoever the record is not kept for; what is left of it may be read (A23).
+    if named.is_erased and not ((facts.ended or past_use) and named.key_version == 0):
         raise FailedPreconditionError("SUBJECT_ERASED", "the subject was erased")
     _check_fields(category, call.fields)
     values: dict[str, str | bytes] = {key: value for key, value in named.metadata.items() if call.fields is None or key in call.fields}

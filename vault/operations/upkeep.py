@@ -7,11 +7,12 @@ Every step is idempotent and takes up where the last commit was (I10). A depende
 """
 
 import asyncio
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
+from opentelemetry.context import Context
 
 from vault.errors import VaultError
 from vault.names import new_id
@@ -34,6 +35,7 @@ from vault.operations.keyring import WARN_USES
 from vault.store import alarms as alarm_store
 from vault.store import rotations as rotation_store
 from vault.store import tenants as tenant_store
+from vault.telemetry import spanning, trace_id
 
 _LEASE = "upkeep"
 _LASTING = timedelta(seconds=30)
@@ -65,7 +67,7 @@ def upkeep_caller() -> Caller:
         roles=frozenset({"upkeep-worker"}),
         tenants=None,
         method="upkeep",
-        trace_id=new_id(),
+        trace_id=trace_id(),
         auth_method="internal",
     )
 
@@ -193,17 +195,33 @@ async def _turn(vault: Vault, lease: _Lease, detector: detect.Detector, turn: in
         observe.look_away(vault)
         return False
     if turn % _SELDOM == 0:
-        await resume_erasures(vault)
-        await order_end.expire_orders(vault, upkeep_caller())
-        await order_notice.end_gags(vault, upkeep_caller())
-        await hold.expire_holds(vault, upkeep_caller())
-        await export_deliver.destroy_due(vault, upkeep_caller())
-        await retain.sweep(vault, upkeep_caller())
-        await deliver.deliver(vault, upkeep_caller())
-        await detect.detect(vault, detector, upkeep_caller())
-        await observe.look(vault)
+        with _step(vault, "erasures"):
+            await resume_erasures(vault)
+        with _step(vault, "orders"):
+            await order_end.expire_orders(vault, upkeep_caller())
+            await order_notice.end_gags(vault, upkeep_caller())
+        with _step(vault, "holds"):
+            await hold.expire_holds(vault, upkeep_caller())
+        with _step(vault, "packages"):
+            await export_deliver.destroy_due(vault, upkeep_caller())
+        with _step(vault, "retention"):
+            await retain.sweep(vault, upkeep_caller())
+        with _step(vault, "notifications"):
+            await deliver.deliver(vault, upkeep_caller())
+        with _step(vault, "detection"):
+            await detect.detect(vault, detector, upkeep_caller())
+        with _step(vault, "standings"):
+            await observe.look(vault)
     if turn % _RARELY == 0:
-        async with vault.database.write() as connection:
-            await alarm_store.forget_releases(connection, before=vault.clock() - 2 * _COUNTED)
-    ending = await wind_up.advance(vault, upkeep_caller())
-    return await rotate.advance(vault, upkeep_caller()) or ending
+        with _step(vault, "budgets"):
+            async with vault.database.write() as connection:
+                await alarm_store.forget_releases(connection, before=vault.clock() - 2 * _COUNTED)
+    with _step(vault, "contracts"):
+        ending = await wind_up.advance(vault, upkeep_caller())
+    with _step(vault, "rotations"):
+        return await rotate.advance(vault, upkeep_caller()) or ending
+
+
+def _step(vault: Vault, name: str) -> AbstractContextManager[object]:
+    """A trace of its own for one step; what it records in an audit log carries its id."""
+    return spanning(vault.tracer, f"upkeep {name}", parent=Context())

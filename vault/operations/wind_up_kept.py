@@ -84,9 +84,13 @@ def clock_of(category: Category, row: RecordRow, ended: datetime, present: froze
         closed = max(ended, row.valid_from)
         row = replace(row, valid_to=closed, metadata={**row.metadata, to: closed.isoformat()})
     start = _starts(category, row, ended)
-    if row.expire_time is not None or start is None:
+    if start is None:
         return row
-    row = replace(row, expire_time=start + timedelta(days=category.retention_at(row.level, row.metadata).days))
+    # What ended before the contract goes on counting from there.
+    end = start + timedelta(days=category.retention_at(row.level, row.metadata).days)
+    if row.expire_time is not None and row.expire_time <= end:
+        return row
+    row = replace(row, expire_time=end)
     return replace(row, due_time=due.next_due(category, row, present))
 
 
@@ -97,7 +101,7 @@ def _starts(category: Category, row: RecordRow, ended: datetime) -> datetime | N
         case RetentionEvent.VALIDITY_ENDED:
             return row.valid_to
         case RetentionEvent.ENDED:
-            # What it is about is over with the contract, if it runs out then; a case that is kept ends when it is closed.
+            # What it is about is over with the contract, if it runs out then; a case that is kept ends when it is closed, as its record says.
             return ended if category.on_contract_end is ContractEnd.EXPIRES else None
         case _:
             return None

@@ -74,7 +74,9 @@ class AuditServicer(AuditServiceServicer):
 
     async def GetCheckpoint(self, request: GetCheckpointRequest, context: Context) -> GetCheckpointResponse:
         """Sign the current head of a log."""
-        return GetCheckpointResponse(checkpoint=await checkpoint.sign_head(self._vault, _log(request.parent)))
+        log = _log(request.parent)
+        note = await checkpoint.sign_head(self._vault, log)
+        return GetCheckpointResponse(checkpoint=note, restore_notes=await checkpoint.restore_notes(self._vault, log))
 
     async def GetInclusionProof(self, request: GetInclusionProofRequest, context: Context) -> GetInclusionProofResponse:
         """Prove that an entry is in the log."""

@@ -12,7 +12,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from opentelemetry import context as contexts
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, Tracer
+
 from vault.errors import AbortedError, VaultError
+from vault.telemetry import NO_TRACER, failed
 
 Call = TypeVar("Call")
 Result = TypeVar("Result")
@@ -20,11 +26,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class _Waiting(Generic[Call, Result]):
-    """A call, its weight, and the caller who waits for its result."""
+    """A call, its weight, the caller who waits for its result, and the span of that."""
 
     call: Call
     weight: int
     future: asyncio.Future[Result]
+    span: Span
 
     @property
     def is_over(self) -> bool:
@@ -49,20 +56,36 @@ class Coalescer(Generic[Call, Result]):
         run: carries out a batch for one key; returns one result per call, in order.
         weight: size of one call; a batch holds at most `max_weight`, or one call.
         max_weight: where a batch ends.
+        name: what a batch is called in a trace.
+        tracer: where its span is told.
     """
 
     def __init__(
-        self, run: Callable[[str, Sequence[Call]], Awaitable[Sequence[Result]]], *, weight: Callable[[Call], int], max_weight: int
+        self,
+        run: Callable[[str, Sequence[Call]], Awaitable[Sequence[Result]]],
+        *,
+        weight: Callable[[Call], int],
+        max_weight: int,
+        name: str = "batch",
+        tracer: Tracer = NO_TRACER,
     ) -> None:
+        self._name = name
+        self._tracer = tracer
         self._run = run
         self._weight = weight
         self._max_weight = max_weight
         self._waiting: dict[str, deque[_Waiting[Call, Result]]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for the next batch."""
+        return sum(map(len, list(self._waiting.values())))
+
     async def submit(self, key: str, call: Call) -> Result:
         """Carry out one call, alone or with others of the same key."""
-        waiting: _Waiting[Call, Result] = _Waiting(call, self._weight(call), asyncio.get_running_loop().create_future())
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        waiting: _Waiting[Call, Result] = _Waiting(call, self._weight(call), future, trace.get_current_span())
         queue = self._waiting.get(key)
         if queue is None:
             queue = self._waiting[key] = deque([waiting])
@@ -96,7 +119,23 @@ class Coalescer(Generic[Call, Result]):
                 weight += waiting.weight
         return batch
 
+    def _begin(self, batch: Sequence[_Waiting[Call, Result]]) -> Span:
+        """A span of the batch, in the trace of the first call that is traced, linked to each of those that are; the current one from here on.
+
+        The task was made by the first of many callers, and what it does later is not that one's.
+        """
+        traced = [waiting.span for waiting in batch if waiting.span.is_recording()]
+        parent = trace.set_span_in_context(traced[0] if traced else batch[0].span, Context())
+        if not traced:
+            contexts.attach(parent)
+            return batch[0].span
+        span = self._tracer.start_span(self._name, parent, links=[Link(call.get_span_context()) for call in traced])
+        span.set_attribute("pii_vault.calls", len(batch))
+        contexts.attach(trace.set_span_in_context(span, parent))
+        return span
+
     async def _carry_out(self, key: str, batch: Sequence[_Waiting[Call, Result]]) -> None:
+        span = self._begin(batch)
         try:
             answered = list(zip(batch, await self._run(key, [waiting.call for waiting in batch]), strict=True))
         except AbortedError as error:
@@ -107,11 +146,15 @@ class Coalescer(Generic[Call, Result]):
             if _is_cancelled():
                 raise
         except BaseException as error:  # noqa: BLE001 - whatever it is belongs to the callers, who wait for it
+            failed(span, error)
             for waiting in batch:
                 waiting.fail(error)
         else:
             for waiting, result in answered:
                 waiting.answer(result)
+        finally:
+            if span is not batch[0].span:
+                span.end()
 
     async def _carry_out_alone(self, key: str, batch: Sequence[_Waiting[Call, Result]], error: AbortedError) -> None:
         """Nothing of an aborted batch happened, and one call that met a concurrent change must not fail the others."""

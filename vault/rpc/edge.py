@@ -36,9 +36,10 @@ from vault.operations.core import Vault
 from vault.operations.role_grant import as_registered
 from vault.policy.access import Access
 from vault.rpc.identity import Authenticator
+from vault.rpc.observed import Observed, Observer
 from vault.rpc.required import check_required
 from vault.rpc.status import code_of, trailers_of
-from vault.telemetry import trace_id
+from vault.telemetry import place_of
 
 _log = structlog.get_logger()
 
@@ -80,10 +81,12 @@ class Edge(grpc.aio.ServerInterceptor):
         vault: the vault, whose log refusals go to.
         authenticator: says who is calling.
         access: who may call what.
+        observer: watches every call.
     """
 
-    def __init__(self, vault: Vault, authenticator: Authenticator, access: Mapping[str, Access]) -> None:
+    def __init__(self, vault: Vault, authenticator: Authenticator, access: Mapping[str, Access], observer: Observer) -> None:
         self._vault = vault
+        self._observer = observer
         self._authenticator = authenticator
         self._access = access
         self._wrapped: dict[str, Handler] = {}
@@ -119,34 +122,38 @@ class Edge(grpc.aio.ServerInterceptor):
 
     def _single(self, method: str, inner: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
         async def call(request: Any, context: Context) -> Any:
-            try:
-                await self._admit(method, request, context)
-                return await inner(_checked_stream(request), context)
-            except Exception as error:  # noqa: BLE001 - the one place where anything becomes a status
-                await self._fail(error, method, context)
+            metadata = dict(context.invocation_metadata() or ())
+            with self._observer.observe(method, metadata.get("traceparent")) as seen:
+                try:
+                    await self._admit(method, request, context, metadata, seen)
+                    return await inner(_checked_stream(request), context)
+                except Exception as error:  # noqa: BLE001 - the one place where anything becomes a status
+                    await self._fail(error, method, context, seen)
 
         return call
 
     def _streaming(self, method: str, inner: Callable[[Any, Context], AsyncIterator[Any]]) -> Callable[[Any, Context], AsyncIterator[Any]]:
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
-            try:
-                await self._admit(method, request, context)
-                async for response in inner(_checked_stream(request), context):
-                    yield response
-            except Exception as error:  # noqa: BLE001 - the one place where anything becomes a status
-                await self._fail(error, method, context)
+            metadata = dict(context.invocation_metadata() or ())
+            with self._observer.observe(method, metadata.get("traceparent")) as seen:
+                try:
+                    await self._admit(method, request, context, metadata, seen)
+                    async for response in inner(_checked_stream(request), context):
+                        yield response
+                except Exception as error:  # noqa: BLE001 - the one place where anything becomes a status
+                    await self._fail(error, method, context, seen)
 
         return call
 
-    async def _admit(self, method: str, request: Any, context: Context) -> None:
-        metadata = dict(context.invocation_metadata() or ())
-        trace = trace_id(metadata.get("traceparent"))
-        attempt = Attempt(caller=_nobody(method, trace), is_gagged=method.startswith(_UNTOLD))
+    async def _admit(self, method: str, request: Any, context: Context, metadata: Mapping[str, str | bytes], seen: Observed) -> None:
+        attempt = Attempt(caller=_nobody(method, seen.trace_id), is_gagged=method.startswith(_UNTOLD))
         _CURRENT.set(attempt)
         # (1) authenticate
         # The URIs alone: a DNS name may be spelled like one.
         certificate = tuple(context.auth_context().get("peer_uri", ()))
-        attempt.caller = await self._authenticator.authenticate(certificate, metadata.get("authorization"), method=method, trace_id=trace)
+        attempt.caller = await self._authenticator.authenticate(
+            certificate, metadata.get("authorization"), method=method, trace_id=seen.trace_id
+        )
         attempt.caller = await as_registered(self._vault, attempt.caller)
         # (2) authorise
         access = self._access.get(method)
@@ -180,20 +187,17 @@ class Edge(grpc.aio.ServerInterceptor):
                 raise NotFoundError("TENANT_NOT_FOUND", "no such tenant")
             attempt.tenant = tenant
 
-    async def _fail(self, error: Exception, method: str, context: Context) -> NoReturn:
+    async def _fail(self, error: Exception, method: str, context: Context, seen: Observed) -> NoReturn:
         known = await self._recorded(self._known(error, method))
-        await context.abort(code_of(known), known.message, trailers_of(known))
+        seen.failed(known)
+        await context.abort(code_of(known), known.message, trailers_of(known, trace_id=seen.trace_id))
 
     def _known(self, error: Exception, method: str) -> VaultError:
         """The error itself if it is ours; else a fixed text with the id of the log line, which names types and places, never values."""
         if isinstance(error, VaultError):
             return error
         incident = secrets.token_hex(8)
-        place, trace = "", error.__traceback__
-        while trace is not None:
-            place = f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"
-            trace = trace.tb_next
-        _log.error("call failed", method=method, error=type(error).__name__, place=place, log_id=incident)
+        _log.error("call failed", method=method, error=type(error).__name__, place=place_of(error.__traceback__), log_id=incident)
         return VaultError("INTERNAL", "internal error", log_id=incident)
 
     async def _recorded(self, error: VaultError) -> VaultError:

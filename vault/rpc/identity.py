@@ -56,7 +56,7 @@ class Authenticator:
     """Says who is calling.
 
     Args:
-        principals: services by SPIFFE id.
+        principals: services by SPIFFE id; replaced while the vault runs.
         rules: how tokens are checked; None if no people are served.
         jwks: the issuer's keys; None with no rules.
         known_roles: roles of the catalogue.
@@ -72,7 +72,7 @@ class Authenticator:
         known_roles: frozenset[str],
         clock: Callable[[], datetime],
     ) -> None:
-        self._principals = principals
+        self.principals = principals
         self._rules = rules
         self._jwks = jwks
         self._known_roles = known_roles
@@ -91,7 +91,7 @@ class Authenticator:
             UnavailableError: IDENTITY_UNAVAILABLE, the issuer's keys cannot be read.
         """
         ids = [name.decode("ascii", "replace") for name in names if name.startswith(_SPIFFE)]
-        service = self._principals.get(ids[0]) if len(ids) == 1 else None
+        service = self.principals.get(ids[0]) if len(ids) == 1 else None
         if service is None:
             raise _invalid("the client certificate names no known principal")
         if authorization is None:

@@ -50,9 +50,11 @@ def code_of(error: VaultError) -> grpc.StatusCode:
     return next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
 
 
-def status_of(error: VaultError) -> status_pb2.Status:
-    """The whole status with its details."""
+def status_of(error: VaultError, *, trace_id: str = "") -> status_pb2.Status:
+    """The whole status with its details; of a call, with the trace that it belongs to."""
     metadata = dict(error.metadata)
+    if trace_id:
+        metadata["trace_id"] = trace_id
     if error.receipt is not None:
         metadata |= {"audit_log": error.receipt[0], "audit_index": str(error.receipt[1])}
     details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)]
@@ -73,12 +75,9 @@ def status_of(error: VaultError) -> status_pb2.Status:
     return status_pb2.Status(code=code_of(error).value[0], message=error.message, details=[_packed(detail) for detail in details])
 
 
-def trailers_of(error: VaultError) -> tuple[tuple[str, bytes], ...]:
-    """Trailing metadata that carries the status details.
-
-    With the OpenTelemetry interceptor `abort_with_status` leaves the span without a status; trailing metadata plus `abort` does not.
-    """
-    return ((DETAILS_KEY, status_of(error).SerializeToString()),)
+def trailers_of(error: VaultError, *, trace_id: str = "") -> tuple[tuple[str, bytes], ...]:
+    """Trailing metadata that carries the status details."""
+    return ((DETAILS_KEY, status_of(error, trace_id=trace_id).SerializeToString()),)
 
 
 def _packed(detail: Message) -> AnyMessage:

@@ -71,13 +71,24 @@ class VaultServicer(vault_service_pb2_grpc.VaultServiceServicer):
         self._vault = vault
         self._pages = pages
         self._reveals: Coalescer[RevealCall, list[revealing.Outcome]] = Coalescer(
-            lambda tenant, calls: revealing.reveal(vault, tenant, calls), weight=lambda call: len(call.names), max_weight=max_batch
+            lambda tenant, calls: revealing.reveal(vault, tenant, calls),
+            weight=lambda call: len(call.names),
+            max_weight=max_batch,
+            name="reveal batch",
+            tracer=vault.tracer,
         )
         self._creates: Coalescer[CreateCall, list[create.Outcome]] = Coalescer(
             lambda tenant, calls: create.create_records(vault, tenant, calls),
             weight=lambda call: len(call.records),
             max_weight=max_batch,
+            name="create batch",
+            tracer=vault.tracer,
         )
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for their batch."""
+        return self._reveals.waiting + self._creates.waiting
 
     async def CreateSubject(self, request: CreateSubjectRequest, context: Context) -> CreateSubjectResponse:
         """Create a subject without records."""

@@ -72,6 +72,11 @@ async def covered_sizes(connection: AsyncConnection) -> dict[str, int]:
     return {row.tenant_id: row.size for row in await connection.execute(query)}
 
 
+async def total_size(connection: AsyncConnection) -> int:
+    """Entries of all logs."""
+    return int((await connection.execute(select(func.coalesce(func.sum(audit_heads.c.size), 0)))).scalar_one())
+
+
 async def uncovered_logs(connection: AsyncConnection) -> list[str]:
     """Logs that grew since their newest checkpoint, or have none: an empty log is signed too, so that one that is gone is missed."""
     covered = select(audit_checkpoints.c.tenant_id).where(

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from vault.audit.dump import dump_lines
 from vault.audit.merkle import HASH_BYTES
 from vault.errors import UnavailableError
-from vault.store.tables import audit_checkpoints, audit_entries, audit_heads, audit_prunings, audit_tiles
+from vault.store.tables import audit_checkpoints, audit_entries, audit_heads, audit_prunings, audit_restores, audit_tiles
 
 _PAGE = 1000
 _TILES = 64
@@ -68,12 +68,13 @@ class LogReader:
             entries=self._stream(self._entries(log)),
             checkpoints=self._notes(audit_checkpoints, log),
             prunings=self._notes(audit_prunings, log),
+            restores=self._notes(audit_restores, log, by="number"),
             kept=self._stream(self._kept(log)),
             size=self.sizes().get(log),
         )
 
-    def _notes(self, table: Any, log: str) -> list[str]:
-        query = select(table.c.note).where(table.c.tenant_id == log).order_by(table.c.size)
+    def _notes(self, table: Any, log: str, *, by: str = "size") -> list[str]:
+        query = select(table.c.note).where(table.c.tenant_id == log).order_by(table.c[by])
         return [row.note for row in self.runner.run(self.connection.execute(query))]
 
     def _stream(self, rows: AsyncIterator[list[tuple[int, bytes]]]) -> Iterator[tuple[int, bytes]]:

@@ -74,6 +74,7 @@ CASCADE = {
             *(tables.content_levels, tables.transport_policies, tables.webhooks),
             *(tables.order_approvals, tables.order_previews, tables.holds),
             *(tables.audit_heads, tables.audit_checkpoints, tables.audit_tiles, tables.audit_prunings, tables.audit_readers),
+            *(tables.audit_restores, tables.restored_heads),
             *(tables.incident_triggers, tables.release_counts),
         ),
         Reach.NOBODY,

@@ -9,17 +9,21 @@ Rules:
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
+from opentelemetry.trace import SpanKind, Tracer
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from vault.errors import AbortedError, KeyUnavailableError, UnavailableError
+from vault.store.traced import trace_statements
+from vault.telemetry import NO_TRACER, is_traced
 
 # What flows hand from query to query: an open transaction. They know nothing else of SQL.
 Connection = AsyncConnection
@@ -33,6 +37,8 @@ _PG_RETRYABLE = frozenset({"40001", "40P01"})
 _SQLITE_BUSY = timedelta(seconds=5)
 # How often a new file is tried to be turned to a write-ahead log; everybody who is refused made way for somebody.
 _WAL_ATTEMPTS = 16
+# What a connection remembers until its transaction ends.
+_ON_COMMIT, _COMMIT = "vault_on_commit", "vault_commit"
 
 
 class Database:
@@ -42,10 +48,13 @@ class Database:
         url: `sqlite+aiosqlite:///path` or `postgresql+asyncpg://…`.
         pool_size: connections kept open.
         of_keys: whether it holds subject keys and nothing else; then what fails is said to be the keys.
+        tracer: where its spans are told.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 8, of_keys: bool = False) -> None:
+    def __init__(self, url: str, *, pool_size: int = 8, of_keys: bool = False, tracer: Tracer = NO_TRACER) -> None:
         self.of_keys = of_keys
+        self.pool_size = pool_size
+        self._tracer = tracer
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         # hide_parameters: an error text must not quote what was bound, sealed or not.
         self.engine: AsyncEngine = create_async_engine(
@@ -57,6 +66,10 @@ class Database:
             # Flows lock a row and then read what others committed meanwhile; a server that defaults to snapshots would not show it.
             isolation_level=None if self.is_sqlite else "READ COMMITTED",
         )
+        self._system = "sqlite" if self.is_sqlite else "postgresql"
+        if tracer is not NO_TRACER:
+            trace_statements(self.engine.sync_engine, tracer, system=self._system)
+            event.listen(self.engine.sync_engine, "commit", _note_commit)
         # One writer at a time on SQLite: waiting here is fair and costs nothing, waiting in SQLite polls.
         self._writer: AbstractAsyncContextManager[Any] = asyncio.Lock() if self.is_sqlite else nullcontext()
         if self.is_sqlite:
@@ -65,6 +78,11 @@ class Database:
             event.listen(self.engine.sync_engine, "invalidate", _release_sqlite)
         else:
             event.listen(self.engine.sync_engine, "connect", _prepare_postgres)
+
+    @property
+    def connections_used(self) -> int:
+        """Connections that somebody holds at this moment."""
+        return int(getattr(self.engine.pool, "checkedout", int)())
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -79,8 +97,10 @@ class Database:
                 async with self.engine.connect() as connection:
                     if self.is_sqlite:
                         await connection.execution_options(write=True)
+                    connection.info.pop(_ON_COMMIT, None)
                     async with connection.begin():
                         yield connection
+                    self._committed(connection)
             except (SQLAlchemyError, OSError, TimeoutError) as error:
                 raise self._translated(error, "AUDIT_UNAVAILABLE", "the audit log cannot be written, nothing is released") from None
 
@@ -97,6 +117,15 @@ class Database:
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise self._translated(error, "STORE_UNAVAILABLE", "the database cannot be reached") from None
 
+    def _committed(self, connection: AsyncConnection) -> None:
+        began = connection.info.pop(_COMMIT, None)
+        if began is not None and is_traced():
+            span = self._tracer.start_span("COMMIT", kind=SpanKind.CLIENT, start_time=began)
+            span.set_attributes({"db.system.name": self._system, "db.operation.name": "COMMIT"})
+            span.end()
+        for call in connection.info.pop(_ON_COMMIT, ()):
+            call()
+
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
@@ -112,6 +141,11 @@ class Database:
         return UnavailableError(reason, message, retry_after=_RETRY)
 
 
+def on_commit(connection: AsyncConnection, call: Callable[[], None]) -> None:
+    """Have something done when a transaction of `write` has committed, and not at all if it does not."""
+    connection.info.setdefault(_ON_COMMIT, []).append(call)
+
+
 def is_database_url(url: str) -> bool:
     """Whether a URL names a database of a kind that the vault runs on."""
     try:
@@ -123,6 +157,10 @@ def is_database_url(url: str) -> bool:
 def shown_url(url: str) -> str:
     """The URL for people: without its password."""
     return make_url(url).render_as_string(hide_password=True)
+
+
+def _note_commit(connection: Any) -> None:
+    connection.info[_COMMIT] = time.time_ns()
 
 
 def _prepare_postgres(dbapi_connection: Any, _record: object) -> None:

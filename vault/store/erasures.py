@@ -12,6 +12,7 @@ from vault.store.notifications import ACKNOWLEDGED
 from vault.store.tables import erasure_certificates, erasure_exceptions, erasures, notifications
 
 STATES = ("REQUESTED", "RUNNING", "PENDING_KEY_DESTRUCTION", "PARTIAL", "COMPLETE", "FORWARDED")
+_UNFINISHED = ("REQUESTED", "RUNNING", "PENDING_KEY_DESTRUCTION")
 # Approved, and not certified.
 UNDER_WAY = ("RUNNING", "PENDING_KEY_DESTRUCTION")
 
@@ -118,6 +119,13 @@ async def count_by_state(connection: AsyncConnection) -> dict[str, int]:
     """Number of erasures of all tenants by state."""
     query = select(erasures.c.state, func.count()).group_by(erasures.c.state)
     return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+async def oldest_unfinished(connection: AsyncConnection) -> datetime | None:
+    """When the oldest erasure that is not finished was asked for, of all tenants; None if there is none."""
+    query = select(func.min(erasures.c.request_time)).where(erasures.c.state.in_(_UNFINISHED))
+    found: datetime | None = (await connection.execute(query)).scalar_one()
+    return found
 
 
 async def count_due(connection: AsyncConnection, now: datetime) -> int:

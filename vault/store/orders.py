@@ -142,6 +142,32 @@ async def ended_gags(connection: AsyncConnection, now: datetime, *, limit: int) 
     return [(row.tenant_id, row.order_id) for row in await connection.execute(query)]
 
 
+async def count_by_state(connection: AsyncConnection) -> dict[str, int]:
+    """Number of orders of all tenants by state."""
+    query = select(orders.c.state, func.count()).group_by(orders.c.state)
+    return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+async def count_due(connection: AsyncConnection, running: Sequence[str], *, by: datetime) -> dict[str, int]:
+    """How many orders of all tenants somebody has to act on by a moment, by what is due; what nothing is due of says 0.
+
+    Args:
+        connection: an open connection.
+        running: states in which an order has to be answered, and runs out.
+        by: the moment.
+    """
+    c = orders.c
+    is_running = c.state.in_(running)
+    due = {
+        "RESPOND": is_running & (c.respond_time <= by),
+        "EXPIRE": is_running & (c.expire_time <= by),
+        "SECOND_APPROVAL": c.second_approval_due_time <= by,
+        "RECALL": c.recall_due_time <= by,
+    }
+    row = (await connection.execute(select(*(func.count().filter(condition) for condition in due.values())))).one()
+    return dict(zip(due, row, strict=True))
+
+
 async def insert_document(connection: AsyncConnection, tenant: str, order_id: str, sealed: bytes) -> None:
     """Store a sealed scan."""
     await connection.execute(insert(order_documents).values(tenant_id=tenant, order_id=order_id, sealed=sealed))

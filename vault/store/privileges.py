@@ -12,7 +12,7 @@ from vault.errors import InvalidArgumentError
 from vault.store.tables import metadata
 
 # Written once and never again.
-EVIDENCE = ("audit_entries", "audit_checkpoints", "audit_tiles")
+EVIDENCE = ("audit_entries", "audit_checkpoints", "audit_tiles", "audit_restores")
 _PRUNINGS, _HEADS, _SCHEMA = "audit_prunings", "audit_heads", "alembic_version"
 _ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 

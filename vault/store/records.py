@@ -77,6 +77,7 @@ class ReadableRow:
     level: str
     list_id: str
     occur_time: datetime | None
+    expire_time: datetime | None
     metadata: Mapping[str, str]
     role: str
     subject_id: str
@@ -113,6 +114,7 @@ _READABLE_COLUMNS: tuple[Column[Any], ...] = (
     records.c.level,
     records.c.list_id,
     records.c.occur_time,
+    records.c.expire_time,
     records.c.metadata,
     record_parts.c.role,
     record_parts.c.subject_id,

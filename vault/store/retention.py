@@ -85,6 +85,18 @@ async def set_due(connection: AsyncConnection, tenant: str, times: Mapping[str, 
     await connection.execute(statement, [{"b_record": record, "b_due": time} for record, time in times.items()])
 
 
+async def set_expiry(connection: AsyncConnection, tenant: str, times: Mapping[str, datetime | None]) -> None:
+    """Store when the retention of each record ends; None where its clock does not run."""
+    if not times:
+        return
+    statement = (
+        update(records)
+        .where(records.c.tenant_id == tenant, records.c.record_id == bindparam("b_record"))
+        .values(expire_time=bindparam("b_expire", type_=records.c.expire_time.type))
+    )
+    await connection.execute(statement, [{"b_record": record, "b_expire": time} for record, time in times.items()])
+
+
 def _due(tenant: str, now: datetime, where: Swept, limit: int) -> Select[tuple[str]]:
     found = or_(_by(tenant, now, where), *(_is_off(tenant, item) for item in where.off))
     return select(records.c.record_id).where(found, *_is_free(tenant, now, where)).limit(limit)

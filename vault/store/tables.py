@@ -999,6 +999,28 @@ audit_prunings = Table(
     PrimaryKeyConstraint("tenant_id", "size"),
 )
 
+# What a restore from backup left of a log, signed: an opponent who puts an older database back cannot say that it was the operator.
+audit_restores = Table(
+    "audit_restores",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    # Of the newest head that had been published.
+    Column("published_size", BigInteger, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("create_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "number"),
+)
+
+# How long each log was when a restore was noticed; empty but while a replay is due.
+restored_heads = Table(
+    "restored_heads",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_id"),
+)
+
 # Which entries name which person: derived from the entries by upkeep, off the path of a release.
 audit_subjects = Table(
     "audit_subjects",
@@ -1053,7 +1075,8 @@ incident_triggers = Table(
     metadata,
     Column("tenant_id", Text, nullable=False),
     Column("incident_id", Text, nullable=False),
-    # denial-burst | bulk-read | budget-exceeded | honey-record | damaged-data | chain-break | stalled-head | unreviewed-incident
+    # denial-burst | bulk-read | budget-exceeded | honey-record | damaged-data | chain-break | restored-log | stalled-head |
+    # unreviewed-incident
     Column("trigger", Text, nullable=False),
     # Principal, log or incident.
     Column("cause", Text, nullable=False),

@@ -277,16 +277,22 @@ class GetCheckpointResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHECKPOINT_FIELD_NUMBER: _builtins.int
+    RESTORE_NOTES_FIELD_NUMBER: _builtins.int
     checkpoint: _builtins.str
     """Signed note in the form of C2SP tlog-checkpoint."""
+    @_builtins.property
+    def restore_notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Signed note about each restore of the log from backup, in order."""
+
     def __init__(
         self,
         *,
         checkpoint: _builtins.str = ...,
+        restore_notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "restore_notes", b"restore_notes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
