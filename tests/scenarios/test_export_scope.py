@@ -17,7 +17,7 @@ from tests.serving import Serving
 from tests.vectors.bundle_2.sample import unpack
 
 # More with `PII_VAULT_SCOPES`.
-SCOPES = int(os.environ.get("PII_VAULT_SCOPES", "8"))
+SCOPES = int(os.environ.get("PII_VAULT_SCOPES", "5"))
 CALLS = 60
 PHONES = [f"+97250234500{n}" for n in range(5)]
 LINES = [LINE, "+97233760001"]
