@@ -147,9 +147,9 @@ async def test_about_a_protected_profession_the_privacy_officer_approves_too(ser
     assert (not_theirs.code.name, not_theirs.reason) == ("PERMISSION_DENIED", "ROLE_NOT_ALLOWED")
 
 
-async def urgent(served: Serving, people: Team) -> Order:
+async def urgent(served: Serving, people: Team, *, document: bytes = b"\1" * 32) -> Order:
     """An urgent permit that one legal approver approved."""
-    request = order_for(served, people)
+    request = order_for(served, people, document=document)
     request.instrument.type = legal.INSTRUMENT_TYPE_COMMS_URGENT
     request.instrument.issue_time.CopyFrom(at(served.clock() - timedelta(hours=1)))
     request.instrument.ClearField("expire_time")
@@ -180,6 +180,27 @@ async def test_an_urgent_permit_is_approved_by_one_before_and_by_another_within_
     assert (after.state, list(after.missing_approvals)) == (legal.ORDER_STATE_FULFILLED, [])
     assert "DEADLINE_KIND_SECOND_APPROVAL" not in [legal.DeadlineKind.Name(deadline.kind) for deadline in after.deadlines]
     assert closed.state == legal.ORDER_STATE_CLOSED
+
+
+async def test_an_urgent_permit_that_was_revoked_is_approved_afterwards_if_something_left_under_it(served: Serving) -> None:
+    """L20, N7: it could not be closed without the approval, nor approved once it was revoked; of one that nothing left under none is due."""
+    await served.create_tenants()
+    people = await team(served)
+    await create(served.service("billing"), call_detail())
+    left = await urgent(served, people)
+    await set_export_state(served, await export(people, left), "DELIVERED")
+    officer, why = people.registrant, "the court withdrew it yesterday"
+    revoked = (await officer.call(officer.legal.RevokeOrder, RevokeOrderRequest(name=left.name, reason=why))).order
+
+    second = ApproveOrderRequest(name=left.name, scope_digest=left.scope_digest)
+    approved_after = (await people.officer.call(people.officer.legal.ApproveOrder, second)).order
+    closed = (await officer.call(officer.legal.CloseOrder, CloseOrderRequest(name=left.name))).order
+
+    stayed = await urgent(served, people, document=b"\2" * 32)
+    ended = (await officer.call(officer.legal.RejectOrder, RejectOrderRequest(name=stayed.name, reason=why))).order
+    due = [{legal.DeadlineKind.Name(deadline.kind) for deadline in order.deadlines} for order in (revoked, approved_after, closed, ended)]
+    assert due == [{"DEADLINE_KIND_SECOND_APPROVAL", "DEADLINE_KIND_RECALL"}, {"DEADLINE_KIND_RECALL"}, set(), set()]
+    assert closed.HasField("close_time")
 
 
 async def test_an_urgent_permit_ends_after_a_day_to_the_second(served: Serving) -> None:

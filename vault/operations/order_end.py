@@ -184,6 +184,9 @@ async def _ended(
 ) -> tuple[OrderView, Receipt]:
     """Store an order that has ended, destroy what was built for it, and let go what it held."""
     await _destroy_export(connection, name)
+    if row.state != State.REVOKED_AFTER_DELIVERY:
+        # Nothing left under it: nobody has to say afterwards that it was right.
+        row = replace(row, second_approval_due_time=None)
     row = replace(row, remarks=remarked(keys, row, attempt, reason, vault.clock()))
     await order_store.update_order(connection, name.tenant, row)
     released = await hold.release_for_order(vault, connection, attempt.caller, name, secret=attempt.is_gagged)
