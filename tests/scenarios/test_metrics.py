@@ -1,15 +1,16 @@
-"""What is counted of retention and erasure: the numbers, and that nothing else leaves with them (I2, L41). The collector is a real one."""
+"""What is counted of retention, erasure and court orders: the numbers, and nothing else with them (I2, L41). The collector is a real one."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 
-from tests.builders import OTHER_PHONE, PHONE, approve, asked_by, create, erase_for_person, record, request_erasure, subject_of
+from tests.builders import OTHER_PHONE, PHONE, approve, asked_by, at, create, erase_for_person, record, request_erasure, subject_of
 from tests.collector import collecting
+from tests.orders import fresh_team, order_for, receive
 from tests.processes import wait_until
 from tests.restoring import Restorable
 from tests.serving import Serving, serving
@@ -17,6 +18,7 @@ from vault.operations import observe, retain
 from vault.operations.attempt import Attempt
 from vault.operations.core import Vault
 from vault.operations.meters import Meters
+from vault.operations.order_state import State
 from vault.operations.replay import replay_erasures
 from vault.operations.upkeep import upkeep_caller
 from vault.telemetry import METRIC_ATTRIBUTES, meter_provider
@@ -36,6 +38,7 @@ NAMES = {
     "pii_vault.erasure.duration",
     "pii_vault.replay.entries",
 }
+OF_ORDERS = {"pii_vault.orders", "pii_vault.orders.due"}
 RESOURCE = {"telemetry.sdk.language", "telemetry.sdk.name", "telemetry.sdk.version", "service.instance.id", "service.name"}
 Points = dict[tuple[str, str], float]
 
@@ -52,7 +55,7 @@ async def customer(served: Serving, **fields: str) -> str:
     return person
 
 
-def watched(served: Serving, *, after: timedelta) -> tuple[Vault, Callable[[], Points]]:
+def watched(served: Serving, *, after: timedelta, names: Collection[str] = NAMES) -> tuple[Vault, Callable[[], Points]]:
     """The vault as it is some time later, for its background alone, and what its meters say."""
     reader = InMemoryMetricReader()
 
@@ -60,7 +63,7 @@ def watched(served: Serving, *, after: timedelta) -> tuple[Vault, Callable[[], P
         return served.clock() + after
 
     vault = replace(served.vault, clock=clock, meters=Meters(meter_provider("test", reader)))
-    return vault, lambda: {key: value for key, value in points(reader) if key[0] in NAMES}
+    return vault, lambda: {key: value for key, value in points(reader) if key[0] in names}
 
 
 def points(reader: InMemoryMetricReader) -> Iterator[tuple[tuple[str, str], float]]:
@@ -109,6 +112,31 @@ async def test_the_gauges_say_what_is_overdue_and_where_erasures_stand(served: S
     assert late == erasures | {("pii_vault.retention.overdue", "{}"): 2, ("pii_vault.erasures.exceptions_due", "{}"): 1}
     assert 0 <= waited[0] <= (served.clock() - asked_at).total_seconds() + 10
     assert waited[1] >= MUCH_LATER.total_seconds()
+
+
+async def test_the_gauges_say_where_orders_stand_and_what_is_due_within_a_day(served: Serving) -> None:
+    """Of two orders, of two tenants, one is to be answered in three days; both run out in fourteen."""
+    await served.create_tenants()
+    await served.sign_nda("e-registrant")
+    people = fresh_team(served)
+    asked = order_for(served, people)
+    asked.instrument.respond_time.CopyFrom(at(served.clock() + timedelta(days=3)))
+    for request in (asked, order_for(served, people, tenant="globex")):
+        await receive(people, request)
+    looks = [watched(served, after=timedelta(days=days), names=OF_ORDERS) for days in (1, 2.5, 13.5)]
+
+    for vault, _ in looks:
+        await observe.look(vault)
+
+    found = [said() for _, said in looks]
+    states = {("pii_vault.orders", str({"state": state.value})): 2 if state is State.RECEIVED else 0 for state in State}
+    due = [
+        {word: said["pii_vault.orders.due", str({"deadline": word})] for word in ("RESPOND", "EXPIRE", "SECOND_APPROVAL", "RECALL")}
+        for said in found
+    ]
+    assert [{key: said[key] for key in said if key[0] == "pii_vault.orders"} for said in found] == [states] * 3
+    assert [(each.pop("RESPOND"), each.pop("EXPIRE")) for each in due] == [(0, 0), (1, 0), (1, 2)]
+    assert [set(each.values()) for each in due] == [{0}] * 3
 
 
 async def test_a_replay_counts_the_entries_that_it_replayed(home_template: Path, tmp_path: Path, migrated_url: str) -> None:
@@ -160,7 +188,7 @@ async def test_metrics_reach_a_collector_with_their_counts_and_no_other_attribut
         wait_until(lambda: "pii_vault.erasures.exceptions_due" in collector.received(), "metrics at the collector")
         received = collector.received()
 
-    assert NAMES - {"pii_vault.retention.erased", "pii_vault.replay.entries"} <= set(re.findall(r"-> Name: (\S+)", received))
+    assert OF_ORDERS | NAMES - {"pii_vault.retention.erased", "pii_vault.replay.entries"} <= set(re.findall(r"-> Name: (\S+)", received))
     assert set(re.findall(r"-> ([a-z_.]+): ", received)) <= RESOURCE | METRIC_ATTRIBUTES
     assert values(received, "pii_vault.retention.stripped") == ["3"]
     assert values(received, "pii_vault.erasure.duration") == ["1"]

@@ -1,6 +1,7 @@
 """Court orders and their approvals; which records an order covers is in `test_exports.py`."""
 
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
@@ -9,7 +10,10 @@ from vault.errors import AbortedError
 from vault.store.database import Database
 from vault.store.orders import (
     ApprovalRow,
+    OrderRow,
     approvals_of,
+    count_by_state,
+    count_due,
     delete_approvals,
     get_order,
     insert_approval,
@@ -141,3 +145,31 @@ async def test_approvals_of_one_order_are_voided(database: Database) -> None:
         ]
 
     assert left == [0, 1, 1]
+
+
+# What stands, of all tenants
+
+
+async def test_what_is_due_is_counted_by_what_it_is_at_the_moment_and_before(database: Database) -> None:
+    """An answer and an end are due of what runs; an approval afterwards and a package to be asked back of anything."""
+    later = NOW + MICROSECOND
+
+    def everything_due(order: str, state: str, time: datetime) -> OrderRow:
+        row = replace(ORDER, order_id=order, document_token=order.encode(), state=state, expire_time=time)
+        return replace(row, respond_time=time, second_approval_due_time=time, recall_due_time=time)
+
+    rows = [
+        everything_due("due", "SCOPED", NOW),
+        everything_due("over", "CLOSED", NOW),
+        everything_due("later", "SCOPED", later),
+        replace(ORDER, state="SCOPED", expire_time=later),
+    ]
+    async with database.write() as connection:
+        for row, tenant in zip(rows, (ACME, ACME, ACME, BETA), strict=True):
+            await insert_order(connection, tenant, row)
+
+        counts = await count_due(connection, ["SCOPED"], by=NOW)
+        states = await count_by_state(connection)
+
+    assert counts == {"RESPOND": 1, "EXPIRE": 1, "SECOND_APPROVAL": 2, "RECALL": 2}
+    assert states == {"SCOPED": 3, "CLOSED": 1}

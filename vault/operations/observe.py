@@ -33,7 +33,7 @@ async def look(vault: Vault) -> None:
             erasures={state: counts.get(state, 0) for state in erasure_store.STATES},
             exceptions_due=await erasure_store.count_due(connection, now),
             oldest_erasure=max(now - oldest, timedelta()) if oldest else timedelta(),
-            orders={state: orders.get(state, 0) for state in State},
+            orders={state.value: orders.get(state, 0) for state in State},
             orders_due=await order_store.count_due(connection, sorted(RUNNING), by=now + _NEAR),
             logged=await audit_store.total_size(connection),
             unpublished=len(await audit_store.uncovered_logs(connection)),
