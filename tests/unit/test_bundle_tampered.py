@@ -1,10 +1,11 @@
 """Every file of a package changed, dropped, swapped, truncated; files added; the envelope and the manifests made anew: each caught (N6).
 
-A package with everything that one can have. Each case is judged by our verifier and by the commands that the document prints, with other people's
-programs; they must agree.
+A package with everything that one can have. Each case is judged by our verifier. Every third one, so that every file and every way to tamper with one
+is among them, is judged besides by the commands that the document prints, with other people's programs; they must agree.
 """
 
 import asyncio
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -38,6 +39,8 @@ from vault.operations.timestamp import timestamp
 Files = dict[str, bytes]
 CMS, TIMESTAMP = "meta/export-manifest.p7s", "meta/export-manifest.tsr"
 JSONL, COVER = "data/02_records/call-detail.jsonl", "data/00_cover/cover_he.pdf"
+# Of how many cases one is judged by other people's programs too; all with `PII_VAULT_OTHERS_EVERY=1`.
+OTHERS_EVERY = int(os.environ.get("PII_VAULT_OTHERS_EVERY", "3"))
 TRUST = SIGNER.public_key().public_bytes_raw()
 
 
@@ -106,10 +109,11 @@ def test_every_tampered_package_is_caught_by_us_and_by_other_peoples_programs(fi
         sealed = seal(pack(other), RECIPIENT)
         if not is_caught(sealed):
             missed.append(name)
-        folder = tmp_path / str(tried)
-        folder.mkdir()
-        if follow(sealed, SIGNER, folder) == 0:
-            missed_by_others.append(name)
+        if tried % OTHERS_EVERY == 0:
+            folder = tmp_path / str(tried)
+            folder.mkdir()
+            if follow(sealed, SIGNER, folder) == 0:
+                missed_by_others.append(name)
 
     assert tried >= 4 * len(files)
     assert missed == []
