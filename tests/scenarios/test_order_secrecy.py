@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
-from tests.builders import PHONE, at, contact, create, entries, erase, incoming, subject_of
+from tests.builders import PHONE, at, contact, create, entries, erase, id_of, incoming, subject_of
 from tests.orders import (
     Team,
     approve,
@@ -168,12 +169,13 @@ async def test_n16_of_a_gagged_order_nothing_shows_in_what_a_tenant_reads(served
 
 
 async def test_n16_whoever_oversees_reads_a_gagged_order_in_the_system_log(served: Serving) -> None:
-    """§5.6: all of it, with the tenant it is about; kept apart, not left out."""
+    """§5.6, L41: all of it, with the tenant it is about; kept apart, not left out. The operator's log names neither."""
     await served.create_tenants()
     people = await team(served)
     await create(served.service("engine"), incoming("system-file"))
     order = await approved(people, message_order(served, people, gag="FURTHER_ORDER"))
-    await export(people, order)
+    with capture_logs() as lines:
+        await export(people, order)
 
     about = [entry for entry in await logged(served, "system") if entry.resource.startswith(order.name) or order.name in entry.reference]
 
@@ -183,6 +185,12 @@ async def test_n16_whoever_oversees_reads_a_gagged_order_in_the_system_log(serve
     assert {"authenticate-order", "set-order-scope", "preview-export", "approve-order", "notice-deferred", "export", "approve-export"} <= {
         *operations
     }
+    assert [line["event"] for line in lines if line["event"].startswith("export ")] == [
+        "export building",
+        "export sealed",
+        "export released",
+    ]
+    assert not any(word in str(lines) for word in (id_of(order.name), "acme"))
 
 
 @pytest.mark.parametrize("gag", ["", "FURTHER_ORDER"])
