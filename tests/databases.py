@@ -66,7 +66,8 @@ class PostgresServer:
     def create(self, template: str = "template0") -> str:
         """Create a database as a copy of another one. Its name."""
         name = f"t_{secrets.token_hex(8)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        # Nobody writes to the template: its files are copied as they are, at two thirds of the work of logging each page.
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         return name
 
     def create_migrated(self) -> str:

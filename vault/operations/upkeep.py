@@ -6,6 +6,7 @@ Every step is idempotent and takes up where the last commit was (I10). A depende
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -83,17 +84,19 @@ async def run(vault: Vault, stopping: asyncio.Event) -> None:
             with suppress(VaultError):
                 async with vault.database.write() as connection:
                     await rotation_store.clear_leases(connection)
-        while not stopping.is_set():
+        # The first turn too comes after a rest: what was interrupted is finished before the port opens, and a start is busy enough.
+        rest = _EVERY
+        while not await is_set_within(stopping, rest):
             busy, began = False, asyncio.get_running_loop().time()
             try:
                 await share_budgets(vault, lease.holder)
-                busy = await _turn(vault, lease, detector, turn)
+                busy = await _turn(vault, lease, detector, turn, stopping)
             except VaultError as error:
                 _log.warning("upkeep delayed", reason=error.reason)
             turn += 1
             # A rotation under way rests nine times as long as its batch took: calls notice little of it, and a tenth of a worker is still much.
             worked = timedelta(seconds=asyncio.get_running_loop().time() - began)
-            await is_set_within(stopping, min(worked * _REST, _EVERY) if busy else _EVERY)
+            rest = min(worked * _REST, _EVERY) if busy else _EVERY
     finally:
         await count_uses(vault)
         await _look_again(vault)
@@ -170,8 +173,11 @@ async def _give_back(vault: Vault, holder: str) -> None:
         _log.warning("lease not given back", reason=error.reason)
 
 
-async def _turn(vault: Vault, lease: _Lease, detector: detect.Detector, turn: int) -> bool:
-    """One turn. Whether there is more to do at once. A database that may be older than what was erased is left alone."""
+async def _turn(vault: Vault, lease: _Lease, detector: detect.Detector, turn: int, stopping: asyncio.Event) -> bool:
+    """One turn, as far as it comes before a stop. Whether there is more to do at once.
+
+    A database that may be older than what was erased is left alone.
+    """
     if vault.standing.reason:
         return False
     if turn % _SELDOM == 0:
@@ -181,19 +187,12 @@ async def _turn(vault: Vault, lease: _Lease, detector: detect.Detector, turn: in
     if not await _hold_lease(vault, lease):
         observe.look_away(vault)
         return False
-    if turn % _SELDOM == 0:
-        with _step(vault, "erasures"):
-            await resume_erasures(vault)
-        with _step(vault, "holds"):
-            await hold.expire_holds(vault, upkeep_caller())
-        with _step(vault, "retention"):
-            await retain.sweep(vault, upkeep_caller())
-        with _step(vault, "notifications"):
-            await deliver.deliver(vault, upkeep_caller())
-        with _step(vault, "detection"):
-            await detect.detect(vault, detector, upkeep_caller())
-        with _step(vault, "standings"):
-            await observe.look(vault)
+    for name, step in _seldom(vault, detector) if turn % _SELDOM == 0 else ():
+        # Between two steps is soon enough: the longest of them is some batches.
+        if stopping.is_set():
+            return False
+        with _step(vault, name):
+            await step()
     if turn % _RARELY == 0:
         with _step(vault, "budgets"):
             async with vault.database.write() as connection:
@@ -202,6 +201,17 @@ async def _turn(vault: Vault, lease: _Lease, detector: detect.Detector, turn: in
         ending = await wind_up.advance(vault, upkeep_caller())
     with _step(vault, "rotations"):
         return await rotate.advance(vault, upkeep_caller()) or ending
+
+
+def _seldom(vault: Vault, detector: detect.Detector) -> tuple[tuple[str, Callable[[], Awaitable[object]]], ...]:
+    return (
+        ("erasures", lambda: resume_erasures(vault)),
+        ("holds", lambda: hold.expire_holds(vault, upkeep_caller())),
+        ("retention", lambda: retain.sweep(vault, upkeep_caller())),
+        ("notifications", lambda: deliver.deliver(vault, upkeep_caller())),
+        ("detection", lambda: detect.detect(vault, detector, upkeep_caller())),
+        ("standings", lambda: observe.look(vault)),
+    )
 
 
 def _step(vault: Vault, name: str) -> AbstractContextManager[object]:
