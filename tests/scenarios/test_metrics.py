@@ -1,6 +1,5 @@
 """What is counted of retention and erasure: the numbers, and that nothing else leaves with them (I2, L41). The collector is a real one."""
 
-import asyncio
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -158,9 +157,7 @@ async def test_metrics_reach_a_collector_with_their_counts_and_no_other_attribut
             served.clock.offset += LATER
             operator = served.service("operator")
             await operator.call(operator.operations.RunRetention, RunRetentionRequest())
-            async with asyncio.timeout(30):
-                while served.vault.meters.standings is None:  # noqa: ASYNC110 - what the background has done is no event
-                    await asyncio.sleep(0.02)
+            await observe.look(served.vault)
         wait_until(lambda: "pii_vault.erasures.exceptions_due" in collector.received(), "metrics at the collector")
         received = collector.received()
 

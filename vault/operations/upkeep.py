@@ -72,7 +72,8 @@ async def is_set_within(event: asyncio.Event, time: timedelta) -> bool:
 
 async def run(vault: Vault, stopping: asyncio.Event) -> None:
     """Turn after turn, until told to stop; on the way out the counts of the last turn are stored and the lease is given back."""
-    lease, detector, turn = _Lease(new_id(), vault.clock()), detect.Detector(), 0
+    # What is done seldom is first done in a while: erasures that were interrupted are finished before the port opens, and a start is busy enough.
+    lease, detector, turn = _Lease(new_id(), vault.clock()), detect.Detector(), 1
     if vault.database.is_sqlite:
         # A restart of the one process forgets nothing either.
         with suppress(VaultError):
@@ -84,9 +85,7 @@ async def run(vault: Vault, stopping: asyncio.Event) -> None:
             with suppress(VaultError):
                 async with vault.database.write() as connection:
                     await rotation_store.clear_leases(connection)
-        # The first turn too comes after a rest: what was interrupted is finished before the port opens, and a start is busy enough.
-        rest = _EVERY
-        while not await is_set_within(stopping, rest):
+        while not stopping.is_set():
             busy, began = False, asyncio.get_running_loop().time()
             try:
                 await share_budgets(vault, lease.holder)
@@ -96,7 +95,7 @@ async def run(vault: Vault, stopping: asyncio.Event) -> None:
             turn += 1
             # A rotation under way rests nine times as long as its batch took: calls notice little of it, and a tenth of a worker is still much.
             worked = timedelta(seconds=asyncio.get_running_loop().time() - began)
-            rest = min(worked * _REST, _EVERY) if busy else _EVERY
+            await is_set_within(stopping, min(worked * _REST, _EVERY) if busy else _EVERY)
     finally:
         await count_uses(vault)
         await _look_again(vault)
