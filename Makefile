@@ -40,6 +40,8 @@ lint: $(STAMP)  ## Everything that is checked without running the vault
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python deploy/protos.py check
 
+# Compiled once, whatever the shell says, and not by every worker and every command that a test starts.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(STAMP)  ## Every test, on SQLite and on a real PostgreSQL
 	$(BIN)/pytest -n $(JOBS) $(TESTS)
 

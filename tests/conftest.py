@@ -9,9 +9,15 @@ from pathlib import Path
 import pytest
 import structlog
 
-from tests.databases import PostgresServer, PostgresUnavailableError, create_migrated_sqlite, running_postgres, sqlite_url
+from tests.databases import PostgresServer, PostgresUnavailableError, create_migrated_sqlite, memory, running_postgres, sqlite_url
 from tests.serving import Serving, make_home, serving
 from vault.store.database import Database
+
+
+def pytest_configure() -> None:
+    """Temporary files are kept in memory if there is room: thousands of homes and SQLite files are written, flushed and soon gone."""
+    if (place := memory()) is not None:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(place))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -66,7 +66,8 @@ class PostgresServer:
     def create(self, template: str = "template0") -> str:
         """Create a database as a copy of another one. Its name."""
         name = f"t_{secrets.token_hex(8)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        # Nobody writes to the template: its files are copied as they are, at two thirds of the work of logging each page.
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         return name
 
     def create_migrated(self) -> str:
@@ -104,14 +105,19 @@ def running_postgres() -> Iterator[PostgresServer]:
         return
     # Not below pytest's directory: that one is closed to the account which runs the server.
     home = Path(tempfile.mkdtemp(prefix="pii-vault-pg-"))
-    in_memory = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES
-    data = Path(tempfile.mkdtemp(prefix="pii-vault-pg-", dir=_MEMORY if in_memory else home))
+    data = Path(tempfile.mkdtemp(prefix="pii-vault-pg-", dir=memory() or home))
     try:
         with _started(home, data) as url:
             yield PostgresServer(url)
     finally:
         for directory in (data, home):
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def memory() -> Path | None:
+    """Where files are kept in memory; None if there is no such place, or no room."""
+    is_there = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES
+    return _MEMORY if is_there else None
 
 
 def create_migrated_sqlite(path: Path) -> None:

@@ -141,6 +141,9 @@ class OpenBao:
     def pause(self) -> None:
         """Let it answer nothing, with its port open."""
         os.kill(self._pid, signal.SIGSTOP)
+        # On a busy machine its threads come to a stop one after the other, and answer meanwhile.
+        tasks = Path(f"/proc/{self._pid}/task")
+        wait_until(lambda: all(_state(task) == "T" for task in tasks.iterdir()), "stopped")
 
     def resume(self) -> None:
         os.kill(self._pid, signal.SIGCONT)
@@ -262,6 +265,11 @@ class OpenBao:
         except (requests.RequestException, hvac.exceptions.VaultError):
             return False
         return True
+
+
+def _state(task: Path) -> str:
+    """What a thread is doing, in a letter: proc_pid_stat(5)."""
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def policy(key: str) -> str:

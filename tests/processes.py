@@ -129,8 +129,8 @@ def copy_home(template: Path, home: Path, **changes: object) -> Path:
     """A home of its own for a test; `changes` replace keys of the configuration."""
     if not home.exists():
         shutil.copytree(template, home)
-    configuration = yaml.safe_load((home / "vault.yaml").read_text())
-    (home / "vault.yaml").write_text(yaml.safe_dump(configuration | changes))
+    configuration = yaml.load((home / "vault.yaml").read_text(), Loader=yaml.CSafeLoader)
+    (home / "vault.yaml").write_text(yaml.dump(configuration | changes, Dumper=yaml.CSafeDumper))
     return home
 
 

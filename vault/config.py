@@ -21,6 +21,7 @@ from vault.names import TENANT_ID
 from vault.operations.webhook import HOST
 from vault.store.database import BACKENDS, is_database_url, shown_url
 
+_LOADER: type[yaml.SafeLoader] | type[yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
 _SPIFFE = re.compile(r"spiffe://[a-z0-9.-]+(?:/[A-Za-z0-9._-]+)+")
 _LISTEN = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})")
@@ -293,7 +294,7 @@ def load(path: Path) -> Settings:
         FailedPreconditionError: CONFIG_INVALID, naming every key at fault and no value.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - both are safe loaders
     except OSError:
         raise _invalid("the configuration file cannot be read") from None
     except (yaml.YAMLError, UnicodeDecodeError):

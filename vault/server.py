@@ -7,7 +7,7 @@ erasures, and only then the port. There is no insecure port: the one that is ope
 import asyncio
 import fcntl
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -148,14 +148,10 @@ async def open_vault(
             sinks=_sinks(settings.checkpoints),
             countersigning=countersigning,
         )
-        try:
-            await tenant.bootstrap(vault)
-        except AbortedError:
-            # Another worker made the system log at the same moment; now it is there.
-            await tenant.bootstrap(vault)
+        await _among_workers(tenant.bootstrap, vault)
         # Before the transaction that needs them: a root key that is slow is waited for here.
         await vault.keyring.warm(database, SYSTEM_LOG)
-        await ledger.open_ledger(vault)
+        await _among_workers(ledger.open_ledger, vault)
         await signing.introduce(vault, upkeep.upkeep_caller(), former=_former_signing_key(settings.signing_key))
     except BaseException:
         await database.close()
@@ -163,6 +159,14 @@ async def open_vault(
             await key_database.close()
         raise
     return vault, provider
+
+
+async def _among_workers(begin: Callable[[Vault], Awaitable[None]], vault: Vault) -> None:
+    """Make what the first start makes; if another worker made it at the same moment, it is there now."""
+    try:
+        await begin(vault)
+    except AbortedError:
+        await begin(vault)
 
 
 async def prune_ledger(settings: Settings, *, before_days: int) -> int:

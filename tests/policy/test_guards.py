@@ -95,8 +95,7 @@ def without(guard: str) -> PolicySource:
 
 def passes(policy: Policy, question: Question) -> bool:
     """Whether the policies say yes. Asked below `decide`, which would not even word the basis of a purpose nobody has heard of."""
-    entities = policy._entities(question, policy._catalogue.category(question.category))
-    return cedarpy.is_authorized(policy._request(question), policy._compiled.policies, entities).allowed
+    return cedarpy.is_authorized(policy._request(question), policy._compiled.policies, policy._entities(question)).allowed
 
 
 @pytest.fixture(scope="module")

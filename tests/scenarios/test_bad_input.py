@@ -44,7 +44,7 @@ PERSONAL = {
     "card": f"the customer paid with {CARD} yesterday",
     "id number": "הלקוחה הזדהתה עם תעודת זהות 123456782 בשיחה",
 }
-SECRETS = (b"2345678", b"234 5678", b"dana@", b"4111", b"123456782")
+SECRETS = (b"2345678", b"234 5678", b"dana@", b"4111 1111", b"4111111", b"123456782")
 
 
 def new(item: RecordInput, *, request_id: str = "") -> CreateRecordRequest:

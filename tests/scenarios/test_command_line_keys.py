@@ -119,10 +119,16 @@ def test_a_provider_is_checked_by_command(cli: Commands) -> None:
     assert unknown["reason"] == "KEYS_URI_UNKNOWN"
 
 
+def stop(cli: Commands) -> None:
+    """Stop the vault of this module, for this and every later test."""
+    if cli.vault.process.poll() is None:
+        cli.vault.process.terminate()
+    assert cli.vault.ended() == 0
+
+
 def wait_for_notes(cli: Commands) -> None:
     """Hand-overs are published with the checkpoints, at the next interval; a restart does so at once."""
-    cli.vault.process.terminate()
-    assert cli.vault.ended() == 0
+    stop(cli)
     with serving(cli.home) as vault:
         wait_until(lambda: any((cli.home / "checkpoints" / "signing-keys").glob("*.note")), "published")
         vault.process.terminate()
@@ -151,10 +157,11 @@ def test_the_signing_key_hands_over_and_who_trusts_the_old_one_verifies_what_the
 
 
 def test_a_signing_key_that_nobody_introduced_stops_the_start(cli: Commands) -> None:
-    """After the test before, the vault is down. Somebody exchanges the key, and the vault says so instead of signing with it."""
+    """Somebody exchanges the key, and the vault says so instead of signing with it."""
+    stop(cli)
     old = cli.home / "signing.key.old"
     mine = (cli.home / "signing.key").read_bytes()
-    old.unlink()
+    old.unlink(missing_ok=True)
     run("keys", "new-signing-key", "--config", cli.home / "vault.yaml", "--json").answer()
     old.unlink()
 
@@ -167,10 +174,14 @@ def test_a_signing_key_that_nobody_introduced_stops_the_start(cli: Commands) -> 
 
 def test_a_key_that_its_predecessor_left_beside_it_is_introduced_at_the_start(cli: Commands) -> None:
     """The command replaced the key, and the vault crashed before `rotate signing`."""
+    stop(cli)
+    notes = cli.home / "checkpoints" / "signing-keys"
+    before = len(list(notes.glob("*.note")))
+    (cli.home / "signing.key.old").unlink(missing_ok=True)
     run("keys", "new-signing-key", "--config", cli.home / "vault.yaml", "--json").answer()
 
     with serving(cli.home) as vault:
-        wait_until(lambda: len(list((cli.home / "checkpoints" / "signing-keys").glob("*.note"))) == 2, "published")
+        wait_until(lambda: len(list(notes.glob("*.note"))) == before + 1, "published")
         leaves_nothing(vault.process.pid, cli.home)
         recorded = cli.answer("auditor", "audit", "list", "system", "--limit", "1000")["entries"]
         vault.process.terminate()

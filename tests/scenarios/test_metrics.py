@@ -185,6 +185,7 @@ async def test_metrics_reach_a_collector_with_their_counts_and_no_other_attribut
             served.clock.offset += LATER
             operator = served.service("operator")
             await operator.call(operator.operations.RunRetention, RunRetentionRequest())
+            await observe.look(served.vault)
         wait_until(lambda: "pii_vault.erasures.exceptions_due" in collector.received(), "metrics at the collector")
         received = collector.received()
 

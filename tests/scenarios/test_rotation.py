@@ -18,6 +18,7 @@ from tests.builders import (
     call_detail,
     contact,
     create,
+    create_all,
     entry_of,
     erase,
     find,
@@ -338,6 +339,44 @@ async def test_an_identifier_that_two_people_share_stays_with_the_first(served: 
 
     assert await rows(served, tables.identities) == before
     assert subject_of((await create(app, contact("", email=MAIL))).name) == subject_of(first)
+
+
+@pytest.mark.parametrize("kind", ["DATA", "INDEX"])
+async def test_what_is_stored_meanwhile_is_left_alone_and_does_not_delay_the_end(
+    served: Serving, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Harm: a rotation read what was stored since its start as well, and writers faster than it kept it from ending."""
+    await served.create_tenants()
+    monkeypatch.setattr(rotate, "_BATCH", 3)
+    app = served.service("acme-app")
+    await create_all(app, [contact(f"+97250234560{n}") for n in range(7)])
+    await quiet(served)
+    rotation = (await started(served, asked_for(kind))).name
+    batches = 0
+
+    while await rotate.is_pending(served.vault):
+        await create_all(app, [contact(f"+9725023457{batches:02}{n}") for n in range(10)])
+        await rotate.advance(served.vault, upkeep_caller())
+        batches += 1
+        assert batches < 20
+    done = await ended(served, rotation)
+
+    assert (done.state, done.done_count, done.total_count) == (KEY_ROTATION_STATE_COMPLETE, 7, 7)
+
+
+async def test_who_is_met_again_while_the_index_is_made_anew_stays_one_person(served: Serving) -> None:
+    """Harm: a list that was imported again meanwhile stood under the new key alone, and the old one's end left its people bound to nobody."""
+    await served.create_tenants()
+    app = served.service("acme-app")
+    await imported(app, header(source_digest=b"\1" * 32), people(0, 5), end(5))
+    await quiet(served)
+    await started(served, asked_for("INDEX"))
+
+    await imported(app, header(source_digest=b"\2" * 32), people(0, 5), end(5))
+    await advanced(served)
+    await imported(app, header(source_digest=b"\3" * 32), people(0, 5), end(5))
+
+    assert await rows(served, tables.subjects, tables.identities) == (5, 5)
 
 
 @pytest.mark.parametrize("kind", ["DATA", "INDEX", "SUBJECT"])

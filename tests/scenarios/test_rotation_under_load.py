@@ -18,7 +18,7 @@ from vault.v1.operations_service_pb2 import KEY_ROTATION_STATE_COMPLETE
 from vault.v1.vault_service_pb2 import UpdateRecordRequest
 
 PEOPLE = 80
-IMPORTED = 40
+IMPORTED = 8
 
 
 class Load:

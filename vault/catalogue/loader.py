@@ -6,8 +6,10 @@ and one file per category in `categories/`, named after it. They are part of the
 Rules:
 - Everything must be listed where it belongs: an unknown key, name, type or level is refused, with file and line.
 - The digest covers every file, so that a policy version stands for one content.
+- Files are read at every load; what the same bytes said before is not worked out again, for a catalogue cannot be changed.
 """
 
+import functools
 import hashlib
 import re
 from collections.abc import Mapping
@@ -41,6 +43,8 @@ _SINGLE_FILES = ("catalogue.yaml", "never-stored.yaml", "purposes.yaml", "roles.
 _VERSION = re.compile(r"[0-9]{4}\.[0-9]{1,4}")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# Catalogues in use at a time: the packaged one, and two that are compared.
+_MEMORY = 3
 
 
 def load(path: Path | None = None) -> Catalogue:
@@ -51,7 +55,12 @@ def load(path: Path | None = None) -> Catalogue:
     Raises:
         CatalogueError: CATALOGUE_INVALID, naming file, line and rule.
     """
-    contents = _read(path if path is not None else resources.files("vault.catalogue"))
+    return _catalogue(tuple(_read(path if path is not None else resources.files("vault.catalogue")).items()))
+
+
+@functools.lru_cache(_MEMORY)
+def _catalogue(files: tuple[tuple[str, bytes], ...]) -> Catalogue:
+    contents = dict(files)
     nodes = {file: parse(_decode(content, file), file) for file, content in contents.items()}
     head = nodes["catalogue.yaml"].record(
         ["version", "guards_sha256", "access_sha256", "operator", "affiliate", "organisation", "products"]

@@ -7,6 +7,7 @@
 Rules:
 - Reads never fail because of it: every version opens and finds what it made until it is retired, and a batch replaces whole rows.
 - A crash at any point leaves a RUNNING rotation that the next worker takes up where its last commit was (I10). A batch done twice changes nothing.
+- Only what older versions made is read: whoever stores faster than a rotation goes on does not delay its end.
 - What cannot be opened is left as it is and counted: the rotation ends INCOMPLETE and the older version is kept, for it may be the only proof.
   What is being erased is neither: its rows are the erasure's.
 - A rotation that cannot go on, say because a key of its tenant is damaged, keeps no other one waiting.
@@ -370,13 +371,14 @@ async def _advance_keyring(vault: Vault, caller: Caller, row: RotationRow) -> No
             return
         _, keys = await known_tenant(vault, connection, tenant)
         async with writing_keys(vault, connection) as keys_on:
-            page = _whole(await subject_store.subject_keys_after(keys_on, tenant, current.position, limit=_BATCH))
-            own = [key for key in page if key.keyring == keyring]
-            renewed, failed = _rewrapped(
-                keys, keys.version(keyring, row.version), [key for key in own if key.tenant_key_version < row.version]
+            page = _whole(
+                await subject_store.subject_keys_wrapped_before(
+                    keys_on, tenant, row.version, keyring=keyring, after=current.position, limit=_BATCH
+                )
             )
+            renewed, failed = _rewrapped(keys, keys.version(keyring, row.version), page)
             await subject_store.replace_subject_keys(keys_on, tenant, renewed)
-        done = replace(current, done_count=current.done_count + len(own) - failed, failed_count=current.failed_count + failed)
+        done = replace(current, done_count=current.done_count + len(renewed), failed_count=current.failed_count + failed)
         if page:
             await rotation_store.update_rotation(connection, replace(done, position=page[-1].subject_id))
             return
@@ -390,7 +392,7 @@ async def _advance_keyring(vault: Vault, caller: Caller, row: RotationRow) -> No
             left = await subject_store.count_keys_wrapped_before(apart or connection, tenant, row.version, keyring=keyring)
         if left and not done.failed_count:
             # Somebody wrote under the old key while the first batches ran: once more from the beginning.
-            await rotation_store.update_rotation(connection, replace(done, position="", done_count=0, failed_count=0))
+            await rotation_store.update_rotation(connection, replace(done, position=""))
             return
         if not left:
             await _retire(connection, tenant, keyring, row.version)
@@ -428,7 +430,7 @@ async def _advance_index(vault: Vault, caller: Caller, row: RotationRow) -> None
         _, keys = await known_tenant(vault, connection, tenant)
         # Without the new version nothing is made anew under an old one.
         keys.version("index", row.version)
-        ids = await record_store.records_after(connection, tenant, current.position, limit=_BATCH)
+        ids = await record_store.records_indexed_before(connection, tenant, row.version, after=current.position, limit=_BATCH)
         living = await record_store.lock_records(connection, tenant, ids)
         failed = await _reindex(vault, connection, keys, await readable_parts(vault, connection, tenant, living))
         done = replace(current, done_count=current.done_count + len(ids) - failed, failed_count=current.failed_count + failed)

@@ -99,11 +99,20 @@ async def resolve_subjects(vault: Vault, connection: Connection, keys: TenantKey
 
 
 async def _bound(connection: Connection, keys: TenantKeys, identifiers: Mapping[Token, Identifier]) -> dict[Token, str]:
-    """Subject of each token that is bound; while the index is made anew, some are still bound by a token of an older key."""
+    """Subject of each token that is bound.
+
+    While the index is made anew, some are still bound by a token of an older key. They are bound by the new one as well: the rotation reads no
+    record that was stored under the new key, and so would unbind whoever stands in no other.
+    """
     spelled = {spelling: token for token, identifier in identifiers.items() for spelling in tokens_of(keys, identifier)}
     found = await subject_store.subjects_of_tokens(connection, keys.tenant, spelled)
     older = {spelled[spelling]: subject for spelling, subject in found.items() if spelling not in identifiers}
-    return older | {token: subject for token, subject in found.items() if token in identifiers}
+    newest = {token: subject for token, subject in found.items() if token in identifiers}
+    if late := older.keys() - newest.keys():
+        living = await subject_store.lock_living(connection, keys.tenant, sorted({older[token] for token in late}))
+        claims = [(token, older[token]) for token in late if older[token] in living]
+        await subject_store.claim_identities(connection, keys.tenant, claims, index_version=keys.index_version)
+    return older | newest
 
 
 def _claims(

@@ -7,6 +7,7 @@ Every step is idempotent and takes up where the last commit was (I10). A depende
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -84,7 +85,8 @@ async def is_set_within(event: asyncio.Event, time: timedelta) -> bool:
 
 async def run(vault: Vault, stopping: asyncio.Event) -> None:
     """Turn after turn, until told to stop; on the way out the counts of the last turn are stored and the lease is given back."""
-    lease, detector, turn = _Lease(new_id(), vault.clock()), detect.Detector(), 0
+    # What is done seldom is first done in a while: erasures that were interrupted are finished before the port opens, and a start is busy enough.
+    lease, detector, turn = _Lease(new_id(), vault.clock()), detect.Detector(), 1
     if vault.database.is_sqlite:
         # A restart of the one process forgets nothing either.
         with suppress(VaultError):
@@ -100,7 +102,7 @@ async def run(vault: Vault, stopping: asyncio.Event) -> None:
             busy, began = False, asyncio.get_running_loop().time()
             try:
                 await share_budgets(vault, lease.holder)
-                busy = await _turn(vault, lease, detector, turn)
+                busy = await _turn(vault, lease, detector, turn, stopping)
             except VaultError as error:
                 _log.warning("upkeep delayed", reason=error.reason)
             turn += 1
@@ -183,8 +185,11 @@ async def _give_back(vault: Vault, holder: str) -> None:
         _log.warning("lease not given back", reason=error.reason)
 
 
-async def _turn(vault: Vault, lease: _Lease, detector: detect.Detector, turn: int) -> bool:
-    """One turn. Whether there is more to do at once. A database that may be older than what was erased is left alone."""
+async def _turn(vault: Vault, lease: _Lease, detector: detect.Detector, turn: int, stopping: asyncio.Event) -> bool:
+    """One turn, as far as it comes before a stop. Whether there is more to do at once.
+
+    A database that may be older than what was erased is left alone.
+    """
     if vault.standing.reason:
         return False
     if turn % _SELDOM == 0:
@@ -194,24 +199,12 @@ async def _turn(vault: Vault, lease: _Lease, detector: detect.Detector, turn: in
     if not await _hold_lease(vault, lease):
         observe.look_away(vault)
         return False
-    if turn % _SELDOM == 0:
-        with _step(vault, "erasures"):
-            await resume_erasures(vault)
-        with _step(vault, "orders"):
-            await order_end.expire_orders(vault, upkeep_caller())
-            await order_notice.end_gags(vault, upkeep_caller())
-        with _step(vault, "holds"):
-            await hold.expire_holds(vault, upkeep_caller())
-        with _step(vault, "packages"):
-            await export_deliver.destroy_due(vault, upkeep_caller())
-        with _step(vault, "retention"):
-            await retain.sweep(vault, upkeep_caller())
-        with _step(vault, "notifications"):
-            await deliver.deliver(vault, upkeep_caller())
-        with _step(vault, "detection"):
-            await detect.detect(vault, detector, upkeep_caller())
-        with _step(vault, "standings"):
-            await observe.look(vault)
+    for name, step in _seldom(vault, detector) if turn % _SELDOM == 0 else ():
+        # Between two steps is soon enough: the longest of them is some batches.
+        if stopping.is_set():
+            return False
+        with _step(vault, name):
+            await step()
     if turn % _RARELY == 0:
         with _step(vault, "budgets"):
             async with vault.database.write() as connection:
@@ -220,6 +213,20 @@ async def _turn(vault: Vault, lease: _Lease, detector: detect.Detector, turn: in
         ending = await wind_up.advance(vault, upkeep_caller())
     with _step(vault, "rotations"):
         return await rotate.advance(vault, upkeep_caller()) or ending
+
+
+def _seldom(vault: Vault, detector: detect.Detector) -> tuple[tuple[str, Callable[[], Awaitable[object]]], ...]:
+    return (
+        ("erasures", lambda: resume_erasures(vault)),
+        ("orders", lambda: order_end.expire_orders(vault, upkeep_caller())),
+        ("gags", lambda: order_notice.end_gags(vault, upkeep_caller())),
+        ("holds", lambda: hold.expire_holds(vault, upkeep_caller())),
+        ("packages", lambda: export_deliver.destroy_due(vault, upkeep_caller())),
+        ("retention", lambda: retain.sweep(vault, upkeep_caller())),
+        ("notifications", lambda: deliver.deliver(vault, upkeep_caller())),
+        ("detection", lambda: detect.detect(vault, detector, upkeep_caller())),
+        ("standings", lambda: observe.look(vault)),
+    )
 
 
 def _step(vault: Vault, name: str) -> AbstractContextManager[object]:

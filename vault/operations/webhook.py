@@ -17,7 +17,7 @@ import hmac
 import re
 import secrets
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -53,13 +53,14 @@ class Webhooks:
     tls: ssl.SSLContext
 
     @staticmethod
-    def of(hosts: Iterable[str] = (), ca: Path | None = None) -> "Webhooks":
+    def of(hosts: Collection[str] = (), ca: Path | None = None) -> "Webhooks":
         """From the configuration; a host without a port has the usual one.
 
         Raises:
             FailedPreconditionError: CONFIG_INVALID, the authorities cannot be read.
         """
-        context = ssl.create_default_context()
+        # Reading the system's authorities takes longer than anything else at a start; where nobody may be called, none is believed.
+        context = ssl.create_default_context() if hosts else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
             if ca is not None:

@@ -4,11 +4,13 @@ The table only opens the door to a method; what the caller may then do with whic
 refused to everyone (I9), and a test walks the descriptors and fails for a method that is missing.
 """
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 
 import yaml
 
@@ -53,8 +55,9 @@ def load(path: Path | None = None, *, sha256: str = "") -> Mapping[str, Access]:
     return parse(content.decode())
 
 
+@functools.lru_cache(2)
 def parse(text: str) -> Mapping[str, Access]:
-    """The table from its text.
+    """The table from its text; the same text is not parsed again.
 
     Raises:
         FailedPreconditionError: ACCESS_TABLE_INVALID.
@@ -71,4 +74,4 @@ def parse(text: str) -> Mapping[str, Access]:
                 system="scope" in row,
                 system_log=frozenset(row.get("system_log", ())),
             )
-    return table
+    return MappingProxyType(table)

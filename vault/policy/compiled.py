@@ -8,12 +8,14 @@
 No decisions here: `decide.py` asks them.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
+from types import MappingProxyType
 
 import cedarpy
 
@@ -22,6 +24,8 @@ from vault.catalogue.model import Catalogue, Category, Grant, View
 
 GUARDS_FILE = "guards.cedar"
 SCHEMA_FILE = "schema.cedarschema"
+# Sets in use at a time: that of a catalogue, the same with every content level switched on, and two that are compared.
+_MEMORY = 4
 
 
 class RefusalKind(StrEnum):
@@ -83,7 +87,14 @@ def compile_policies(catalogue: Catalogue, source: PolicySource) -> CompiledPoli
     granted = {
         grant_id(category, grant): _permit(category, grant) for category in catalogue.categories.values() for grant in category.grants
     }
-    text = "\n".join([source.guards, *granted.values()])
+    policies, guards = _validated(source, "\n".join(granted.values()))
+    return CompiledPolicies(policies, guards, tuple(granted))
+
+
+@functools.lru_cache(_MEMORY)
+def _validated(source: PolicySource, grants: str) -> tuple[cedarpy.PolicySet, Mapping[str, Check]]:
+    """The set of one text, and its guards; worked out once, for neither can be changed."""
+    text = f"{source.guards}\n{grants}"
     try:
         schema = cedarpy.Schema.from_str(source.schema)
         annotations = _annotations(source.guards)
@@ -93,7 +104,7 @@ def compile_policies(catalogue: Catalogue, source: PolicySource) -> CompiledPoli
     verdict = cedarpy.validate_policies(text, schema)
     if not verdict.validation_passed:
         raise CatalogueError("cedar-schema", f"{len(verdict.errors)} policies do not fit the schema", file=SCHEMA_FILE)
-    return CompiledPolicies(policies, _guards(annotations), tuple(granted))
+    return policies, _guards(annotations)
 
 
 def grant_id(category: Category, grant: Grant) -> str:
@@ -141,4 +152,4 @@ def _guards(annotations: Iterable[tuple[str, Mapping[str, str]]]) -> Mapping[str
         if name in found or guard.order in {other.order for other in found.values()}:
             raise CatalogueError("guard", f"'{name}' repeats an id or a place in the order", file=GUARDS_FILE)
         found[name] = guard
-    return found
+    return MappingProxyType(found)

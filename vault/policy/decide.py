@@ -12,6 +12,7 @@ Not here: gathering the facts of a question, recording the answer, per-principal
 """
 
 import functools
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -145,6 +146,7 @@ class Policy:
         self._compiled = compile_policies(catalogue, source or packaged_source())
         self._places = {name: place for place, name in enumerate(self._compiled.grants)}
         self._remembered = functools.lru_cache(_MEMORY)(self._evaluate)
+        self._parsed = functools.lru_cache(_MEMORY // 8)(self._parse)
 
     @property
     def guards(self) -> tuple[str, ...]:
@@ -176,7 +178,7 @@ class Policy:
         category = self._catalogue.categories.get(question.category)
         if category is None:
             return self._refused(_ROLE)
-        result = cedarpy.is_authorized(self._request(question), self._compiled.policies, self._entities(question, category))
+        result = cedarpy.is_authorized(self._request(question), self._compiled.policies, self._entities(question))
         if result.diagnostics.errors:
             raise CatalogueError("cedar-evaluation", "a policy could not be evaluated", file=GUARDS_FILE)
         rules: Iterable[str] = result.diagnostics.id_annotations_by_reason.values()
@@ -218,11 +220,16 @@ class Policy:
             },
         }
 
-    def _entities(self, question: Question, category: Category) -> list[dict[str, object]]:
-        held = [self._catalogue.roles[name] for name in sorted(question.roles) if name in self._catalogue.roles]
+    def _entities(self, question: Question) -> cedarpy.Entities:
+        return self._parsed(question.category, question.roles, question.actor_kind, question.nda_valid)
+
+    def _parse(self, name: str, roles: frozenset[str], actor_kind: str, nda_valid: bool) -> cedarpy.Entities:
+        """Caller and category; parsed once for all that is asked about the two."""
+        category = self._catalogue.categories[name]
+        held = [self._catalogue.roles[role] for role in sorted(roles) if role in self._catalogue.roles]
         caller = {
-            "kind": question.actor_kind,
-            "nda_valid": question.nda_valid,
+            "kind": actor_kind,
+            "nda_valid": nda_valid,
             "on_request": any(role.on_request for role in held),
             "other_entity": any(role.other_entity for role in held),
             "for_jobs": any(role.for_jobs for role in held),
@@ -236,14 +243,15 @@ class Policy:
             "outlives": category.outlives,
             "kept_for": sorted(category.kept_for),
         }
-        return [
-            {
-                "uid": {"type": "Caller", "id": "caller"},
-                "attrs": caller,
-                "parents": [{"type": "Role", "id": role.name} for role in held],
-            },
-            {"uid": {"type": "Category", "id": category.name}, "attrs": about, "parents": []},
-        ]
+        parents = [{"type": "Role", "id": role.name} for role in held]
+        return cedarpy.Entities.from_json_str(
+            json.dumps(
+                [
+                    {"uid": {"type": "Caller", "id": "caller"}, "attrs": caller, "parents": parents},
+                    {"uid": {"type": "Category", "id": category.name}, "attrs": about, "parents": []},
+                ]
+            )
+        )
 
     def _basis(self, question: Question) -> str:
         purpose = self._catalogue.purposes.get(question.purpose)

@@ -128,7 +128,8 @@ class Edge(grpc.aio.ServerInterceptor):
                     await self._admit(method, request, context, metadata, seen)
                     return await inner(_checked_stream(request), context)
                 except Exception as error:  # noqa: BLE001 - the one place where anything becomes a status
-                    await self._fail(error, method, context, seen)
+                    failed = await self._failed(error, method, seen)
+            return await _abort(failed, context, seen)
 
         return call
 
@@ -141,7 +142,10 @@ class Edge(grpc.aio.ServerInterceptor):
                     async for response in inner(_checked_stream(request), context):
                         yield response
                 except Exception as error:  # noqa: BLE001 - the one place where anything becomes a status
-                    await self._fail(error, method, context, seen)
+                    failed = await self._failed(error, method, seen)
+                else:
+                    return
+            await _abort(failed, context, seen)
 
         return call
 
@@ -187,10 +191,10 @@ class Edge(grpc.aio.ServerInterceptor):
                 raise NotFoundError("TENANT_NOT_FOUND", "no such tenant")
             attempt.tenant = tenant
 
-    async def _fail(self, error: Exception, method: str, context: Context, seen: Observed) -> NoReturn:
+    async def _failed(self, error: Exception, method: str, seen: Observed) -> VaultError:
         known = await self._recorded(self._known(error, method))
         seen.failed(known)
-        await context.abort(code_of(known), known.message, trailers_of(known, trace_id=seen.trace_id))
+        return known
 
     def _known(self, error: Exception, method: str) -> VaultError:
         """The error itself if it is ours; else a fixed text with the id of the log line, which names types and places, never values."""
@@ -217,6 +221,11 @@ class _Malformed:
 
     def error(self) -> InvalidArgumentError:
         return InvalidArgumentError("REQUEST_MALFORMED", "the request is not a valid message of its type")
+
+
+async def _abort(error: VaultError, context: Context, seen: Observed) -> NoReturn:
+    """Answer with an error, after the call was seen: who has the answer finds the call among the metrics."""
+    await context.abort(code_of(error), error.message, trailers_of(error, trace_id=seen.trace_id))
 
 
 def _tolerant(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, Column, ColumnElement, bindparam, delete, func, insert, select, update
+from sqlalchemy import BindParameter, Column, ColumnElement, bindparam, delete, exists, func, insert, not_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.store.subjects import RESTRICTED, Token, subject_key_rows
@@ -396,11 +396,14 @@ async def delete_index_fields(connection: AsyncConnection, tenant: str, record: 
     )
 
 
-async def records_after(connection: AsyncConnection, tenant: str, after: str, *, limit: int) -> list[str]:
-    """Ids of a tenant's records from `after` on."""
+async def records_indexed_before(connection: AsyncConnection, tenant: str, index_version: int, *, after: str, limit: int) -> list[str]:
+    """Ids of a tenant's records from `after` on, but for those that were indexed under this version or a newer one alone."""
+    of_record = (index_entries.c.tenant_id == records.c.tenant_id, index_entries.c.record_id == records.c.record_id)
+    indexed = exists().where(*of_record)
+    before = exists().where(*of_record, index_entries.c.index_version < index_version)
     query = (
         select(records.c.record_id)
-        .where(records.c.tenant_id == tenant, records.c.record_id > after)
+        .where(records.c.tenant_id == tenant, records.c.record_id > after, or_(before, not_(indexed)))
         .order_by(records.c.record_id)
         .limit(limit)
     )

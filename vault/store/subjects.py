@@ -213,11 +213,21 @@ async def subject_key_rows(connection: AsyncConnection, tenant: str, ids: Sequen
     return [SubjectKeyRow(*row) for row in await connection.execute(query.order_by(subject_keys.c.subject_id, subject_keys.c.version))]
 
 
-async def subject_keys_after(connection: AsyncConnection, tenant: str, after: str, *, limit: int) -> list[SubjectKeyRow]:
-    """Keys by subject from `after` on, locked; a subject's keys stand together, so the last one's may be cut off and come again."""
+async def subject_keys_wrapped_before(
+    connection: AsyncConnection, tenant: str, tenant_key_version: int, *, keyring: str, after: str, limit: int
+) -> list[SubjectKeyRow]:
+    """Keys that are wrapped under an older tenant key of that purpose, by subject from `after` on, locked.
+
+    A subject's keys stand together, so the last one's may be cut off and come again.
+    """
     query = (
         select(*_KEY)
-        .where(subject_keys.c.tenant_id == tenant, subject_keys.c.subject_id > after)
+        .where(
+            subject_keys.c.tenant_id == tenant,
+            subject_keys.c.keyring == keyring,
+            subject_keys.c.tenant_key_version < tenant_key_version,
+            subject_keys.c.subject_id > after,
+        )
         .order_by(subject_keys.c.subject_id, subject_keys.c.version)
         .limit(limit)
         .with_for_update()
