@@ -54,7 +54,7 @@ EVENTS: Mapping[str, frozenset[str]] = {
         "retention swept": ("count",),
         "retention delayed": ("resource", "reason"),
         "field not taken out": ("resource", "reason"),
-        "hold not ended": ("resource", "reason"),
+        "hold not ended": ("reason",),
         # Court orders. No line names one: that there is such an order is not everybody's to know.
         "orders expired": ("count",),
         "order not ended": ("reason",),

@@ -276,15 +276,15 @@ async def test_e8_only_the_interval_of_this_person_is_touched(served: Serving) -
     await served.create_tenants()
     num2 = served.service("num2")
     assigned = "+972552345678"
-    before = (await create(num2, mapping(assigned, PHONE, begin="2015-01-01T00:00:00Z", end="2015-06-01T00:00:00Z"))).name
-    after = (await create(num2, mapping(assigned, OTHER_PHONE, begin="2015-07-01T00:00:00Z"))).name
+    before = (await create(num2, mapping(assigned, PHONE, begin="2025-01-01T00:00:00Z", end="2025-06-01T00:00:00Z"))).name
+    after = (await create(num2, mapping(assigned, OTHER_PHONE, begin="2025-07-01T00:00:00Z"))).name
     desk = await officer(served)
     because = await asked_by(served, subject_of(before))
 
     ambiguous = await not_previewed(desk, because, **identifier("virtual-number", assigned))
     seen = await desk.call(
         desk.erasures.PreviewErasure,
-        PreviewErasureRequest(justification=because, **identifier("virtual-number", assigned, "2015-03-01T00:00:00Z")),
+        PreviewErasureRequest(justification=because, **identifier("virtual-number", assigned, "2025-03-01T00:00:00Z")),
     )
     request = RequestErasureRequest(subject=seen.subject, preview_digest=seen.preview_digest, justification=because)
     await approve(served, (await desk.call(desk.erasures.RequestErasure, request)).erasure)

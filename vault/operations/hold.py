@@ -175,7 +175,7 @@ async def expire_holds(vault: Vault, caller: Caller) -> int:
                     await log.append(vault, connection, keys, [attempt])
                     ended += 1
         except VaultError as error:
-            _log.warning("hold not ended", resource=str(name), reason=error.reason)
+            _log.warning("hold not ended", reason=error.reason)
     return ended
 
 
