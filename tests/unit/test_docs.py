@@ -15,8 +15,6 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 TESTS = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
-# Promised by the documents and still being written; take a line out when its file is there.
-# How the README calls what is not built of each service that is built in part.
 
 
 def text_of(name: str) -> str:
