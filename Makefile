@@ -13,7 +13,7 @@ EXTRAS := --extra server --extra pdf --extra postgres --extra openbao --extra pk
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --no-emit-package pii-vault
 
 .DEFAULT_GOAL := help
-.PHONY: help setup protos fmt lint test policy-report demo restore-drill restore-crashes torture-erasure run tamper-drill bench bench-quick bench-keys bench-erasure bench-orders bench-telemetry dashboards sbom audit lock clean
+.PHONY: help setup protos fmt lint test policy-report demo restore-drill restore-crashes torture-erasure run tamper-drill bench bench-quick bench-keys bench-erasure bench-evidence bench-orders bench-telemetry dashboards sbom audit lock clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,7 +43,7 @@ lint: $(STAMP)  ## Everything that is checked without running the vault
 # Compiled once, whatever the shell says, and not by every worker and every command that a test starts.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(STAMP)  ## Every test, on SQLite and on a real PostgreSQL
-	$(BIN)/pytest -n $(JOBS) $(TESTS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal $(TESTS)
 
 policy-report: $(STAMP)  ## Run the tests of every rule of the policy and write docs/policy-conformance.md
 	JOBS=$(JOBS) $(BIN)/python -m deploy.policy_report
@@ -80,6 +80,9 @@ bench-keys: $(STAMP)  ## Measure key services, rotation, and reveals meanwhile
 
 bench-erasure: $(STAMP)  ## Measure time until a person is unreadable, retention by a plain DELETE, completion of exceptions
 	$(BIN)/python -m benchmarks.erasure
+
+bench-evidence: $(STAMP)  ## Measure reveals and entries by workers and logs, proofs and verification up to 10^6 entries
+	$(BIN)/python -m benchmarks.evidence
 
 bench-orders: $(STAMP)  ## Measure packages of court orders: rows a second, memory, next to a loop that decrypts and writes CSV
 	$(BIN)/python -m benchmarks.court_orders

@@ -13,6 +13,11 @@ from tests.databases import PostgresServer, PostgresUnavailableError, create_mig
 from tests.serving import Serving, make_home, serving
 from vault.store.database import Database
 
+# Files of tests that take half a minute and more.
+_LONG = frozenset(
+    {"test_canaries", "test_conditions", "test_demo", "test_erasure_killed", "test_replay_killed", "test_rotation_under_load", "test_swaps"}
+)
+
 
 def pytest_configure() -> None:
     """Temporary files are kept in memory if there is room: thousands of homes and SQLite files are written, flushed and soon gone."""
@@ -21,7 +26,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs PostgreSQL, so that `-m "not postgres"` leaves it out."""
+    """Mark what needs PostgreSQL, so that `-m "not postgres"` leaves it out; what takes long comes first, so that nobody waits for it at the end."""
+    items.sort(key=lambda item: item.path.stem not in _LONG)
     for item in items:
         if isinstance(item, pytest.Function) and (
             "postgres_server" in item.fixturenames
