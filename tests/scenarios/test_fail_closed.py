@@ -2,11 +2,13 @@
 
 import asyncio
 
+import pytest
 from sqlalchemy import text
 
 from tests.builders import asked, contact, create
 from tests.serving import Caller, Serving
 from vault.client.errors import CallError
+from vault.store.database import Database
 from vault.v1.audit_service_pb2 import ListSubjectAccessesRequest
 
 TRIED = 120
@@ -40,11 +42,11 @@ async def mend_the_log(served: Serving) -> None:
         await connection.execute(text(f"DROP TRIGGER refuse{on}"))
 
 
-async def released(app: Caller, name: str) -> bool:
+async def released(app: Caller, name: str, **options: float) -> bool:
     try:
-        await app.call(app.records.RevealRecord, asked(name))
+        await app.call(app.records.RevealRecord, asked(name), **options)
     except CallError as error:
-        assert error.reason in {"AUDIT_UNAVAILABLE", "CONCURRENT_CHANGE"}  # noqa: PT017 - some are refused, some are not
+        assert error.reason in {"AUDIT_UNAVAILABLE", "STORE_UNAVAILABLE", "CONCURRENT_CHANGE", "DEADLINE_EXCEEDED"}  # noqa: PT017 - some are refused, some are not
         return False
     return True
 
@@ -59,9 +61,65 @@ async def test_not_one_plaintext_leaves_without_its_entry(served: Serving) -> No
     await mend_the_log(served)
     again = await released(app, record.name)
 
-    subject = record.name.split("/records/")[0]
-    listed = await auditor.call(auditor.audit.ListSubjectAccesses, ListSubjectAccessesRequest(subject=subject, page_size=1000))
-    recorded = [entry for entry in listed.entries if entry.operation == "reveal" and entry.decision == "ALLOWED"]
     assert 0 < sum(outcomes) < len(outcomes)
-    assert len(recorded) == sum(outcomes) + again
+    assert await recorded(auditor, record.name) == sum(outcomes) + again
     assert again
+
+
+async def test_nothing_leaves_while_the_log_is_locked(served: Serving) -> None:
+    """Somebody else holds the table, or on SQLite the file: calls wait, and those that give up have shown nothing."""
+    await served.create_tenants()
+    app, auditor = served.service("acme-app"), served.service("auditor")
+    record = await create(app, contact())
+    before = await recorded(auditor, record.name)
+    database = served.vault.database
+
+    other = Database(database.engine.url.render_as_string(hide_password=False))
+    async with other.write() as connection:
+        if not database.is_sqlite:
+            await connection.execute(text("LOCK TABLE audit_entries IN ACCESS EXCLUSIVE MODE"))
+        locked = await asyncio.gather(*(released(app, record.name, timeout=1) for _ in range(TRIED)))
+    await other.close()
+    again = await released(app, record.name)
+
+    assert locked == [False] * TRIED
+    assert again
+    # What a caller gave up may have been recorded once the lock was gone; nobody has seen it.
+    assert await recorded(auditor, record.name) > before
+
+
+@pytest.mark.parametrize("database_kind", ["postgres"], indirect=True)
+async def test_nothing_leaves_without_its_entry_while_connections_are_cut(served: Serving) -> None:
+    """The database goes away amid commits: some calls are answered, some not, and every answer has its entry."""
+    await served.create_tenants()
+    app, auditor = served.service("acme-app"), served.service("auditor")
+    record = await create(app, contact())
+    other = Database(served.vault.database.engine.url.render_as_string(hide_password=False))
+    cut = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+
+    async def cut_now_and_then() -> None:
+        while not done.is_set():
+            async with other.write() as connection:
+                await connection.execute(cut)
+            await asyncio.sleep(0.02)
+
+    done = asyncio.Event()
+    cutting = asyncio.create_task(cut_now_and_then())
+    outcomes = [outcome for _ in range(TRIED // 8) for outcome in await asyncio.gather(*(released(app, record.name) for _ in range(8)))]
+    done.set()
+    await cutting
+    await other.close()
+    # The pool meets connections that were cut before it serves again.
+    afterwards = [await released(app, record.name) for _ in range(20)]
+
+    assert sum(outcomes) < len(outcomes)
+    assert afterwards[-1]
+    # A commit whose answer was lost is recorded and was not released.
+    assert await recorded(auditor, record.name) >= sum(outcomes) + sum(afterwards)
+
+
+async def recorded(auditor: Caller, record: str) -> int:
+    """How many releases of a record's person the log tells of."""
+    request = ListSubjectAccessesRequest(subject=record.partition("/records/")[0], page_size=1000)
+    listed = await auditor.call(auditor.audit.ListSubjectAccesses, request)
+    return sum(entry.operation == "reveal" and entry.decision == "ALLOWED" for entry in listed.entries)
