@@ -20,7 +20,7 @@ from datetime import timedelta
 import structlog
 
 from vault.audit.ledger import Kind, LedgerEntry, LedgerKey
-from vault.errors import DataLossError, FailedPreconditionError, UnavailableError
+from vault.errors import AbortedError, DataLossError, FailedPreconditionError, UnavailableError
 from vault.names import SYSTEM_LOG, SubjectName, new_id
 from vault.operations.core import Standing, Vault, reading_keys
 from vault.store import erasures as erasure_store
@@ -129,7 +129,11 @@ async def open_ledger(vault: Vault) -> None:
         CiphertextInvalidError: the ledger is another vault's.
     """
     for database in _databases(vault):
-        await _require_marker(vault, database)
+        try:
+            await _require_marker(vault, database)
+        except AbortedError:
+            # Another worker made it at the same moment; now it is there.
+            await _require_marker(vault, database)
     await check(vault)
     if vault.standing.reason:
         _log.error("not serving", reason=vault.standing.reason, count=vault.standing.count)
