@@ -13,7 +13,7 @@ EXTRAS := --extra server --extra pdf --extra postgres --extra openbao --extra pk
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --no-emit-package pii-vault
 
 .DEFAULT_GOAL := help
-.PHONY: help setup protos fmt lint test policy-report demo restore-drill restore-crashes torture-erasure run tamper-drill bench bench-quick bench-keys bench-erasure bench-evidence bench-orders bench-telemetry dashboards sbom audit lock clean
+.PHONY: help setup protos fmt lint test policy-report demo restore-drill upgrade-drill restore-crashes torture-erasure run tamper-drill bench bench-quick bench-keys bench-erasure bench-evidence bench-orders bench-telemetry dashboards sbom audit lock clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,9 @@ demo: $(STAMP)  ## The whole main job on sample data, step by step
 
 restore-drill: $(STAMP)  ## Restore backups from before an erasure, on SQLite and PostgreSQL: nobody comes back
 	$(BIN)/python -m deploy.restore_drill
+
+upgrade-drill: $(STAMP)  ## Migrate the database of a version that serves; PREVIOUS=commit says which, ADDITIVE=1 tries a change it may serve
+	$(BIN)/python -m deploy.upgrade_drill $(if $(PREVIOUS),--previous $(PREVIOUS)) $(if $(ADDITIVE),--additive)
 
 restore-crashes: $(STAMP)  ## Kill the replay after a restore at 200 moments and more, and see that it comes to its end
 	PII_VAULT_REPLAY_KILLS=200 $(BIN)/pytest -n $(JOBS) tests/scenarios/test_replay_killed.py

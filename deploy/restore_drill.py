@@ -32,7 +32,7 @@ def main() -> int:
     for kind in ("SQLite", "PostgreSQL"):
         print(f"--- {kind}", flush=True)
         try:
-            with _database(kind) as url:
+            with database_of(kind) as url:
                 drill(home / kind.lower(), url)
         except DemoError as error:
             print(f"     not as it must be: {error}", file=sys.stderr)
@@ -66,22 +66,22 @@ def drill(home: Path, url: str) -> None:
     with vault:
         for record in (erased, kept, again):
             _unavailable(story, record)
-        _must(story.exit_code("--client", str(home / "clients" / "operator"), "operations", "readiness") == 1, "readiness says no")
+        must(story.exit_code("--client", str(home / "clients" / "operator"), "operations", "readiness") == 1, "readiness says no")
         story.say("The vault starts, and serves nothing: every reveal is refused with RESTORE_PENDING, readiness says no.")
         replayed = story.run("operator", "operations", "replay-erasures")
-        _must(int(replayed["replayed_count"]) == 1, "one erasure is replayed")
+        must(int(replayed["replayed_count"]) == 1, "one erasure is replayed")
         story.say(f"The operator replays the ledger: {replayed['replayed_count']} erasure, retention, a look at everybody.")
         story.refused("acme-app", "RECORD_NOT_FOUND", *_reveal(erased))
-        _must(_phone(story, kept) == NOA, "who was not erased is there")
-        _must(_phone(story, again) == DANA, "who was added again is there")
+        must(_phone(story, kept) == NOA, "who was not erased is there")
+        must(_phone(story, again) == DANA, "who was added again is there")
         story.say("The erased person is gone again: RECORD_NOT_FOUND. The other one, and who was added again, are as they were.")
-        _must(bool(story.run("operator", "operations", "readiness")["ready"]), "the vault is ready")
-        _must(int(story.run("operator", "operations", "replay-erasures")["replayed_count"]) == 0, "a second replay has nothing to do")
+        must(bool(story.run("operator", "operations", "readiness")["ready"]), "the vault is ready")
+        must(int(story.run("operator", "operations", "replay-erasures")["replayed_count"]) == 0, "a second replay has nothing to do")
         story.say("The vault is ready; a second replay has nothing to do.")
 
 
 @contextmanager
-def _database(kind: str) -> Iterator[str]:
+def database_of(kind: str) -> Iterator[str]:
     """Address of an empty database; none for the file that `init` makes."""
     if kind == "SQLite":
         yield ""
@@ -105,7 +105,7 @@ def _erase(story: Demo, record: str) -> None:
         story.run("", "dev", "sign-in", str(story.home), officer, "--role", "privacy-officer")
     story.run("tamar", "tenant", "register-nda", "ruth", str(SAMPLES / "order.pdf"), "--signed", "2026-01-01", "--until", "2036-01-01")
     done = story.run("ruth", "erase", "approve", erasure, "--reason", WHY)["erasure"]
-    _must(done["state"] == "ERASURE_STATE_COMPLETE", "the erasure is complete")
+    must(done["state"] == "ERASURE_STATE_COMPLETE", "the erasure is complete")
 
 
 def _reveal(record: str) -> tuple[str, ...]:
@@ -120,14 +120,15 @@ def _unavailable(story: Demo, record: str) -> None:
     """A reveal that is refused because the database is older than the ledger; it could not be served, and is no refusal to be recorded."""
     client = ["--client", str(story.home / "clients" / "acme-app")]
     done = subprocess.run([*command(), "--json", *client, *_reveal(record)], capture_output=True, text=True, check=False)
-    _must(done.returncode == 1 and json.loads(done.stderr)["error"]["reason"] == "RESTORE_PENDING", "a reveal is refused")
+    must(done.returncode == 1 and json.loads(done.stderr)["error"]["reason"] == "RESTORE_PENDING", "a reveal is refused")
 
 
 def _person(record: str) -> str:
     return record.split("/")[3]
 
 
-def _must(holds: bool, what: str) -> None:
+def must(holds: bool, what: str) -> None:
+    """End the drill unless something is as it must be."""
     if not holds:
         raise DemoError(what)
 

@@ -179,8 +179,12 @@ async def _databases(settings: Settings) -> list[Finding]:
             continue
         database = Database(url.get_secret_value(), pool_size=1, of_keys=name == "keys_url")
         try:
-            await schema.check(database)
-            found.append(Finding("databases", "ok", f"{name} answers and has the schema of this version"))
+            if await schema.check(database):
+                found.append(
+                    Finding("databases", "warning", f"{name} has the schema of a newer version; this one serves it, replace it soon")
+                )
+            else:
+                found.append(Finding("databases", "ok", f"{name} answers and has the schema of this version"))
         except VaultError as error:
             found.append(Finding("databases", "failed", f"{name}: {error.message} ({error.reason})"))
         finally:

@@ -1,7 +1,7 @@
 """From a configuration to a running vault: build the parts, register the services, serve, stop.
 
-The order of the start is the order of what can go wrong: catalogue and policy, keys, database schema, system log, erasure ledger, interrupted
-erasures, and only then the port. There is no insecure port: the one that is opened wants a client certificate.
+The order of the start is the order of what can go wrong: certificates, catalogue and policy, keys, database schema, system log, erasure ledger,
+interrupted erasures, and only then the port. There is no insecure port: the one that is opened wants a client certificate.
 """
 
 import asyncio
@@ -110,7 +110,7 @@ def _now() -> datetime:
 async def open_vault(
     settings: Settings, *, clock: Callable[[], datetime] = _now, meters: Meters | None = None, tracer: Tracer = NO_TRACER
 ) -> tuple[Vault, RootKeyProvider]:
-    """The parts of a vault, checked: keys that wrap and unwrap, a schema of this version, a system log.
+    """The parts of a vault, checked: keys that wrap and unwrap, a schema that this version may serve, a system log.
 
     Raises:
         VaultError: whatever stops the start, by its reason.
@@ -254,17 +254,17 @@ async def start(settings: Settings, *, clock: Callable[[], datetime] = _now) -> 
     """Start serving.
 
     Raises:
-        VaultError: CONFIG_INVALID, SCHEMA_OUTDATED, KEYS_UNAVAILABLE, CATALOGUE_INVALID, DATABASE_IN_USE, PORT_UNAVAILABLE, …
+        VaultError: CONFIG_INVALID, SCHEMA_OUTDATED, SCHEMA_UNKNOWN, KEYS_UNAVAILABLE, CATALOGUE_INVALID, DATABASE_IN_USE, PORT_UNAVAILABLE, …
     """
     async with AsyncExitStack() as undo:
         lock = single_process(settings)
         if lock is not None:
             undo.callback(lock.close)
-        exporting = open_exporting(settings.telemetry, settings.tls)
+        certificates = Rotating(CertificateFiles(settings.tls.certificate, settings.tls.private_key, settings.tls.client_ca))
+        exporting = open_exporting(settings.telemetry, certificates)
         undo.callback(exporting.shutdown)
         vault, provider = await open_vault(settings, clock=clock, meters=Meters(exporting.meters), tracer=exporting.tracer)
         undo.push_async_callback(close_vault, vault)
-        certificates = Rotating(CertificateFiles(settings.tls.certificate, settings.tls.private_key, settings.tls.client_ca))
         authenticator = _authenticator(settings, vault)
         observer = Observer(vault.meters, vault.tracer, settings.telemetry.access_log)
         if not vault.standing.reason:

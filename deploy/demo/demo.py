@@ -29,10 +29,11 @@ class DemoError(Exception):
 
 
 class Demo:
-    """Runs commands as somebody, and tells what came of them."""
+    """Runs commands as somebody, of another version of the source if told, and tells what came of them."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, tree: Path | None = None) -> None:
         self.home = home
+        self._program = command(tree)
         self._step = 0
 
     def say(self, sentence: str) -> None:
@@ -62,7 +63,7 @@ class Demo:
 
     def _command(self, who: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
         client = ["--client", str(self.home / "clients" / who)] if who else []
-        return subprocess.run([*command(), "--json", *client, *arguments], capture_output=True, text=True, check=False, cwd=self.home)
+        return subprocess.run([*self._program, "--json", *client, *arguments], capture_output=True, text=True, check=False, cwd=self.home)
 
 
 def main() -> int:

@@ -13,30 +13,34 @@ from typing import Self
 _READY_WITHIN = timedelta(seconds=30)
 
 
-def command() -> list[str]:
-    """The `pii-vault` command of this environment."""
-    return [sys.executable, "-c", "from vault.cli import main; main()"]
+def command(tree: Path | None = None) -> list[str]:
+    """The `pii-vault` command of this environment, or of another version of the source."""
+    other = f"import sys; sys.path.insert(0, {str(tree)!r}); " if tree else ""
+    return [sys.executable, "-c", f"{other}from vault.cli import main; main()"]
 
 
 class VaultProcess:
-    """`pii-vault serve` on a home; entered when it serves, left when it has stopped."""
+    """`pii-vault serve` on a home, of another version of the source if told; entered when it serves, left when it has stopped."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, tree: Path | None = None) -> None:
         self.home = home
+        self._command = command(tree)
         self.address = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def create(cls, home: Path, *, tenants: Sequence[str], listen: str = "localhost:0", database_url: str = "") -> Self:
+    def create(
+        cls, home: Path, *, tenants: Sequence[str], listen: str = "localhost:0", database_url: str = "", tree: Path | None = None
+    ) -> Self:
         """A vault in a new home, by `pii-vault init`; on a SQLite file in it unless told."""
         options = [part for tenant in tenants for part in ("--tenant", tenant)]
         options += ["--database-url", database_url] if database_url else []
-        subprocess.run([*command(), "init", str(home), *options, "--listen", listen], check=True, capture_output=True)
-        return cls(home)
+        subprocess.run([*command(tree), "init", str(home), *options, "--listen", listen], check=True, capture_output=True)
+        return cls(home, tree)
 
     def __enter__(self) -> Self:
         with (self.home / "vault.log").open("wb") as log:
-            self._process = subprocess.Popen([*command(), "serve", "--config", str(self.home / "vault.yaml")], stderr=log)
+            self._process = subprocess.Popen([*self._command, "serve", "--config", str(self.home / "vault.yaml")], stderr=log)
         port = self._port(self._process)
         self.address = f"localhost:{port}"
         # With port 0 the system chose one; the clients have to know.

@@ -97,6 +97,7 @@ async def test_no_service_is_serving_while_the_schema_is_another_versions(served
     """Somebody migrated to a newer version while this one runs."""
     async with served.vault.database.read() as connection:
         mine = (await connection.exec_driver_sql("SELECT version_num FROM alembic_version")).scalar_one()
+    await execute(migrated_url, "UPDATE schema_compatibility SET oldest_code = '9999'")
     await execute(migrated_url, "UPDATE alembic_version SET version_num = '9999'")
 
     await becomes(served, Status.NOT_SERVING)

@@ -4,12 +4,16 @@ import asyncio
 import json
 import re
 import signal
+import socket
 import ssl
 from collections.abc import Callable
+from contextlib import closing
+from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import yaml
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -103,6 +107,49 @@ async def test_a_certificate_is_replaced_without_a_restart(
 
     assert during == before
     assert after == new != before
+
+
+def scrape(served: Serving, client: str) -> int:
+    """Serial number of the certificate that whoever scrapes is shown; raises unless they are told metrics."""
+    folder = served.home / "clients" / client
+    context = ssl.create_default_context(cafile=folder / "ca.pem")
+    context.load_cert_chain(folder / "certificate.pem", folder / "private-key.pem")
+    connection = HTTPSConnection("localhost", served.running.metrics_port, context=context, timeout=10)
+    with closing(connection):
+        connection.connect()
+        assert isinstance(connection.sock, ssl.SSLSocket)
+        shown = connection.sock.getpeercert(binary_form=True)
+        assert shown
+        connection.request("GET", "/metrics")
+        assert "pii_vault_start_time" in connection.getresponse().read().decode()
+    return x509.load_der_x509_certificate(shown).serial_number
+
+
+@on_sqlite
+async def test_the_address_for_metrics_follows_its_certificate_and_stays_with_the_old_one_while_the_new_is_broken(
+    home_template: Path, tmp_path: Path, migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certificates, "_LOOK_EVERY", 0.0)
+    telemetry = {"prometheus": "0.0.0.0:0"}  # not on loopback alone, so that it is TLS
+    async with serving_here(home_template, tmp_path / "home", migrated_url, telemetry=telemetry) as served:
+        before = await asyncio.to_thread(scrape, served, "nobody")
+        # Whoever connects and says nothing keeps nobody waiting.
+        with socket.create_connection(("localhost", served.running.metrics_port)), structlog.testing.capture_logs() as log:
+            (served.home / "server.pem").write_text("rubbish")
+            during = await asyncio.to_thread(scrape, served, "nobody")
+            new = replace_certificate(served)
+            after = await asyncio.to_thread(scrape, served, "nobody")
+        # An authority that is taken out is not believed any more.
+        (served.home / "ca.pem").write_bytes(Authority.foreign().pem)
+        with pytest.raises((OSError, HTTPException)):
+            await asyncio.to_thread(scrape, served, "nobody")
+
+    assert during == before
+    assert after == new != before
+    assert [line["event"] for line in log if line["event"].startswith("certificate ")] == [
+        "certificate not replaced",
+        "certificate replaced",
+    ]
 
 
 # --- a configuration that is read again

@@ -226,10 +226,9 @@ async def test_an_empty_database_is_refused(database_url: str) -> None:
     assert raised.value.reason == "SCHEMA_OUTDATED"
 
 
-@pytest.mark.parametrize("other", ["0000", "9999"])
-async def test_a_database_of_another_revision_is_refused(database: Database, other: str) -> None:
+async def test_a_database_of_an_older_revision_is_refused(database: Database) -> None:
     async with database.write() as connection:
-        await connection.execute(text("UPDATE alembic_version SET version_num = :other"), {"other": other})
+        await connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
 
     with pytest.raises(FailedPreconditionError) as raised:
         await schema.check(database)

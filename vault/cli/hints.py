@@ -85,7 +85,7 @@ _HINTS = {
     "UNREACHABLE": "check the address, that the vault runs, and that the client's certificate is in date and of its authority",
     "DEADLINE_EXCEEDED": "try again; what was changed under a request id is not done twice",
     "CONFIG_INVALID": "correct the keys that are named; every key is explained in the file that init writes",
-    "SCHEMA_UNKNOWN": "use the version of pii-vault that last migrated this database, or a newer one",
+    "SCHEMA_UNKNOWN": "use the version of pii-vault that last migrated this database, or a newer one: it does not let code as old as this serve it",
     "SCHEMA_OUTDATED": "run pii-vault migrate with this configuration",
     "DATABASE_IN_USE": "stop the other process, or use PostgreSQL",
     "HOME_EXISTS": "choose an empty folder",

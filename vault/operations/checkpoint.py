@@ -130,8 +130,8 @@ async def look_outside(vault: Vault) -> None:
 
 
 async def check_logs(vault: Vault) -> list[str]:
-    """Logs that are not what was written, or not what was published; none while a replay is due."""
-    if vault.standing.reason:
+    """Logs that are not what was written, or not what was published; none while a replay is due, or the schema is another version's."""
+    if vault.is_left_alone:
         return []
     async with vault.database.read() as connection:
         logs = await audit_store.logs(connection)
@@ -149,7 +149,7 @@ async def check_logs(vault: Vault) -> list[str]:
 async def publish_checkpoints(vault: Vault, *, timestamp: Timestamp | None = None) -> list[str]:
     """Sign every log that grew and publish the notes to every sink. Logs that could not be signed, because they are not what was written.
 
-    While a replay is due nothing is signed: that the database is older than what was published is known.
+    While a replay is due nothing is signed: that the database is older than what was published is known. Nor is anything of another version's schema.
 
     Args:
         vault: the vault.
@@ -158,7 +158,7 @@ async def publish_checkpoints(vault: Vault, *, timestamp: Timestamp | None = Non
     Raises:
         UnavailableError: CHECKPOINTS_UNAVAILABLE, a sink cannot be written; the others were. TIMESTAMP_UNAVAILABLE; the notes were published.
     """
-    if vault.standing.reason:
+    if vault.is_left_alone:
         return []
     waiting, unavailable = await restored.publish_notes(vault)
     async with vault.database.read() as connection:

@@ -107,6 +107,20 @@ class Health:
     checks: Mapping[str, str] = field(default_factory=dict)
     published: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def foreign_schema(self) -> str:
+        """Why this code may not serve the schema that it found, e.g. after a migration; empty if it may."""
+        return self.checks.get("schema", "")
+
+    def require_schema(self) -> None:
+        """Refuse what would read or write a schema that this code may not serve.
+
+        Raises:
+            UnavailableError: SCHEMA_UNKNOWN or SCHEMA_OUTDATED; a process of the other version answers the same call.
+        """
+        if self.foreign_schema:
+            raise UnavailableError(self.foreign_schema, "the database schema is another version's", retry_after=_ASK_AGAIN)
+
 
 @dataclass(frozen=True, slots=True)
 class Vault:
@@ -150,6 +164,11 @@ class Vault:
     unpublished: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
     tracer: Tracer = NO_TRACER
     health: Health = field(default_factory=Health)
+
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether nothing is done to the databases unasked: they may be older than what was erased, or their schema is not this code's."""
+        return bool(self.standing.reason or self.health.foreign_schema)
 
     @property
     def signer(self) -> NoteSigner:

@@ -3,7 +3,7 @@
 | check | fails when |
 |---|---|
 | database | a database does not answer |
-| schema | a database is of another version of the vault |
+| schema | a database is of another version of the vault, and this one may not serve it: no call is answered, upkeep rests |
 | keys | the vault's own root key neither wraps nor unwraps; a tenant's own is that tenant's affair |
 | ledger | the database is older than what was erased, or the ledger of that is damaged |
 | audit | the system log cannot be read, or has no head |
@@ -37,10 +37,11 @@ async def look(vault: Vault, provider: RootKeyProvider, *, within: timedelta) ->
     }
     reasons = await asyncio.gather(*(_reason(check, within) for check in checks.values()))
     found = dict(zip(checks, reasons, strict=True))
-    # The database answers, and what it is is another question.
-    found["schema"] = found["database"] if found["database"].startswith("SCHEMA_") else ""
-    if found["schema"]:
-        found["database"] = ""
+    # The database answers, and what it is is another question. Of one that does not answer, what was known last is the best guess.
+    if found["database"].startswith("SCHEMA_"):
+        found["schema"], found["database"] = found["database"], ""
+    else:
+        found["schema"] = vault.health.foreign_schema if found["database"] else ""
     found["policy"] = "DEFINITION_STALE" if definition.is_stale(vault) else ""
     vault.health.checks = found
     return found

@@ -22,7 +22,7 @@ async def move_subject_keys(database: Database, key_database: Database) -> int:
     """Copy every subject key, then remove the originals. How many were moved.
 
     Raises:
-        FailedPreconditionError: SCHEMA_OUTDATED, there is no place for them.
+        FailedPreconditionError: SCHEMA_OUTDATED or SCHEMA_UNKNOWN, there is no place for them.
         DataLossError: KEYS_INCOMPLETE, a copy is missing or differs from its original; nothing was removed.
     """
     await schema.check(key_database)

@@ -40,8 +40,9 @@ async def readiness(vault: Vault) -> Readiness:
     serving = True
     for database in (vault.database, vault.key_database):
         try:
-            if database is not None:
-                await schema.check(database)
+            if database is not None and await schema.check(database):
+                # Served on, until this process is replaced as well.
+                findings.append("SCHEMA_NEWER")
         except VaultError as error:
             serving = False
             findings.append(error.reason)

@@ -151,6 +151,8 @@ async def _look_again(vault: Vault) -> None:
 
 async def share_budgets(vault: Vault, worker: str) -> None:
     """Tell the other replicas what was released here, and learn what was there."""
+    if vault.health.foreign_schema:
+        return
     counts = vault.budgets.take_unshared()
     if not counts and not vault.budgets.is_watching:
         return
@@ -188,9 +190,9 @@ async def _give_back(vault: Vault, holder: str) -> None:
 async def _turn(vault: Vault, lease: _Lease, detector: detect.Detector, turn: int, stopping: asyncio.Event) -> bool:
     """One turn, as far as it comes before a stop. Whether there is more to do at once.
 
-    A database that may be older than what was erased is left alone.
+    A database that may be older than what was erased is left alone, and another version's.
     """
-    if vault.standing.reason:
+    if vault.is_left_alone:
         return False
     if turn % _SELDOM == 0:
         await count_uses(vault)

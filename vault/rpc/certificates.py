@@ -1,4 +1,4 @@
-"""What the port shows and wants, read again when its files change: a certificate is replaced without a restart.
+"""What the ports show and want, read again when its files change: a certificate is replaced without a restart.
 
 Rules:
 - The files are looked at when somebody connects, at most once a second. New ones count for connections from then on.
@@ -6,6 +6,8 @@ Rules:
 - The private key is written first and the certificate after it, or both by a rename: a pair that does not fit is not taken.
 """
 
+import ssl
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -52,6 +54,21 @@ class CertificateFiles:
         configuration = grpc.ssl_server_certificate_configuration([(private_key, certificate)], root_certificates=client_ca)
         return Certificates(configuration, ends)
 
+    def context(self) -> ssl.SSLContext:
+        """The same for Python's own servers: TLS, and a client certificate is required. From the files, since it reads no key from anywhere else.
+
+        Raises:
+            FailedPreconditionError: CONFIG_INVALID.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.verify_mode = ssl.CERT_REQUIRED
+        try:
+            context.load_verify_locations(self.client_ca)
+            context.load_cert_chain(self.certificate, self.private_key)
+        except OSError:
+            raise FailedPreconditionError("CONFIG_INVALID", "tls.certificate, tls.private_key or tls.client_ca cannot be used") from None
+        return context
+
     def state(self) -> tuple[tuple[int, int], ...]:
         """What changes when a file does; a file that is not there is nothing."""
         return tuple(_state(path) for path in (self.certificate, self.private_key, self.client_ca))
@@ -66,7 +83,7 @@ class Certificates:
 
 
 class Rotating:
-    """Credentials of a port that follow their files.
+    """Credentials of the ports, which follow their files.
 
     Args:
         files: where they are.
@@ -75,10 +92,12 @@ class Rotating:
     """
 
     def __init__(self, files: CertificateFiles) -> None:
-        self._files = files
+        self.files = files
         self._state = files.state()
-        self._current = files.read()
+        self._current = self._shown = files.read()
         self._looked = time.monotonic()
+        # gRPC and the address for metrics ask from threads of their own.
+        self._lock = threading.Lock()
 
     @property
     def ends(self) -> Mapping[str, datetime]:
@@ -92,22 +111,34 @@ class Rotating:
         return grpc.dynamic_ssl_server_credentials(self._current.configuration, fetch, require_client_authentication=True)
 
     def look(self) -> grpc.ServerCertificateConfiguration | None:
-        """The certificates if they changed, for gRPC, which asks at every connection and from a thread of its own; else None."""
+        """The certificates if they changed, for gRPC, which asks at every connection; else None."""
+        current = self.current()
+        if current is self._shown:
+            return None
+        self._shown = current
+        return current.configuration
+
+    def current(self) -> Certificates:
+        """The certificates that count for a connection that begins now."""
+        with self._lock:
+            self._follow()
+            return self._current
+
+    def _follow(self) -> None:
         now = time.monotonic()
         if now - self._looked < _LOOK_EVERY:
-            return None
+            return
         self._looked = now
-        state = self._files.state()
+        state = self.files.state()
         if state == self._state:
-            return None
+            return
         self._state = state
         try:
-            self._current = self._files.read()
+            self._current = self.files.read()
         except VaultError as error:
             _log.error("certificate not replaced", reason=error.reason)
-            return None
+            return
         _log.info("certificate replaced", version=self._current.ends["server"].date().isoformat())
-        return self._current.configuration
 
 
 def read_file(path: Path) -> bytes:

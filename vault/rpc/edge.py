@@ -1,5 +1,6 @@
 """The edge: what happens around every call, in one place and in this order.
 
+    (0) is the schema one that this code may serve; if not, nothing is served, and nothing recorded, but the question what is wrong
     (1) authenticate: client certificate, and an access token for people, with the roles that the register adds or takes
     (2) authorise: may this role call this method; unknown methods are refused
     (3) is the database as new as what was erased; if not, nothing is served but what mends that
@@ -53,7 +54,8 @@ _STANDARD = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 # Until a flow knows that nothing forbids to tell of an order, its tenant learns of no call about it, refused or not (N16).
 _UNTOLD = "/vault.v1.LegalService/"
 # What tells and mends that the database is older than what was erased.
-_SERVED_ALWAYS = frozenset({"/vault.v1.OperationsService/ReplayErasures", "/vault.v1.OperationsService/GetReadiness"})
+_READINESS = "/vault.v1.OperationsService/GetReadiness"
+_SERVED_ALWAYS = frozenset({"/vault.v1.OperationsService/ReplayErasures", _READINESS})
 
 
 def current_attempt() -> Attempt:
@@ -152,6 +154,9 @@ class Edge(grpc.aio.ServerInterceptor):
     async def _admit(self, method: str, request: Any, context: Context, metadata: Mapping[str, str | bytes], seen: Observed) -> None:
         attempt = Attempt(caller=_nobody(method, seen.trace_id), is_gagged=method.startswith(_UNTOLD))
         _CURRENT.set(attempt)
+        # (0) schema: before anything that could be refused, because a refusal is written
+        if method != _READINESS:
+            self._vault.health.require_schema()
         # (1) authenticate
         # The URIs alone: a DNS name may be spelled like one.
         certificate = tuple(context.auth_context().get("peer_uri", ()))

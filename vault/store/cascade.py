@@ -69,6 +69,7 @@ CASCADE = {
     **dict.fromkeys(
         (
             *(tables.tenants, tables.terminations, tables.tenant_keys, tables.leases, tables.signing_keys, tables.restore_markers),
+            tables.schema_compatibility,
             *(tables.imports, tables.import_issues, tables.customer_requests, tables.jobs),
             *(tables.ndas, tables.role_grants, tables.access_reviews, tables.agreements),
             *(tables.content_levels, tables.transport_policies, tables.webhooks),

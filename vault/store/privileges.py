@@ -13,7 +13,9 @@ from vault.store.tables import metadata
 
 # Written once and never again.
 EVIDENCE = ("audit_entries", "audit_checkpoints", "audit_tiles", "audit_restores")
-_PRUNINGS, _HEADS, _SCHEMA = "audit_prunings", "audit_heads", "alembic_version"
+_PRUNINGS, _HEADS = "audit_prunings", "audit_heads"
+# Which schema it is, and how old the code may be that serves it: a migration says so, and nobody else.
+_SCHEMA = ("alembic_version", "schema_compatibility")
 _ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 
@@ -29,15 +31,15 @@ def statements(*, service: str, pruning: str, auditor: str) -> list[str]:
             raise InvalidArgumentError("FIELD_INVALID", "a role is named in lower-case letters, digits and underscores", field=field)
     if len(set(names.values())) < len(names):
         raise InvalidArgumentError("FIELD_INVALID", "the three roles are different ones", field="pruning")
-    tables = sorted(metadata.tables.keys() | {_SCHEMA})
-    others = [name for name in tables if name not in (*EVIDENCE, _PRUNINGS, _HEADS, _SCHEMA)]
+    tables = sorted(metadata.tables.keys() | set(_SCHEMA))
+    others = [name for name in tables if name not in (*EVIDENCE, _PRUNINGS, _HEADS, *_SCHEMA)]
     lines = [f"REVOKE ALL ON {', '.join(tables)} FROM PUBLIC, {service}, {pruning}, {auditor};"]
     for role in (service, pruning):
         lines += [
             f"GRANT SELECT, INSERT, UPDATE, DELETE ON {', '.join(others)} TO {role};",
             f"GRANT SELECT, INSERT, UPDATE ON {_HEADS} TO {role};",
             f"GRANT SELECT, INSERT ON {', '.join(EVIDENCE)} TO {role};",
-            f"GRANT SELECT ON {_PRUNINGS}, {_SCHEMA} TO {role};",
+            f"GRANT SELECT ON {', '.join((_PRUNINGS, *_SCHEMA))} TO {role};",
         ]
     lines += [
         f"GRANT DELETE ON audit_entries TO {pruning};",

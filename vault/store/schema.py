@@ -1,6 +1,12 @@
-"""Bring a database to the schema this code needs, or say that it is not there."""
+"""Bring a database to the schema this code needs, or say that it is not there.
 
-import functools
+Rules:
+- Code serves its own schema, or a later one that says so: `oldest_code`, a row that the migration writes in its own transaction.
+- A migration says in one constant how old the code may be that goes on serving after it; of all of them the strictest counts.
+- Revisions are four digits, so that text is ordered as they are.
+"""
+
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -8,10 +14,12 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, delete, insert, select, text
 
 from vault.errors import FailedPreconditionError
+from vault.names import SYSTEM_LOG
 from vault.store.database import Database
+from vault.store.tables import schema_compatibility
 
 # Any 64-bit number that no one else in this database takes for an advisory lock.
 _MIGRATION_LOCK = int.from_bytes(b"piivault", "big")
@@ -33,32 +41,48 @@ async def migrate(database: Database) -> None:
     """
     async with database.write() as connection:
         try:
-            await connection.run_sync(_upgrade, database.of_keys)
+            await connection.run_sync(upgrade, alembic_config(of_keys=database.of_keys))
         except CommandError:
             raise FailedPreconditionError("SCHEMA_UNKNOWN", "the database schema is of a version that this one does not know") from None
 
 
-async def check(database: Database) -> None:
-    """Refuse to work on another schema than this code's.
+async def check(database: Database) -> bool:
+    """Refuse to work on a schema that this code may not serve. Whether it is a later one, which this code may.
 
     Raises:
-        FailedPreconditionError: SCHEMA_OUTDATED; `pii-vault migrate` brings the schema up.
+        FailedPreconditionError: SCHEMA_OUTDATED; `pii-vault migrate` brings the schema up. SCHEMA_UNKNOWN; a newer version of the vault made it, and
+            code as old as this may not serve it.
     """
+    newest = _newest(database.of_keys)
     async with database.read() as connection:
         current = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
-    if current != _newest(of_keys=database.of_keys):
-        raise FailedPreconditionError("SCHEMA_OUTDATED", "the database schema is not this version's, run `pii-vault migrate`")
+        if current == newest:
+            return False
+        if current is None or current < newest:
+            raise FailedPreconditionError("SCHEMA_OUTDATED", "the database schema is not this version's, run `pii-vault migrate`")
+        oldest = (await connection.execute(select(schema_compatibility.c.oldest_code))).scalar()
+    if oldest is None or oldest > newest:
+        raise FailedPreconditionError("SCHEMA_UNKNOWN", "the database schema is of a newer version, which this one may not serve")
+    return True
 
 
-@functools.cache
-def _newest(*, of_keys: bool) -> str | None:
-    """The revision that this code's migrations end at; they are part of the package, and reading them takes longer than the check."""
-    return ScriptDirectory.from_config(alembic_config(of_keys=of_keys)).get_current_head()
-
-
-def _upgrade(connection: Connection, of_keys: bool) -> None:
-    config = alembic_config(of_keys=of_keys)
+def upgrade(connection: Connection, config: Config) -> None:
+    """Upgrade within a transaction that is open already, and note how old the code may be that serves the outcome."""
     config.attributes["connection"] = connection
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
     command.upgrade(config, "head")
+    connection.execute(delete(schema_compatibility))
+    connection.execute(insert(schema_compatibility).values(tenant_id=SYSTEM_LOG, oldest_code=oldest_code(config)))
+
+
+def oldest_code(config: Config) -> str:
+    """Revision of the oldest code that may serve the newest schema. Migrations of before the constant say nothing."""
+    scripts = ScriptDirectory.from_config(config).walk_revisions()
+    return max(str(script.module.oldest_code) for script in scripts if hasattr(script.module, "oldest_code"))
+
+
+@cache
+def _newest(of_keys: bool) -> str:
+    """This code's own revision. Kept, because it is asked for every few seconds and found by reading every migration."""
+    return str(ScriptDirectory.from_config(alembic_config(of_keys=of_keys)).get_current_head())

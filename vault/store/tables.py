@@ -154,6 +154,15 @@ restore_markers = Table(
     PrimaryKeyConstraint("tenant_id"),
 )
 
+# Revision of the oldest code that may serve this schema, in the system tenant; a database of subject keys has one of its own. Written by migrations.
+schema_compatibility = Table(
+    "schema_compatibility",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("oldest_code", Text, nullable=False),
+    PrimaryKeyConstraint("tenant_id"),
+)
+
 # Keys that signed checkpoints, certificates and packages, oldest first; each but the first was introduced by the one before it.
 signing_keys = Table(
     "signing_keys",
