@@ -32,7 +32,7 @@ SOUND = Question(
     roles=frozenset({"support"}),
     actor_kind="person",
     purpose="technical-fault",
-    product="star",
+    products=frozenset({"star"}),
     reference=Reference.TICKET,
     reference_live=True,
     nda_valid=True,
@@ -42,7 +42,7 @@ SOUND = Question(
 # In the order of checks: what is wrong, and the reason that must speak when nothing before it is wrong.
 DEFECTS: list[tuple[str, Callable[[Question], Question]]] = [
     ("ROLE_NOT_ALLOWED", lambda q: replace(q, roles=frozenset({"marketing"}))),
-    ("PRODUCT_LOCK", lambda q: replace(q, product="menterprise")),
+    ("PRODUCT_LOCK", lambda q: replace(q, products=frozenset({"menterprise"}))),
     ("LEVEL_NOT_ALLOWED", lambda q: replace(q, level="report")),
     ("REASON_MISMATCH", lambda q: replace(q, ended=True)),
     ("PURPOSE_NOT_ALLOWED", lambda q: replace(q, purpose="contact")),
@@ -63,7 +63,7 @@ questions = st.builds(
     actor_kind=st.sampled_from(["service", "person", "upkeep", "somebody"]),
     purpose=st.sampled_from([*CATALOGUE.purposes, "no-such-purpose"]),
     level=st.sampled_from(["", "system-log", "report", "system-file"]),
-    product=st.sampled_from(["", "num2", "star", "no-such-product"]),
+    products=st.none() | st.frozensets(st.sampled_from(["num2", "star", "no-such-product"]), max_size=2),
     view=st.sampled_from(View),
     recipient=st.sampled_from(["internal", "tenant", "affiliate", "data-subject", "authority", "third-party", "anyone"]),
     reference=st.sampled_from(Reference),

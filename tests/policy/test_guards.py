@@ -37,8 +37,8 @@ UNHEARD_OF = "unheard-of"
 WITNESSES = {
     "guard:affiliate-category": replace(SOUND, category="list-profile", roles=frozenset({"affiliate-service"})),
     "guard:service-only": replace(SOUND, category="payment-card"),
-    "guard:product-of-category": replace(SOUND, operation=Operation.CREATE, category="number-mapping", product="star"),
-    "guard:product-lock": replace(SOUND, category="number-mapping", product="star"),
+    "guard:product-of-category": replace(SOUND, operation=Operation.CREATE, category="number-mapping", products=frozenset({"star"})),
+    "guard:product-lock": replace(SOUND, category="number-mapping", products=frozenset({"star"})),
     "guard:reason": replace(SOUND, ended=True),
     "guard:third-party": replace(SOUND, recipient="third-party"),
     "guard:affiliate-recipient": replace(SOUND, recipient="affiliate"),

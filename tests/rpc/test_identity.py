@@ -603,6 +603,7 @@ def authenticator_of(source: Path) -> Authenticator:
         employee_claim="employee_id",
         roles_claim="roles",
         tenants_claim="tenants",
+        products_claim="products",
     )
     return Authenticator(
         {DESK: ServicePrincipal(frozenset(), None, carries_people=True)},

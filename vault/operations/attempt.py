@@ -18,6 +18,7 @@ class Caller:
         kind: `service` or `person`; upkeep jobs are `upkeep`.
         roles: roles held, from configuration or claims, never from the request.
         tenants: tenants the principal may touch; None means every tenant.
+        products: products the principal works for; None means all of them.
         employee_id: for people; two accounts of one person share it (N5).
         via: the service through which a person acts.
         auth_method: `mtls`, `mtls+oidc` or `internal`.
@@ -35,6 +36,7 @@ class Caller:
     method: str
     trace_id: str
     auth_method: str
+    products: frozenset[str] | None = None
     employee_id: str = ""
     via: str = ""
     mfa_time: datetime | None = None

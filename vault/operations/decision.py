@@ -234,6 +234,7 @@ def decide(
             actor_kind=caller.kind,
             purpose=attempt.justification.purpose,
             level=level,
+            products=caller.products,
             view=view,
             recipient=recipient.partition(":")[0],
             reference=facts.reference,

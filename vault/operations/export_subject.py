@@ -137,6 +137,7 @@ async def _question(vault: Vault, connection: Connection, attempt: Attempt, tena
         roles=attempt.caller.roles,
         actor_kind=attempt.caller.kind,
         purpose=PURPOSE,
+        products=attempt.caller.products,
         view=View.FULL,
         recipient=_RECIPIENT,
         reference=facts.reference,

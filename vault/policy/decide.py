@@ -50,7 +50,7 @@ class Question:
         roles: roles of the caller, from configuration or claims.
         actor_kind: `service`, `person` or `upkeep`; whatever is unknown counts as a person.
         level: content level of the record; empty where the category has none.
-        product: product the caller acts for; empty if it does not say.
+        products: products the caller works for; None for all of them.
         recipient: class of the recipient.
         reference: kind of the reference that was given.
         reference_live: whether it resolves and is in force.
@@ -76,7 +76,7 @@ class Question:
     actor_kind: str
     purpose: str
     level: str = ""
-    product: str = ""
+    products: frozenset[str] | None = None
     view: View = View.MASKED
     recipient: str = "internal"
     reference: Reference = Reference.NONE
@@ -161,18 +161,28 @@ class Policy:
         """
         return self._remembered(question)
 
-    def refuse_listing(self, category: str, level: str, roles: frozenset[str]) -> Refused | None:
+    def refuse_listing(self, category: str, level: str, roles: frozenset[str], products: frozenset[str] | None = None) -> Refused | None:
         """Why the metadata of records is closed to the roles; None if a grant lets them list such records.
 
         Metadata is read without a justification, so nothing that a purpose would have to prove is asked for. Lists stay closed to those who
-        touch them at the customer's request only (P3.2.1-rep): being in a list is personal data by itself (P3.2-exp-contact).
+        touch them at the customer's request only (P3.2.1-rep): being in a list is personal data by itself (P3.2-exp-contact). The lock of the
+        product holds as it does for values (P3.4-usage), and speaks after the role.
+
+        Args:
+            category: the category of the record.
+            level: its content level; empty where the category has none.
+            roles: roles of the caller.
+            products: products the caller works for; None for all of them.
         """
         known = self._catalogue.category(category)
         held = [self._catalogue.roles[name] for name in roles & self._catalogue.roles.keys()]
         if known.is_list and any(role.on_request for role in held):
             return self._refused(self._compiled.guards["guard:customer-request"])
         grants = [grant for grant in known.grants if Operation.LIST in grant.operations and level in (grant.levels or {""})]
-        return None if any(grant.roles & roles for grant in grants) else self._refused(_ROLE)
+        if not any(grant.roles & roles for grant in grants):
+            return self._refused(_ROLE)
+        is_open = products is None or bool(known.products & products)
+        return None if is_open else self._refused(self._compiled.guards["guard:product-lock"])
 
     def _evaluate(self, question: Question) -> Allowed | Refused:
         category = self._catalogue.categories.get(question.category)
@@ -200,7 +210,7 @@ class Policy:
                 "purpose": question.purpose,
                 "basis": self._basis(question),
                 "level": question.level,
-                "product": question.product,
+                "products": sorted(self._catalogue.products if question.products is None else question.products),
                 "view": question.view.value,
                 "recipient": question.recipient,
                 "reference": question.reference.value,
