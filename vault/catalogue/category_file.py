@@ -75,7 +75,7 @@ FIELD = (
 )
 LEVEL = (("retained", "retention"), ())
 RETENTION = (("days", "event", "text", "reason"), ("restricted_days", "ceiling_days", "floor_days", "latest_days", "afterwards"))
-ROWS = (("name", "field", "values", "description"), ("affiliate", "retention", "on_erasure", "on_contract_end"))
+ROWS = (("name", "field", "values", "description"), ("affiliate", "retention", "on_erasure", "on_contract_end", "ends_on_objection"))
 GRANT = (("operations", "roles", "purposes", "view"), ("levels", "recipients"))
 
 # Longest value in bytes where the type settles it; every other sealed type says so itself.
@@ -405,6 +405,7 @@ def _rows(node: Node, fields: Mapping[str, Field], *, affiliate: bool) -> tuple[
             retention=_retention(record["retention"]) if "retention" in record else None,
             on_erasure=record["on_erasure"].choice(Erasure) if "on_erasure" in record else None,
             on_contract_end=record["on_contract_end"].choice(ContractEnd) if "on_contract_end" in record else None,
+            ends_on_objection=_flag(record, "ends_on_objection"),
             description=read_description(record["description"]),
         )
         if row.affiliate and affiliate:

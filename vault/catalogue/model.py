@@ -134,6 +134,7 @@ class RowKind:
         retention: how long these are kept; None if as the rest.
         on_erasure: what an erasure leads to; None if as the rest.
         on_contract_end: what the end of the customer's contract leads to; None if as the rest.
+        ends_on_objection: whether an objection of its owner ends the time for which it is kept (P2.5-nonsub).
     """
 
     name: str
@@ -143,6 +144,7 @@ class RowKind:
     retention: Retention | None
     on_erasure: Erasure | None
     on_contract_end: ContractEnd | None
+    ends_on_objection: bool
     description: Description
 
 
