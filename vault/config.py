@@ -99,6 +99,8 @@ class Oidc(_Section):
     roles_claim: str = Field(default="roles", min_length=1)
     tenants_claim: str = Field(default="tenants", min_length=1)
     products_claim: str = Field(default="products", min_length=1)
+    device_claim: str = Field(default="device_managed", min_length=1)
+    managed_devices_only: bool = False
     hourly_releases: int = Field(default=1000, ge=0)
     hourly_releases_for: Mapping[str, Records] = {}
 

@@ -486,6 +486,8 @@ def _authenticator(settings: Settings, vault: Vault) -> Authenticator:
             roles_claim=oidc.roles_claim,
             tenants_claim=oidc.tenants_claim,
             products_claim=oidc.products_claim,
+            device_claim=oidc.device_claim,
+            managed_devices_only=oidc.managed_devices_only,
             hourly_releases=oidc.hourly_releases,
             hourly_releases_for=oidc.hourly_releases_for,
         )

@@ -42,6 +42,7 @@ SOUND = Question(
 # In the order of checks: what is wrong, and the reason that must speak when nothing before it is wrong.
 DEFECTS: list[tuple[str, Callable[[Question], Question]]] = [
     ("ROLE_NOT_ALLOWED", lambda q: replace(q, roles=frozenset({"marketing"}))),
+    ("DEVICE_UNMANAGED", lambda q: replace(q, device_unmanaged=True)),
     ("PRODUCT_LOCK", lambda q: replace(q, products=frozenset({"menterprise"}))),
     ("LEVEL_NOT_ALLOWED", lambda q: replace(q, level="report")),
     ("REASON_MISMATCH", lambda q: replace(q, ended=True)),
@@ -77,6 +78,7 @@ questions = st.builds(
     minor=st.booleans(),
     preference=st.sampled_from(["in", "out", "none", "no-such-choice"]),
     nda_valid=st.booleans(),
+    device_unmanaged=st.booleans(),
     restricted=st.booleans(),
     affiliate_part=st.booleans(),
     justified=st.booleans(),

@@ -12,6 +12,7 @@ _HINTS = {
     "TERMS_VERSION_REQUIRED": "give terms_version: which version of the terms the visitor accepted",
     "EMAIL_BODY_NOT_COLLECTED": "store the template and not the merged mail; of a mail only metadata is kept",
     "GUARDIAN_CONSENT_REQUIRED": "have a privacy officer register the guardian's consent first: pii-vault rights guardian",
+    "DEVICE_UNMANAGED": "ask again from a device that the organisation manages",
     "SERVICE_ONLY": "the service that works with it reads it under its own certificate; no person does",
     "BELOW_FLOOR": "give 730 days or more; evidence is kept for 24 months, whoever asks",
     "PROOF_INVALID": "ask for the proof again; if it fails again, tell the auditor: somebody altered it",

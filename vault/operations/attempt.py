@@ -23,6 +23,7 @@ class Caller:
         via: the service through which a person acts.
         auth_method: `mtls`, `mtls+oidc` or `internal`.
         mfa_time: when a person last proved a second factor.
+        device_unmanaged: whether a person works at a device that their token does not call managed.
         method: full RPC name.
         trace_id: W3C trace id, 32 hex characters.
         hourly_releases: how many records the principal may be released within an hour; None for no limit.
@@ -40,6 +41,7 @@ class Caller:
     employee_id: str = ""
     via: str = ""
     mfa_time: datetime | None = None
+    device_unmanaged: bool = False
     hourly_releases: int | None = None
     hourly_releases_for: Mapping[str, int] = field(default_factory=dict)
 

@@ -235,6 +235,7 @@ def decide(
             purpose=attempt.justification.purpose,
             level=level,
             products=caller.products,
+            device_unmanaged=caller.device_unmanaged,
             view=view,
             recipient=recipient.partition(":")[0],
             reference=facts.reference,

@@ -138,6 +138,7 @@ async def _question(vault: Vault, connection: Connection, attempt: Attempt, tena
         actor_kind=attempt.caller.kind,
         purpose=PURPOSE,
         products=attempt.caller.products,
+        device_unmanaged=attempt.caller.device_unmanaged,
         view=View.FULL,
         recipient=_RECIPIENT,
         reference=facts.reference,

@@ -2,8 +2,8 @@
 
 Rules:
 - Deny by default: only a grant of the catalogue allows, and any guard refuses. Cedar decides; nothing here can turn its no into a yes.
-- The order of checks is fixed: affiliate, role, services only, product, level, reason that it is kept for, purpose, view, recipient,
-  justification, confidentiality agreement, consent basis, restriction, content level switched on. When several refuse, the earliest speaks, so
+- The order of checks is fixed: affiliate, role, device, services only, product, level, reason that it is kept for, purpose, view,
+  recipient, justification, confidentiality agreement, consent basis, restriction, content level switched on. When several refuse, the earliest speaks, so
   a later check never leaks past an earlier one.
 - The answer depends on the question and on the catalogue alone, so it is remembered per question; a new catalogue is a new `Policy`, and the
   memory goes with the old one.
@@ -64,6 +64,7 @@ class Question:
         minor: whether a party of the record is a minor.
         preference: what the person chose about being written to: `in`, `out` or `none`.
         nda_valid: whether a person's confidentiality agreement is in force.
+        device_unmanaged: whether a person works at a device that is not managed.
         restricted: whether a party of the record is restricted.
         ended: whether the customer's contract has ended.
         affiliate_part: whether the record is of the part of its category that goes to the affiliate; nothing where all of it does or none.
@@ -90,6 +91,7 @@ class Question:
     minor: bool = False
     preference: str = "none"
     nda_valid: bool = False
+    device_unmanaged: bool = False
     restricted: bool = False
     ended: bool = False
     affiliate_part: bool = False
@@ -231,15 +233,16 @@ class Policy:
         }
 
     def _entities(self, question: Question) -> cedarpy.Entities:
-        return self._parsed(question.category, question.roles, question.actor_kind, question.nda_valid)
+        return self._parsed(question.category, question.roles, question.actor_kind, question.nda_valid, question.device_unmanaged)
 
-    def _parse(self, name: str, roles: frozenset[str], actor_kind: str, nda_valid: bool) -> cedarpy.Entities:
+    def _parse(self, name: str, roles: frozenset[str], actor_kind: str, nda_valid: bool, device_unmanaged: bool) -> cedarpy.Entities:
         """Caller and category; parsed once for all that is asked about the two."""
         category = self._catalogue.categories[name]
         held = [self._catalogue.roles[role] for role in sorted(roles) if role in self._catalogue.roles]
         caller = {
             "kind": actor_kind,
             "nda_valid": nda_valid,
+            "unmanaged": device_unmanaged,
             "on_request": any(role.on_request for role in held),
             "other_entity": any(role.other_entity for role in held),
             "for_jobs": any(role.for_jobs for role in held),

@@ -50,6 +50,8 @@ class TokenRules:
     roles_claim: str
     tenants_claim: str
     products_claim: str
+    device_claim: str
+    managed_devices_only: bool = False
     hourly_releases: int = 1000
     hourly_releases_for: Mapping[str, int] = field(default_factory=dict)
 
@@ -177,6 +179,8 @@ class Authenticator:
             products=_both(_words(claims, rules.products_claim) if rules.products_claim in claims else None, service.products),
             employee_id=employee,
             via=via,
+            # Whoever does not say it may be let in; whoever says anything else than yes is not taken for managed (L8).
+            device_unmanaged=claims.get(rules.device_claim, not rules.managed_devices_only) is not True,
             mfa_time=_moment(claims, "auth_time") if "auth_time" in claims else None,
             method=method,
             trace_id=trace_id,
