@@ -135,6 +135,7 @@ class RowKind:
         on_erasure: what an erasure leads to; None if as the rest.
         on_contract_end: what the end of the customer's contract leads to; None if as the rest.
         ends_on_objection: whether an objection of its owner ends the time for which it is kept (P2.5-nonsub).
+        account_terms: the clear field that names the terms under which its owner opened an account by it; empty if nobody did (P2.9a-mkt-in).
     """
 
     name: str
@@ -145,6 +146,7 @@ class RowKind:
     on_erasure: Erasure | None
     on_contract_end: ContractEnd | None
     ends_on_objection: bool
+    account_terms: str
     description: Description
 
 
