@@ -216,6 +216,11 @@ class Entity:
     id: str
     name: Description
 
+    @property
+    def in_both(self) -> str:
+        """The name in both languages, for what is signed once for readers of either."""
+        return f"{self.name.en} / {self.name.he}"
+
 
 @dataclass(frozen=True, slots=True)
 class Officer:
