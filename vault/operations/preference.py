@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import structlog
 
 from vault import names
+from vault.catalogue.fields import Description
 from vault.errors import CiphertextInvalidError, InvalidArgumentError
 from vault.identifiers import IdentifierKind
 from vault.names import SubjectName
@@ -38,6 +39,13 @@ ACCOUNT_TERMS, EXPLICIT_OPT_IN = "ACCOUNT_TERMS", "EXPLICIT_OPT_IN"
 _BASES = frozenset({ACCOUNT_TERMS, EXPLICIT_OPT_IN, "EXISTING_CUSTOMER_SIMILAR_SERVICE"})
 _SOURCES = frozenset({"WEB", "PHONE", "EMAIL", "FAX", "LETTER"})
 _KINDS = frozenset({IdentifierKind.PHONE, IdentifierKind.EMAIL})
+# A5: what whoever asks to be erased is asked. Silence keeps the mark.
+SUPPRESSION_QUESTION = Description(
+    "האם להשאיר סימן חד־כיווני של המספרים ושל תיבות הדוא״ל שלכם, שאינו אומר עליכם דבר ורק מונע דיוור פרסומי אם יישמרו שוב? "
+    "הסימן נשאר אלא אם תבקשו אחרת, ואז יימחק גם הוא.",
+    "May a one-way mark of your numbers and mailboxes stay, which says nothing of you and only stops advertising if they are stored again? "
+    "It stays unless you want otherwise; then it is erased too.",
+)
 # In the place of a channel: whose identifier this was has been erased.
 _ERASED = "ERASED"
 _BATCH = 500
