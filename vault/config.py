@@ -67,8 +67,7 @@ class Tls(_Section):
 
 
 class Principal(_Section):
-    """What a service may do: roles, tenants, products (all unless given), releases an hour, in all and by purpose; `carries_people` lets it pass on
-    people's access tokens."""
+    """What a service may do: roles, tenants, products (all unless given), releases an hour, in all and by purpose, carrying people's tokens."""
 
     roles: frozenset[str] = frozenset()
     tenants: frozenset[str] | Literal["*"] = frozenset()

@@ -589,7 +589,15 @@ async def test_a_token_of_more_than_8_kib_is_not_parsed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("claimed", "only_managed", "unmanaged"),
-    [(True, True, False), (True, False, False), (False, False, True), ("true", False, True), (1, False, True), (None, False, False), (None, True, True)],
+    [
+        (True, True, False),
+        (True, False, False),
+        (False, False, True),
+        ("true", False, True),
+        (1, False, True),
+        (None, False, False),
+        (None, True, True),
+    ],
 )
 async def test_a_device_is_managed_if_the_token_says_so_by_true(
     tmp_path: Path, claimed: object, only_managed: bool, unmanaged: bool

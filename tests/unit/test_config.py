@@ -208,7 +208,8 @@ TEXTS = frozenset(
             "checkpoints.directory",
             "erasure_ledger",
         ),
-        *("oidc.issuer", "oidc.audience", "oidc.jwks", "oidc.employee_claim", "oidc.roles_claim", "oidc.tenants_claim", "oidc.products_claim", "oidc.device_claim"),
+        *("oidc.issuer", "oidc.audience", "oidc.jwks", "oidc.employee_claim", "oidc.roles_claim", "oidc.tenants_claim"),
+        *("oidc.products_claim", "oidc.device_claim"),
         *("telemetry.otlp_ca", "notification_ca"),
         *("orders.certificate", "orders.private_key", "orders.timestamp_root"),
     }

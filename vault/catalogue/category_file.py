@@ -75,7 +75,10 @@ FIELD = (
 )
 LEVEL = (("retained", "retention"), ())
 RETENTION = (("days", "event", "text", "reason"), ("restricted_days", "ceiling_days", "floor_days", "latest_days", "afterwards"))
-ROWS = (("name", "field", "values", "description"), ("affiliate", "retention", "on_erasure", "on_contract_end", "ends_on_objection", "account_terms"))
+ROWS = (
+    ("name", "field", "values", "description"),
+    ("affiliate", "retention", "on_erasure", "on_contract_end", "ends_on_objection", "account_terms"),
+)
 GRANT = (("operations", "roles", "purposes", "view"), ("levels", "recipients"))
 
 # Longest value in bytes where the type settles it; every other sealed type says so itself.

@@ -3,8 +3,8 @@
 Rules:
 - Deny by default: only a grant of the catalogue allows, and any guard refuses. Cedar decides; nothing here can turn its no into a yes.
 - The order of checks is fixed: affiliate, role, device, services only, product, level, reason that it is kept for, purpose, view,
-  recipient, justification, confidentiality agreement, consent basis, restriction, content level switched on. When several refuse, the earliest speaks, so
-  a later check never leaks past an earlier one.
+  recipient, justification, confidentiality agreement, consent basis, restriction, content level switched on. When several refuse, the earliest
+  speaks, so a later check never leaks past an earlier one.
 - The answer depends on the question and on the catalogue alone, so it is remembered per question; a new catalogue is a new `Policy`, and the
   memory goes with the old one.
 
