@@ -16,6 +16,7 @@ from vault.store.tables import (
     objections,
     record_parts,
     records,
+    replaced_values,
     restrictions,
     subject_keys,
     subject_requests,
@@ -628,6 +629,12 @@ async def count_traces(
     queries = [
         (connection, select(func.count()).select_from(record_parts).where(*_whose(tenant, subject, but))),
         (connection, select(func.count()).select_from(index_entries).where(*_of_no_part(tenant, subject, but))),
+        (
+            connection,
+            select(func.count())
+            .select_from(replaced_values)
+            .where(replaced_values.c.tenant_id == tenant, replaced_values.c.subject_id == subject),
+        ),
         (
             keys_on or connection,
             keys.where(
