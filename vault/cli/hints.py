@@ -91,6 +91,7 @@ _HINTS = {
     "DATABASE_IN_USE": "stop the other process, or use PostgreSQL",
     "HOME_EXISTS": "choose an empty folder",
     "AFFILIATE_CATEGORY": "nothing of this category goes to the affiliate; only what the catalogue marks for it does",
+    "PARENT_NOT_FOUND": "store the message first, under the person it was sent to, and name its message_id",
     "PRODUCT_LOCK": "ask for data of the product that the caller works for",
     "CATEGORY_PRODUCT_MISMATCH": "use a category of the product, or the product that the category belongs to",
     "THIRD_PARTY_CONSENT_REQUIRED": "have the consent to that very recipient recorded: pii-vault rights consent",

@@ -18,7 +18,7 @@ from vault.catalogue.check import guardian_required
 from vault.crypto import DataKey, Place
 from vault.errors import AbortedError, NotFoundError, VaultError
 from vault.names import RecordName
-from vault.operations import due, idempotency, log, preference, readd
+from vault.operations import due, idempotency, log, parents, preference, readd
 from vault.operations.attempt import Attempt, Justification, Receipt
 from vault.operations.core import Vault, active_tenant
 from vault.operations.decision import Facts, gather, require
@@ -120,7 +120,8 @@ async def _store_call(
     guarded = await _guarded(vault, connection, keys.tenant, prepared)
     items = await readd.ask_who(connection, keys, [_chosen(item, levels, plaintext, guarded) for item in items])
     asked = as_chosen(vault, levels)
-    decisions = [_decision(asked, facts, call.attempt, item, unusable) for item in items]
+    missing = await parents.missing_parents(connection, keys.tenant, prepared)
+    decisions = [_decision(asked, facts, call.attempt, item, unusable, missing) for item in items]
     refused = next((decision for decision in decisions if isinstance(decision, VaultError)), None)
     if refused is not None and (call.atomic or call.request.request_id):
         raise refused
@@ -160,7 +161,12 @@ def _chosen(item: Prepared | VaultError, levels: Levels, plaintext: frozenset[st
 
 
 def _decision(
-    vault: Vault, facts: Facts, attempt: Attempt, item: Prepared | VaultError, unusable: Mapping[str, VaultError]
+    vault: Vault,
+    facts: Facts,
+    attempt: Attempt,
+    item: Prepared | VaultError,
+    unusable: Mapping[str, VaultError],
+    missing: frozenset[tuple[str, str]],
 ) -> Allowed | VaultError:
     """The rule by which an item may be stored, or why it may not."""
     if isinstance(item, VaultError):
@@ -171,7 +177,7 @@ def _decision(
         )
     except VaultError as error:
         return error
-    return unusable.get(item.subject, allowed)
+    return unusable.get(item.subject) or parents.without_parent(item, missing) or allowed
 
 
 async def store_records(

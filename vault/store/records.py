@@ -250,6 +250,20 @@ async def list_records(connection: AsyncConnection, tenant: str, subject: str, *
     return sorted(await get_records(connection, tenant, ids), key=lambda row: row.record_id)
 
 
+async def with_value(
+    connection: AsyncConnection, tenant: str, owners: Collection[str], categories: Collection[str], *, field: str, values: Collection[str]
+) -> set[tuple[str, str]]:
+    """Owner and value of those of some people's records of some categories whose clear field has one of the values."""
+    value = records.c.metadata[field].as_string()
+    query = select(records.c.subject_id, value).where(
+        records.c.tenant_id == tenant,
+        records.c.subject_id.in_(sorted(owners)),
+        records.c.category.in_(sorted(categories)),
+        value.in_(sorted(values)),
+    )
+    return {(row[0], row[1]) for row in await connection.execute(query.distinct())}
+
+
 async def list_members(
     connection: AsyncConnection, tenant: str, *, category: str, list_id: str, owners: Sequence[str]
 ) -> dict[str, list[RecordRow]]:
