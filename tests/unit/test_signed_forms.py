@@ -13,14 +13,13 @@ from vault.errors import DataLossError
 
 SIGNER = NoteSigner("vault.example", Ed25519PrivateKey.from_private_bytes(b"\7" * 32))
 CERTIFICATE = [
-    *("issuer", "certificate_no", "supplements", "erasure", "subject", "state", "requester_kind", "reference"),
-    *("requester", "approvers", "request_time", "finish_time", "issue_time", "next_time", "methods", "outcomes"),
-    *("not_reachable", "suppression", "notifications", "policy_version", "audit"),
+    *("issuer", "certificate_no", "supplements", "erasure", "subject", "state", "requester_kind", "reference", "requester", "approvers"),
+    *("request_time", "finish_time", "issue_time", "next_time", "methods", "outcomes", "not_reachable", "suppression", "notifications"),
+    *("policy_version", "audit"),
 ]
 REPORT = [
-    *("issuer", "tenant", "state", "asked_by", "requester", "approver", "request_time", "effective_time"),
-    *("credentials_time", "grace_end_time", "return_time", "finish_time", "method", "categories", "keys", "audit"),
-    *("policy_version"),
+    *("issuer", "tenant", "state", "asked_by", "requester", "approver", "request_time", "effective_time", "credentials_time"),
+    *("grace_end_time", "return_time", "finish_time", "method", "categories", "keys", "audit", "policy_version"),
 ]
 
 
@@ -42,5 +41,5 @@ def test_what_was_issued_before_the_operator_was_named_holds(
     for form, said in ((older, members), (newest, [*members, "operator"])):
         assert verify(signed(form, said), SIGNER.verifier())["format"] == form
     for form, said in ((older, [*members, "operator"]), (newest, members), (f"pii-vault-{kind}/{last + 1}", [*members, "operator"])):
-        with pytest.raises(DataLossError, match=r"^the note is not an? "):
+        with pytest.raises(DataLossError, match=r"the note is not an? "):
             verify(signed(form, said), SIGNER.verifier())
