@@ -87,6 +87,7 @@ async def get_record(vault: Vault, attempt: Attempt, name: RecordName) -> Record
         view = await load_view(vault, connection, name)
     attempt.category = view.row.category
     if refused := vault.policy.refuse_listing(view.row.category, view.row.level, attempt.caller.roles, attempt.caller.products):
+        attempt.rule = refused.rule
         raise refused.error()
     return view
 
