@@ -30,7 +30,7 @@ async def test_a_service_stores_nothing_of_a_product_it_does_not_work_for(served
 
     assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "CATEGORY_PRODUCT_MISMATCH")
     assert (await entry_of(served, refused)).rule == "guard:product-of-category"
-    assert await create(served.service("engine"), call_detail())
+    assert (await create(served.service("engine"), call_detail())).category == "call-detail"
 
 
 async def test_data_of_the_app_is_closed_to_a_service_of_another_product(served: Serving, stored: Record) -> None:

@@ -180,7 +180,7 @@ async def test_a_visitor_without_an_account_who_objects_is_restricted_and_then_e
     assert gone.reason == "RECORD_NOT_FOUND"
     await release(lawyer, hold)
     assert await swept(served) == {"site-visitor": 1}
-    assert await officer.call(officer.records.GetRecord, GetRecordRequest(name=subscriber))
+    assert (await officer.call(officer.records.GetRecord, GetRecordRequest(name=subscriber))).record.name == subscriber
 
 
 async def test_an_objection_names_a_purpose_of_the_catalogue(served: Serving) -> None:
