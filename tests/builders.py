@@ -93,6 +93,12 @@ def outgoing(subject: str, level: str, body: bytes = b"the parcel is here") -> R
     return record("outgoing-message", fields, subject=subject, level=level)
 
 
+def sent(subject: str, moment: datetime, message_id: str = "m-1") -> RecordInput:
+    """A message that is kept for 180 days from a moment, so that what its recipient does about it can be stored."""
+    fields: dict[str, str | bytes] = {"message_id": message_id, "channel": "SMS", "submitted_at": moment.isoformat(), "body": b"hello"}
+    return record("outgoing-message", fields, subject=subject, level="system-file")
+
+
 def incoming(level: str, body: bytes = b"thank you", sender: str = PHONE) -> RecordInput:
     """A message that an end customer sent."""
     fields: dict[str, str | bytes] = {"message_id": "m-2", "virtual_number": LINE, "received_at": "2026-03-02T08:20:00Z"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 OPEN, KEPT, TOKEN = "OPEN", "KEPT", "TOKEN"
-TENANTS = frozenset({"end-customer-contact", "interaction-event"})
+TENANTS = frozenset({"end-customer-contact", "email-template"})
 BY_LAW = frozenset({"call-detail", "billing-record", "number-mapping"})
 _SEVEN_YEARS = timedelta(days=2557)
 
@@ -195,7 +195,7 @@ def is_past_use(record: Record, now: datetime) -> bool:
 def end_of(category: str, happened: datetime, until: datetime | None) -> datetime | None:
     """When a record is over, by the table of retention periods (§2)."""
     match category:
-        case "interaction-event" | "site-visitor":
+        case "site-visitor":
             return happened + timedelta(days=365)
         case "call-detail":
             return happened + _SEVEN_YEARS

@@ -189,6 +189,6 @@ class World:
         return self._runner.run(work)
 
 
-def given(category: str, fields: Mapping[str, str], subject: str = "") -> RecordInput:
+def given(category: str, fields: Mapping[str, str | bytes], subject: str = "") -> RecordInput:
     """A record to store."""
     return RecordInput(category, fields, subject=str(SubjectName(TENANT, subject)) if subject else "")

@@ -42,7 +42,8 @@ from vault.v1.tenant_service_pb2 import CreateTenantRequest, OpenJobRequest
 
 Response = TypeVar("Response")
 TENANTS = ("acme", "globex")
-# Services beside those that `init` makes: one for each role that otherwise only people hold, and one that may touch one tenant only.
+# Services beside those that `init` makes: one for each role that otherwise only people hold, one that may touch one tenant only, and
+# one that works for some products only.
 _MORE = (
     development.DevelopmentService("support", ("support",), ("*",)),
     development.DevelopmentService("account-manager", ("account-manager",), ("*",)),
@@ -56,6 +57,9 @@ _MORE = (
     development.DevelopmentService("fraud-investigator", ("fraud-investigator",), ("*",)),
     development.DevelopmentService("upkeep-worker", ("upkeep-worker",), ("*",)),
     development.DevelopmentService("nobody", (), ("*",)),
+    development.DevelopmentService(
+        "large-account", ("messaging-engine", "second-number-app"), ("*",), products=("large-account", "menterprise")
+    ),
 )
 
 

@@ -27,7 +27,7 @@ from typing import TypeVar
 from sqlalchemy import delete, select
 
 from deploy import backup
-from tests.builders import ERASING, asked_by, call_detail, contact, id_of, record, request_erasure, subject_of
+from tests.builders import ERASING, asked_by, call_detail, contact, id_of, record, request_erasure, sent, subject_of
 from tests.databases import create_migrated_sqlite, running_postgres, sqlite_url
 from tests.erasure_checks import DONE, Stored, findings, stored
 from tests.processes import VaultProcess, copy_home, serving
@@ -247,6 +247,7 @@ class Torture:
         """Records whose time is over already."""
         [owner] = await _store(served, "acme-app", [contact("+972502999999")])
         moment = (served.clock() - timedelta(days=400)).isoformat()
+        await _store(served, "engine", [sent(subject_of(owner), served.clock())])
         given = {"event_id": "e-1", "message_id": "m-1", "kind": "click", "ip": "192.0.2.7", "user_agent": "a browser", "at": moment}
         names = await _store(served, "engine", [record("interaction-event", given, subject=subject_of(owner))] * DUE)
         self._events = {id_of(name) for name in names}

@@ -67,10 +67,11 @@ class Tls(_Section):
 
 
 class Principal(_Section):
-    """What a service may do: roles, tenants, releases an hour, in all and by purpose; `carries_people` lets it pass on people's access tokens."""
+    """What a service may do: roles, tenants, products (all unless given), releases an hour, in all and by purpose, carrying people's tokens."""
 
     roles: frozenset[str] = frozenset()
     tenants: frozenset[str] | Literal["*"] = frozenset()
+    products: frozenset[str] | None = Field(default=None, min_length=1)
     carries_people: bool = False
     hourly_releases: int | None = Field(default=None, ge=0)
     hourly_releases_for: Mapping[str, Records] = {}
@@ -96,6 +97,9 @@ class Oidc(_Section):
     employee_claim: str = Field(default="employee_id", min_length=1)
     roles_claim: str = Field(default="roles", min_length=1)
     tenants_claim: str = Field(default="tenants", min_length=1)
+    products_claim: str = Field(default="products", min_length=1)
+    device_claim: str = Field(default="device_managed", min_length=1)
+    managed_devices_only: bool = False
     hourly_releases: int = Field(default=1000, ge=0)
     hourly_releases_for: Mapping[str, Records] = {}
 

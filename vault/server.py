@@ -457,12 +457,16 @@ def _principals(settings: Settings, vault: Vault) -> Mapping[str, ServicePrincip
             item.carries_people,
             item.hourly_releases,
             item.hourly_releases_for,
+            item.products,
         )
         for name, item in settings.principals.items()
     }
     unknown = sorted({role for item in principals.values() for role in item.roles} - vault.catalogue.roles.keys())
     if unknown:
         raise FailedPreconditionError("CONFIG_INVALID", f"principals: unknown role {', '.join(unknown)}")
+    locked: set[str] = {product for item in principals.values() for product in item.products or ()}
+    if unknown := sorted(locked - vault.catalogue.products.keys()):
+        raise FailedPreconditionError("CONFIG_INVALID", f"principals: unknown product {', '.join(unknown)}")
     limited = {purpose for item in settings.principals.values() for purpose in item.hourly_releases_for}
     limited |= settings.oidc.hourly_releases_for.keys() if settings.oidc else set()
     if unknown := sorted(limited - vault.catalogue.purposes.keys()):
@@ -481,6 +485,9 @@ def _authenticator(settings: Settings, vault: Vault) -> Authenticator:
             employee_claim=oidc.employee_claim,
             roles_claim=oidc.roles_claim,
             tenants_claim=oidc.tenants_claim,
+            products_claim=oidc.products_claim,
+            device_claim=oidc.device_claim,
+            managed_devices_only=oidc.managed_devices_only,
             hourly_releases=oidc.hourly_releases,
             hourly_releases_for=oidc.hourly_releases_for,
         )

@@ -334,8 +334,10 @@ def test_data_of_one_product_is_closed_to_another(policy: Policy, operation: Ope
     """P3.0-products, P3.4-usage."""
     question = sound(operation, role, "service-delivery", "number-mapping")
 
-    assert reason_of(policy, replace(question, product="num2")) == "ALLOWED"
-    assert reason_of(policy, replace(question, product="large-account")) == expected
+    assert reason_of(policy, replace(question, products=None)) == "ALLOWED"
+    assert reason_of(policy, replace(question, products=frozenset({"num2", "large-account"}))) == "ALLOWED"
+    assert reason_of(policy, replace(question, products=frozenset({"large-account", "star"}))) == expected
+    assert reason_of(policy, replace(question, products=frozenset())) == expected
 
 
 def test_a_refusal_becomes_the_error_of_its_kind(policy: Policy) -> None:

@@ -36,9 +36,10 @@ UNHEARD_OF = "unheard-of"
 # One question per guard, in the order in which they speak, asked where everything is granted, so that nothing but the guard stands in the way.
 WITNESSES = {
     "guard:affiliate-category": replace(SOUND, category="list-profile", roles=frozenset({"affiliate-service"})),
+    "guard:managed-device": replace(SOUND, device_unmanaged=True),
     "guard:service-only": replace(SOUND, category="payment-card"),
-    "guard:product-of-category": replace(SOUND, operation=Operation.CREATE, category="number-mapping", product="star"),
-    "guard:product-lock": replace(SOUND, category="number-mapping", product="star"),
+    "guard:product-of-category": replace(SOUND, operation=Operation.CREATE, category="number-mapping", products=frozenset({"star"})),
+    "guard:product-lock": replace(SOUND, category="number-mapping", products=frozenset({"star"})),
     "guard:reason": replace(SOUND, ended=True),
     "guard:third-party": replace(SOUND, recipient="third-party"),
     "guard:affiliate-recipient": replace(SOUND, recipient="affiliate"),

@@ -587,12 +587,38 @@ async def test_a_token_of_more_than_8_kib_is_not_parsed(tmp_path: Path) -> None:
     assert raised.value.reason == "CREDENTIAL_INVALID"
 
 
+@pytest.mark.parametrize(
+    ("claimed", "only_managed", "unmanaged"),
+    [
+        (True, True, False),
+        (True, False, False),
+        (False, False, True),
+        ("true", False, True),
+        (1, False, True),
+        (None, False, False),
+        (None, True, True),
+    ],
+)
+async def test_a_device_is_managed_if_the_token_says_so_by_true(
+    tmp_path: Path, claimed: object, only_managed: bool, unmanaged: bool
+) -> None:
+    """L8: what a token without the claim means is for the configuration to say."""
+    source = tmp_path / "jwks.json"
+    source.write_text(json.dumps({"keys": [{**public_jwk(signing_key("ES256", "one")), "kid": "one"}]}))
+    token = Issuer.token(Issuer.__new__(Issuer), now=time.time(), device_managed=claimed)
+
+    authenticator = authenticator_of(source, managed_devices_only=only_managed)
+    caller = await authenticator.authenticate([DESK.encode()], f"Bearer {token}", method="m", trace_id="0" * 32)
+
+    assert caller.device_unmanaged is unmanaged
+
+
 def padded_token(length: int) -> str:
     """A sound token with so much more in it, from an issuer that need not run."""
     return Issuer.token(Issuer.__new__(Issuer), now=time.time(), padding="p" * length)
 
 
-def authenticator_of(source: Path) -> Authenticator:
+def authenticator_of(source: Path, *, managed_devices_only: bool = False) -> Authenticator:
     """The rules of these tests over keys in a file, without a server around them."""
     clock = Clock()
     rules = TokenRules(
@@ -603,6 +629,9 @@ def authenticator_of(source: Path) -> Authenticator:
         employee_claim="employee_id",
         roles_claim="roles",
         tenants_claim="tenants",
+        products_claim="products",
+        device_claim="device_managed",
+        managed_devices_only=managed_devices_only,
     )
     return Authenticator(
         {DESK: ServicePrincipal(frozenset(), None, carries_people=True)},

@@ -79,6 +79,12 @@ def anothers_private_key(home: Path) -> None:
             id="unknown role",
         ),
         pytest.param(
+            lambda home: change(home, "principals", **{"spiffe://x.example/a": {"roles": [], "tenants": "*", "products": ["fax"]}}),
+            "CONFIG_INVALID",
+            "fax",
+            id="unknown product",
+        ),
+        pytest.param(
             lambda home: change(home, "oidc", hourly_releases_for={"curiosity": 1}), "CONFIG_INVALID", "curiosity", id="unknown purpose"
         ),
     ],

@@ -11,7 +11,9 @@ from vault.client.errors import CallError
 from vault.store import tables
 from vault.store.consents import has_consent
 from vault.v1.rights_service_pb2 import RecordConsentRequest, WithdrawConsentRequest
+from vault.v1.tenant_service_pb2 import ListTenantsRequest
 
+ATTESTATION = "attestation:recipients-of-age"
 PARTNER, OTHER = "third-party:parcel-partner", "third-party:other-partner"
 
 
@@ -50,6 +52,34 @@ async def test_a_consent_covers_the_recipient_it_names_and_no_other(served: Serv
 
     assert await holds(served, PARTNER, person)
     assert not await holds(served, OTHER, person)
+
+
+async def test_a_tenants_administrator_attests_that_its_recipients_are_of_age(served: Serving) -> None:
+    """A12: what is attested is told while it is in force; nobody else attests it, and nobody for a single person."""
+    app, person = await given_person(served)
+    admin, officer, auditor = (served.service(name) for name in ("acme-admin", "privacy-officer", "auditor"))
+
+    async def attested() -> dict[str, bool]:
+        listed = (await auditor.call(auditor.tenants.ListTenants, ListTenantsRequest())).tenants
+        return {id_of(tenant.name): tenant.HasField("recipients_attest_time") for tenant in listed}
+
+    before = await attested()
+    refusals = [
+        await refused(app, "tenants/acme", ATTESTATION, text_version="2026-01"),
+        await refused(officer, "tenants/acme", ATTESTATION, text_version="2026-01"),
+        await refused(admin, person, ATTESTATION, text_version="2026-01"),
+        await refused(admin, "tenants/acme", ATTESTATION),
+    ]
+    await consent(admin, "tenants/acme", ATTESTATION, lasting=timedelta(days=365), served=served)
+    in_force = await attested()
+    await withdraw(admin, "tenants/acme", ATTESTATION)
+
+    assert [error.reason for error in refusals] == ["ROLE_NOT_ALLOWED", "ROLE_NOT_ALLOWED", "FIELD_INVALID", "FIELD_REQUIRED"]
+    assert (before, in_force) == ({"acme": False, "globex": False}, {"acme": True, "globex": False})
+    assert await attested() == before
+    assert [entry.rule for entry in await entries(served) if entry.operation == "record-consent" and entry.decision == "ALLOWED"] == [
+        f"consent:{ATTESTATION}"
+    ]
 
 
 async def test_a_withdrawal_counts_from_the_next_call_on(served: Serving) -> None:

@@ -18,8 +18,10 @@ from tests.builders import (
     outgoing,
     profile,
     record,
+    refusal,
     reveal,
     rows,
+    sent,
     subject_of,
 )
 from tests.serving import Serving, why
@@ -252,3 +254,27 @@ async def test_what_is_unknown_of_a_line_is_left_out_and_what_is_known_is_masked
         "route_line": "+97235••••56",
         "route_ip": "•••",
     }
+
+
+async def test_a_reaction_is_stored_with_a_message_of_the_person_who_reacted(served: Serving) -> None:
+    """P3.2-service: whichever of message and metadata is kept; a message of somebody else, of another tenant or of nobody is none."""
+    await served.create_tenants()
+    engine, moment = served.service("engine"), served.clock()
+    person, other = [subject_of((await create(served.service("acme-app"), contact(phone))).name) for phone in (PHONE, OTHER_PHONE)]
+    theirs = subject_of((await create(served.service("globex-app"), contact(PHONE), tenant="globex")).name)
+    await create(engine, sent(person, moment, "m-content"))
+    await create(engine, sent(other, moment, "m-others"))
+    await create(engine, sent(theirs, moment, "m-theirs"), tenant="globex")
+    said = {"message_id": "m-metadata", "channel": "SMS", "submitted_at": moment.isoformat(), "status": "delivered", "sender": "shop"}
+    await create(engine, record("message-metadata", {**said, "recipient_phone": PHONE}))
+
+    messages = ("m-content", "m-metadata", "m-others", "m-theirs", "m-never")
+    click = {"event_id": "e-1", "kind": "click", "at": moment.isoformat(), "user_agent": "a browser"}
+    events = [record("interaction-event", {**click, "message_id": message}, subject=person) for message in messages]
+    results = await create_all(engine, events)
+    app = served.service("acme-app")
+    unasked = await app.refused(app.records.CreateRecord, CreateRecordRequest(parent="tenants/acme", record=events[-1]))
+
+    assert [result.WhichOneof("outcome") for result in results] == ["record", "record", "status", "status", "status"]
+    assert {(refusal(result).code.name, refusal(result).reason) for result in results[2:]} == {("FAILED_PRECONDITION", "PARENT_NOT_FOUND")}
+    assert unasked.reason == "ROLE_NOT_ALLOWED"

@@ -140,6 +140,26 @@ async def test_e1_whoever_is_not_known_to_be_the_person_learns_nothing(served: S
     assert await rows(served, tables.erasures) == (0,)
 
 
+@pytest.mark.parametrize(("forget", "answer"), [(False, "KEPT"), (True, "ERASED")])
+async def test_a5_the_person_is_asked_whether_the_mark_stays_and_the_certificate_says_the_answer(
+    served: Serving, forget: bool, answer: str
+) -> None:
+    """A5: in both languages, before they ask for it. A tenant that instructs is asked nothing, nor is anybody of whom nothing is erased here."""
+    await served.create_tenants()
+    person, member = await visitor(served), subject_of((await create(served.service("acme-app"), contact(OTHER_PHONE))).name)
+    desk, admin = await officer(served), served.service("acme-admin")
+    asking = [(desk, person, await asked_by(served, person)), (desk, member, await asked_by(served, member)), (admin, member, ERASING)]
+
+    previews = [
+        await caller.call(caller.erasures.PreviewErasure, PreviewErasureRequest(subject=who, justification=because))
+        for caller, who, because in asking
+    ]
+    erasure = await approve(served, await request_erasure(desk, person, asking[0][2], forget=forget))
+
+    assert [set(preview.suppression_question) for preview in previews] == [{"he", "en"}, set(), set()]
+    assert (await certificates(served, erasure))[0]["suppression"] == answer
+
+
 async def test_e2_what_only_a_tenant_decides_about_is_forwarded_and_left(served: Serving) -> None:
     """E2, P1.8-role: nothing is changed, and the certificate says so."""
     await served.create_tenants()

@@ -147,6 +147,7 @@ async def test_a_certificate_says_what_was_destroyed_and_verifies_with_the_vault
     said = verify_certificate(certificate, served.vault.signer.verifier())
     logged = (await entries(served))[-1]
     assert (said["erasure"], said["subject"], said["state"], said["next_time"]) == (erasure.name, person, "COMPLETE", "")
+    assert (said["issuer"], said["operator"]) == ("vault.localhost", "Cellact Ltd / סלקט בע״מ")
     nothing = {"tokenised": 0, "forwarded": 0, "controller": "", "restricted": []}
     assert said["outcomes"] == [
         {"category": "end-customer-contact", "found": 1, "erased": 1, **nothing},

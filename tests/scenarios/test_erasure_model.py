@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -43,7 +43,7 @@ WAYS = {
     "call-detail": (("billing", "billing"), ("billing", "billing"), "called"),
     "number-mapping": (("second-number-app", "service-delivery"), ("second-number-app", "service-delivery"), "real_number"),
     "billing-record": (("billing", "billing"), ("billing", "billing"), "amount"),
-    "interaction-event": (("messaging-engine", "service-delivery"), ("tenant-admin", "customer-report"), "user_agent"),
+    "email-template": (("tenant-admin", "service-delivery"), ("tenant-admin", "customer-report"), "placeholders"),
 }
 FOUND = ("end-customer-contact", "site-visitor", "call-detail", "number-mapping")
 CLAIMING = ("legal-officer", "claim-or-complaint")
@@ -114,14 +114,18 @@ class Histories(RuleBasedStateMachine):
         more = {"valid_to": until.isoformat()} if until else {}
         self._put("number-mapping", {**fields, **more}, {"subject": phone}, happened=begin, until=until)
 
-    @rule(category=st.sampled_from(["billing-record", "interaction-event"]), number=pick, days=st.integers(min_value=0, max_value=500))
-    def put_named(self, category: str, number: int, days: int) -> None:
-        """An invoice or a click of somebody who is named."""
+    @rule(number=pick, days=st.integers(min_value=0, max_value=500))
+    def put_invoice(self, number: int, days: int) -> None:
+        """An invoice of somebody who is named."""
         happened, subject = self.world.clock() - timedelta(days=days), self._nth(list(self.model.subjects), number)
         fields = {"invoice_no": "i-1", "service": "VOICE", "issued_at": happened.isoformat(), "amount": "11900"}
-        if category == "interaction-event":
-            fields = {"event_id": "e-1", "message_id": "m-1", "kind": "click", "at": happened.isoformat(), "user_agent": "a browser"}
-        self._put(category, fields, {"subject": ""}, subject=subject, happened=happened)
+        self._put("billing-record", fields, {"subject": ""}, subject=subject, happened=happened)
+
+    @rule(number=pick)
+    def put_template(self, number: int) -> None:
+        """What somebody who is named wrote for the tenant."""
+        subject = self._nth(list(self.model.subjects), number)
+        self._put("email-template", {"template_id": "t-1", "html": b"<p>", "placeholders": "name"}, {"author": ""}, subject=subject)
 
     @rule(number=pick, by_tenant=st.booleans())
     def request(self, number: int, by_tenant: bool) -> None:
@@ -271,7 +275,7 @@ class Histories(RuleBasedStateMachine):
     def _put(
         self,
         category: str,
-        fields: dict[str, str],
+        fields: Mapping[str, str | bytes],
         whose: dict[str, str],
         *,
         subject: str = "",

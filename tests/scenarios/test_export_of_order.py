@@ -11,6 +11,8 @@ from tests.builders import OTHER_PHONE, PHONE, at, call_detail, contact, create,
 from tests.orders import Team, approved, build, deliver, download, export, fresh_team, judged, order_for, release, team
 from tests.rotating import all_rows
 from tests.serving import Serving
+from tests.vectors.bundle_2.sample import unpack
+from vault.bundle.attachment import attached
 from vault.bundle.logged import check_log
 from vault.operations import order_end
 from vault.operations.upkeep import upkeep_caller
@@ -96,6 +98,23 @@ async def test_what_is_not_covered_is_named_as_withheld(served: Serving) -> None
     assert delivered.verdict.manifest is not None
     assert delivered.verdict.manifest.withheld == {("fax", "CLASS_NOT_COVERED"): 0, ("incoming-message", "CLASS_NOT_COVERED"): 1}
     assert dict(delivered.export.withheld_counts) == {"CLASS_NOT_COVERED": 1}
+
+
+async def test_a_package_says_whose_it_is(served: Serving) -> None:
+    """P1.1-identity: the operator that the bundle names, and the vault that signs, in the manifest, on the cover and in the bag's own words."""
+    await served.create_tenants()
+    people = await team(served)
+    await create(served.service("billing"), call_detail())
+    said = "Cellact Ltd / סלקט בע״מ (vault.localhost)"
+
+    delivered = await deliver(served, people, order_for(served, people))
+
+    files = unpack(delivered.archive)
+    cover = attached(files["data/00_cover/cover_he.pdf"]).decode()
+    assert delivered.verdict.ok
+    assert json.loads(files["meta/export-manifest.json"])["operator"] == said
+    assert f"Source-Organization: {said}\n" in files["bag-info.txt"].decode()
+    assert said in cover
 
 
 async def test_what_became_more_since_the_approval_is_not_exported(served: Serving) -> None:

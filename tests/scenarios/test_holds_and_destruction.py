@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from tests.builders import asked, call_detail, contact, create, entries, id_of, outgoing, record, reveal, subject_of
+from tests.builders import asked, call_detail, contact, create, entries, id_of, outgoing, record, reveal, sent, subject_of
 from tests.faults import quiet
 from tests.holds import claim, officer_of, place, release, wanted
 from tests.serving import Serving, why
@@ -113,6 +113,7 @@ async def test_a_field_that_is_due_stays_in_a_record_that_is_held(served: Servin
     await served.create_tenants()
     officer, engine, admin = await officer_of(served), served.service("engine"), served.service("acme-admin")
     person = await person_of(served)
+    await create(engine, sent(person, served.clock()))
     event = await create(engine, click(person))
     placed = await place(officer, wanted(person, categories=["interaction-event"]))
 

@@ -7,6 +7,7 @@ import pytest
 from tests.builders import PHONE, account, contact, create, entries, erase, id_of, record, rows, subject_of
 from tests.serving import Caller, Serving
 from vault.store import tables
+from vault.store.preferences import newest_preferences
 from vault.v1.rights_service_pb2 import ObjectToProcessingRequest, RegisterGuardianConsentRequest, SetMarketingPreferenceRequest
 from vault.v1.vault_service_pb2 import CheckContactableRequest
 
@@ -52,6 +53,31 @@ async def test_what_a_yes_rests_on_decides(served: Serving, basis: str, answer: 
 
     assert await contactable(app) == answer
     assert await rows(served, tables.marketing_preferences) == (len(CHANNELS),)
+
+
+async def test_a_new_account_is_a_weak_yes_where_nothing_was_chosen(served: Serving) -> None:
+    """P2.9a-mkt-in: on every channel, with the version of the terms; no visitor, no minor, and never against a no that was said before."""
+    app, person = await given_person(served)
+    await choose(app, person, allowed=False, channel="SMS")
+    said = {"source": "VOLUNTARY", "terms_version": "2026-03"}
+
+    await create(app, record("site-visitor", {**said, "is_subscriber": "no", "phone": PHONE}))
+    assert await chosen(served, person) == {"SMS": ("OUT", "", "2026-01")}
+    for _ in range(2):
+        await create(app, record("site-visitor", {**said, "is_subscriber": "yes", "phone": PHONE}))
+
+    weak = ("IN", "ACCOUNT_TERMS", "2026-03")
+    assert await chosen(served, person) == {"SMS": ("OUT", "", "2026-01"), "EMAIL": weak, "VOICE": weak, "FAX": weak, "POST": weak}
+    assert await rows(served, tables.marketing_preferences) == (len(CHANNELS),)
+    assert await contactable(app) == (False, "SUPPRESSED")
+    assert await contactable(app, channel="EMAIL", value=MAIL) == (False, "ACCOUNT_TERMS")
+
+
+async def chosen(served: Serving, person: str) -> dict[str, tuple[str, str, str]]:
+    """State, basis and text of what counts on each channel."""
+    async with served.vault.database.read() as connection:
+        found = await newest_preferences(connection, "acme", id_of(person))
+    return {channel: (row.state, row.basis, row.text_version) for channel, row in found.items()}
 
 
 async def test_a_no_by_telephone_ends_advertising_everywhere_at_once_and_service_goes_on(served: Serving) -> None:

@@ -192,7 +192,7 @@ def test_answers_come_as_lines_json_and_csv_without_a_value(cli: Commands) -> No
 
 
 def test_the_evidence_of_a_quarter_names_nobody_and_no_value(cli: Commands, tmp_path: Path) -> None:
-    """L8: matrix, grants, refusals, rotations, heads and components in one folder, with digests."""
+    """L1, L8: matrix, grants, refusals, rotations, surplus, heads and components in one folder, with digests."""
     record = cli.put_contact("050-2345612")
     cli.error("acme-app", "reveal", record, "--purpose", "marketing", "--reason", "wanting to see what is in there")
     pack = tmp_path / "pack"
@@ -206,5 +206,7 @@ def test_the_evidence_of_a_quarter_names_nobody_and_no_value(cli: Commands, tmp_
     assert {"checkpoints/acme.checkpoint", "checkpoints/system.checkpoint", "database-definition.md", "components.json"} <= files.keys()
     assert [row["operation"] for row in refusals if row["tenant"] == "acme"] == ["reveal"]
     assert json.loads(files["components.json"])["bomFormat"] == "CycloneDX"
+    assert json.loads(files["surplus.json"]).keys() == {"acme", "globex"}
+    assert json.loads(files["surplus.json"])["acme"]["lists"] == []
     _, _, _, subject, _, record_id = record.split("/")
     assert [name for name, text in files.items() if any(part in text for part in ("2345612", subject, record_id))] == []

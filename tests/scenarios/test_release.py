@@ -55,6 +55,21 @@ async def test_a_person_is_shown_something_only_under_an_agreement_in_force(serv
     assert shown.fields["full_name"].text == "דנה לוי"
 
 
+async def test_nothing_is_released_to_a_device_that_is_not_managed(served: Serving) -> None:
+    """L8: whatever the role grants; what the same person asks from a managed device is answered."""
+    await served.create_tenants()
+    await served.sign_nda("e-clerk")
+    name = (await create(served.service("billing"), account(), purpose="billing")).name
+    at_home, at_work = (served.person("e-clerk", "billing", claims={"device_managed": managed}) for managed in (False, True))
+
+    refused = [await not_revealed(at_home, asked(name, *full, because=BILLING)) for full in ((), ("full_name",))]
+    shown = await reveal(at_work, asked(name, "full_name", because=BILLING))
+
+    assert {(error.code.name, error.reason) for error in refused} == {("PERMISSION_DENIED", "DEVICE_UNMANAGED")}
+    assert {(await entry_of(served, error)).rule for error in refused} == {"guard:managed-device"}
+    assert shown.fields["full_name"].text == "דנה לוי"
+
+
 async def test_an_agreement_that_runs_out_ends_access_at_that_very_moment(served: Serving) -> None:
     """P3.7-nda."""
     await served.create_tenants()

@@ -14,17 +14,23 @@ from tests.builders import (
     erase,
     id_of,
     not_revealed,
+    record,
     reveal,
     subject_of,
 )
+from tests.faults import quiet
+from tests.holds import officer_of, place, release, wanted
+from tests.retaining import swept
 from tests.serving import Caller, Serving, why
 from vault.client.errors import CallError
 from vault.store.restrictions import restrictions_of
 from vault.v1.resources_pb2 import SUBJECT_STATE_ACTIVE, SUBJECT_STATE_RESTRICTED, Justification
 from vault.v1.rights_service_pb2 import LiftRestrictionRequest, ObjectToProcessingRequest, RestrictSubjectRequest
-from vault.v1.vault_service_pb2 import CheckContactableRequest
+from vault.v1.vault_service_pb2 import CheckContactableRequest, GetRecordRequest
 
+CONTACT = why("contact", "SUP-4711", "a visitor asked us to call back")
 ASKED = why("data-subject-request", reason="the person asked us to stop using it")
+GIVEN = {"source": "VOLUNTARY", "terms_version": "2026-01"}
 
 
 async def given_person(served: Serving) -> tuple[Caller, Caller, str]:
@@ -151,6 +157,30 @@ async def test_an_objection_restricts(served: Serving) -> None:
     assert row.basis == "objection"
     answer = await officer.call(officer.rights.LiftRestriction, lifting(subject_of(record)))
     assert answer.subject.state == SUBJECT_STATE_ACTIVE
+
+
+async def test_a_visitor_without_an_account_who_objects_is_restricted_and_then_erased(served: Serving) -> None:
+    """P2.5-nonsub: given visitors with and without an account, when both object, then the sweep erases the latter's data alone, unless held."""
+    await quiet(served)
+    officer, app, _ = await given_person(served)
+    stranger, held, subscriber = [
+        (await create(app, record("site-visitor", {**GIVEN, "phone": phone, "is_subscriber": has_account}))).name
+        for phone, has_account in (("+972502345671", "no"), ("+972502345672", "no"), ("+972502345673", "yes"))
+    ]
+    lawyer, manager = await officer_of(served), served.service("account-manager")
+    hold = await place(lawyer, wanted(subject_of(held)))
+
+    for name in (stranger, held, subscriber):
+        await app.call(app.rights.ObjectToProcessing, ObjectToProcessingRequest(subject=subject_of(name), purpose="contact"))
+
+    refusals = [await not_revealed(manager, asked(name, because=CONTACT)) for name in (stranger, held, subscriber)]
+    assert [refused.reason for refused in refusals] == ["RESTRICTED"] * 3
+    assert await swept(served) == {"site-visitor": 1}
+    gone = await officer.refused(officer.records.GetRecord, GetRecordRequest(name=stranger))
+    assert gone.reason == "RECORD_NOT_FOUND"
+    await release(lawyer, hold)
+    assert await swept(served) == {"site-visitor": 1}
+    assert (await officer.call(officer.records.GetRecord, GetRecordRequest(name=subscriber))).record.name == subscriber
 
 
 async def test_an_objection_names_a_purpose_of_the_catalogue(served: Serving) -> None:

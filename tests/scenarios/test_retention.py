@@ -29,6 +29,7 @@ from tests.builders import (
     record,
     reveal,
     rows,
+    sent,
     subject_of,
     values,
 )
@@ -143,6 +144,7 @@ async def test_a_list_file_goes_thirty_days_after_it_was_taken_in_and_the_list_s
 async def test_an_address_goes_after_thirty_days_and_what_it_stood_in_stays(served: Serving) -> None:
     """A13, C08: the address alone is taken out, once."""
     person, engine, admin = await person_of(served), served.service("engine"), served.service("acme-admin")
+    await create(engine, sent(person, served.clock()))
     event = await create(engine, click(person, served.clock()))
 
     served.clock.offset = timedelta(days=29)
@@ -167,6 +169,7 @@ async def test_an_address_goes_after_thirty_days_and_what_it_stood_in_stays(serv
 async def test_an_address_of_an_event_long_ago_goes_with_the_next_sweep(served: Serving) -> None:
     """A13: it counts from when it happened, not from when it was told."""
     person, engine, admin = await person_of(served), served.service("engine"), served.service("acme-admin")
+    await create(engine, sent(person, served.clock()))
     event = await create(engine, click(person, served.clock() - timedelta(days=40)))
 
     await run(served)
@@ -264,6 +267,7 @@ async def test_the_background_sweeps_by_itself_and_not_all_the_time(served: Serv
 async def test_a_part_that_does_not_open_keeps_nothing_else_waiting(served: Serving) -> None:
     """It is tried again later; what is due beside it goes."""
     person, engine, admin = await person_of(served), served.service("engine"), served.service("acme-admin")
+    await create(engine, sent(person, served.clock()))
     damaged, sound = [await create(engine, click(person, served.clock() - timedelta(days=31))) for _ in range(2)]
     async with served.vault.database.write() as connection:
         part = tables.record_parts.c
@@ -281,6 +285,7 @@ async def test_a_part_that_does_not_open_keeps_nothing_else_waiting(served: Serv
 
 async def test_a_person_who_was_erased_is_swept_over(served: Serving) -> None:
     person, engine = await person_of(served), served.service("engine")
+    await create(engine, sent(person, served.clock()))
     await create(engine, click(person, served.clock() - timedelta(days=31)))
     await erase(served, person)
 
@@ -391,6 +396,7 @@ async def test_of_many_records_exactly_what_is_due_goes_at_every_sweep(served: S
     person = await person_of(served)
     engine, num2 = served.service("engine"), served.service("num2")
     now = served.clock()
+    await create(engine, sent(person, now))
     ends: dict[str, datetime] = {}
     kinds: Sequence[tuple[str, int]] = (("log", 7), ("file", 180), ("click", 365), ("action", 180), ("call", 2557))
     for _ in range(40):

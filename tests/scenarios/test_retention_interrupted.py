@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from tests.builders import asked, contact, create, create_all, entries, erase, id_of, record, reveal, subject_of
+from tests.builders import asked, contact, create, create_all, entries, erase, id_of, record, reveal, sent, subject_of
 from tests.faults import Crash, CrashError, quiet
 from tests.serving import Serving, why
 from vault import crypto
@@ -53,6 +53,7 @@ async def person(served: Serving) -> str:
 async def due(served: Serving, count: int, *, subject: str = "") -> list[str]:
     """Store records whose time is over already; their ids."""
     owner = subject or await person(served)
+    await create(served.service("engine"), sent(owner, served.clock()))
     long_ago = served.clock() - 400 * DAY
     results = await create_all(served.service("engine"), [event(owner, long_ago) for _ in range(count)])
     return [id_of(result.record.name) for result in results]
@@ -148,6 +149,7 @@ async def test_a_sweep_beside_reads_and_an_erasure(served: Serving, monkeypatch:
     owner = await person(served)
     gone = await due(served, 6, subject=owner)
     other = subject_of((await create(served.service("acme-app"), contact("+972502345671"))).name)
+    await create(served.service("engine"), sent(other, served.clock()))
     fresh = (await create(served.service("engine"), event(other, served.clock()))).name
     more = await due(served, 6, subject=other)
 

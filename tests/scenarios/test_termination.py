@@ -333,6 +333,7 @@ async def test_the_signed_report_adds_up_and_names_nobody(served: Serving) -> No
     said = verify_report(answer.report, verifier)
 
     assert said["tenant"] == "tenants/acme"
+    assert said["operator"] == "Cellact Ltd / סלקט בע״מ"
     assert said["return_time"] == ""
     found = said["categories"]
     assert isinstance(found, dict)

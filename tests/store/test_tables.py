@@ -81,7 +81,7 @@ def test_keys_and_ciphertexts_are_where_the_design_says() -> None:
     sealed = {table.name for table in TABLES if "sealed" in table.columns}
 
     assert wrapped == {"tenant_keys", "subject_keys"}
-    assert sealed == {"record_parts", "orders", "order_documents", "export_pieces", "guardian_consents"}
+    assert sealed == {"record_parts", "orders", "order_documents", "export_pieces", "guardian_consents", "replaced_values"}
 
 
 @every_table

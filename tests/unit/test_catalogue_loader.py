@@ -209,6 +209,8 @@ BROKEN = [
         "rows:\n  - {name: more, field: kind, values: [SMS], description: {he: א, en: a}}\n",
         "# P3.5-reg: what regulation obliges to keep is kept as call detail is.\n  - name: calls".partition("\n")[2],
     ),
+    ("rows", "categories/site-visitor.yaml", "account_terms: terms_version", "account_terms: ip", "account_terms: ip"),
+    ("rows", "categories/site-visitor.yaml", "account_terms: terms_version", "account_terms: nothing", "account_terms: nothing"),
     ("empty", CALLS, "affiliate: true", "rows: []\naffiliate: true", "rows: []"),
     ("retention", LOGS, "    affiliate: true\n", f"    affiliate: true\n    retention: {RETENTION}\n", "rows:"),
     ("missing-key", USAGE, "  - name: calls\n    field: kind\n", "  - name: calls\n", "name: calls"),

@@ -209,6 +209,7 @@ TEXTS = frozenset(
             "erasure_ledger",
         ),
         *("oidc.issuer", "oidc.audience", "oidc.jwks", "oidc.employee_claim", "oidc.roles_claim", "oidc.tenants_claim"),
+        *("oidc.products_claim", "oidc.device_claim"),
         *("telemetry.otlp_ca", "notification_ca"),
         *("orders.certificate", "orders.private_key", "orders.timestamp_root"),
     }

@@ -27,8 +27,9 @@ from vault.scan import find_contact
 CATALOGUE = loader.load()
 SIGNER = NoteSigner("vault.example", Ed25519PrivateKey.from_private_bytes(b"\7" * 32))
 SAID: dict[str, Any] = {
-    "format": "pii-vault-erasure-certificate/2",
+    "format": "pii-vault-erasure-certificate/3",
     "issuer": "vault.example",
+    "operator": "Cellact Ltd / סלקט בע״מ",
     "certificate_no": "EC-2026-000417-S1",
     "supplement": 1,
     "supplements": "EC-2026-000417",

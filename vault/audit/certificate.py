@@ -5,8 +5,10 @@ import json
 from vault.audit.checkpoint import NoteVerifier, open_note
 from vault.errors import DataLossError
 
-FORMAT = "pii-vault-erasure-certificate/2"
-_MEMBERS = frozenset(
+FORMAT = "pii-vault-erasure-certificate/3"
+# What earlier versions of the vault issued; those certificates hold for ever. The second did not say who the operator is.
+_SECOND_FORMAT = "pii-vault-erasure-certificate/2"
+_SECOND_MEMBERS = frozenset(
     {
         *("format", "issuer", "certificate_no", "supplements", "erasure", "subject", "state"),
         *("requester_kind", "reference", "requester", "approvers"),
@@ -14,7 +16,6 @@ _MEMBERS = frozenset(
         *("methods", "outcomes", "not_reachable", "suppression", "notifications", "policy_version", "audit"),
     }
 )
-# What the first version of the vault issued; those certificates hold for ever.
 _FIRST_FORMAT = "pii-vault-erasure-certificate/1"
 _FIRST_MEMBERS = frozenset(
     {
@@ -22,7 +23,7 @@ _FIRST_MEMBERS = frozenset(
         *("method", "outcomes", "kept", "audit", "policy_version"),
     }
 )
-_FORMATS = {FORMAT: _MEMBERS, _FIRST_FORMAT: _FIRST_MEMBERS}
+_FORMATS = {FORMAT: _SECOND_MEMBERS | {"operator"}, _SECOND_FORMAT: _SECOND_MEMBERS, _FIRST_FORMAT: _FIRST_MEMBERS}
 
 
 def verify_certificate(text: str, verifier: NoteVerifier) -> dict[str, object]:

@@ -24,7 +24,7 @@ from vault.scan import find_contact
 ATTACHMENT = "erasure-certificate.note"
 _MASK = "•"
 _REQUEST = (
-    "certificate_no", "supplement", "supplements", "issuer", "erasure", "identifier", "subject",
+    "certificate_no", "supplement", "supplements", "issuer", "operator", "erasure", "identifier", "subject",
     "requester_kind", "request_time", "finish_time", "next_time", "approvers", "policy_version",
 )  # fmt: skip
 _ELSEWHERE = ("caches_verified_time", "backups_expire_time", "suppression", "not_reachable")

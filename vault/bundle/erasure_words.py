@@ -80,6 +80,7 @@ LABELS = {
     "request": Description("הבקשה", "The request"),
     "certificate_no": Description("מספר התעודה", "Certificate number"),
     "issuer": Description("המנפיק", "Issuer"),
+    "operator": Description("המפעילה", "Operator"),
     "erasure": Description("המחיקה", "Erasure"),
     "state": Description("מצב", "State"),
     "next_time": Description("המועד הבא", "Next date"),

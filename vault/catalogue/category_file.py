@@ -75,7 +75,10 @@ FIELD = (
 )
 LEVEL = (("retained", "retention"), ())
 RETENTION = (("days", "event", "text", "reason"), ("restricted_days", "ceiling_days", "floor_days", "latest_days", "afterwards"))
-ROWS = (("name", "field", "values", "description"), ("affiliate", "retention", "on_erasure", "on_contract_end"))
+ROWS = (
+    ("name", "field", "values", "description"),
+    ("affiliate", "retention", "on_erasure", "on_contract_end", "ends_on_objection", "account_terms"),
+)
 GRANT = (("operations", "roles", "purposes", "view"), ("levels", "recipients"))
 
 # Longest value in bytes where the type settles it; every other sealed type says so itself.
@@ -405,6 +408,8 @@ def _rows(node: Node, fields: Mapping[str, Field], *, affiliate: bool) -> tuple[
             retention=_retention(record["retention"]) if "retention" in record else None,
             on_erasure=record["on_erasure"].choice(Erasure) if "on_erasure" in record else None,
             on_contract_end=record["on_contract_end"].choice(ContractEnd) if "on_contract_end" in record else None,
+            ends_on_objection=_flag(record, "ends_on_objection"),
+            account_terms=_terms(record["account_terms"], fields) if "account_terms" in record else "",
             description=read_description(record["description"]),
         )
         if row.affiliate and affiliate:
@@ -417,6 +422,14 @@ def _rows(node: Node, fields: Mapping[str, Field], *, affiliate: bool) -> tuple[
     if not found:
         node.fail("empty", "a category without kinds of rows does not speak of them")
     return tuple(found)
+
+
+def _terms(node: Node, fields: Mapping[str, Field]) -> str:
+    name = node.text()
+    spec = fields.get(name)
+    if spec is None or spec.storage is not Storage.CLEAR or not spec.required:
+        node.fail("rows", f"'{name}' is not a field of the category that is required and kept in clear")
+    return name
 
 
 def _check_storage(node: Node, record: Mapping[str, Node], kind: FieldType, storage: Storage) -> None:

@@ -134,6 +134,8 @@ class RowKind:
         retention: how long these are kept; None if as the rest.
         on_erasure: what an erasure leads to; None if as the rest.
         on_contract_end: what the end of the customer's contract leads to; None if as the rest.
+        ends_on_objection: whether an objection of its owner ends the time for which it is kept (P2.5-nonsub).
+        account_terms: the clear field that names the terms under which its owner opened an account by it; empty if nobody did (P2.9a-mkt-in).
     """
 
     name: str
@@ -143,6 +145,8 @@ class RowKind:
     retention: Retention | None
     on_erasure: Erasure | None
     on_contract_end: ContractEnd | None
+    ends_on_objection: bool
+    account_terms: str
     description: Description
 
 
@@ -211,6 +215,11 @@ class Entity:
 
     id: str
     name: Description
+
+    @property
+    def in_both(self) -> str:
+        """The name in both languages, for what is signed once for readers of either."""
+        return f"{self.name.en} / {self.name.he}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,8 @@ _ROWS: Mapping[str, Json] = {
     "retention": _RETAINED,
     "on_erasure": _one_of(Erasure),
     "on_contract_end": _one_of(ContractEnd),
+    "ends_on_objection": _FLAG,
+    "account_terms": _NAME,
 }
 _GRANT: Mapping[str, Json] = {
     "operations": _list(_one_of(Operation)),

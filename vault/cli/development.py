@@ -42,12 +42,13 @@ _MAX_COMMON_NAME = 64  # X.520 ub-common-name
 
 @dataclass(frozen=True, slots=True)
 class DevelopmentService:
-    """A service that gets a certificate: its name, roles and tenants (`*` for all)."""
+    """A service that gets a certificate: its name, roles, tenants (`*` for all) and products (all if none)."""
 
     name: str
     roles: tuple[str, ...]
     tenants: tuple[str, ...]
     carries_people: bool = False
+    products: tuple[str, ...] = ()
 
 
 def services(tenants: Sequence[str]) -> list[DevelopmentService]:
@@ -59,7 +60,7 @@ def services(tenants: Sequence[str]) -> list[DevelopmentService]:
         DevelopmentService("engine", ("messaging-engine",), every),
         DevelopmentService("reporting", ("reporting",), every),
         DevelopmentService("billing", ("billing",), every),
-        DevelopmentService("num2", ("second-number-app",), every),
+        DevelopmentService("num2", ("second-number-app",), every, products=("num2",)),
         DevelopmentService("marketing", ("marketing",), every),
         DevelopmentService("operator", ("operator",), every),
         DevelopmentService("auditor", ("auditor",), every),
@@ -170,8 +171,9 @@ def _configuration(principals: Sequence[DevelopmentService], *, listen: str, dat
     rows = []
     for service in principals:
         tenants = '"*"' if service.tenants == ("*",) else json.dumps(list(service.tenants))
-        people = ", carries_people: true" if service.carries_people else ""
-        rows.append(f"  spiffe://{TRUST_DOMAIN}/{service.name}: {{roles: {json.dumps(list(service.roles))}, tenants: {tenants}{people}}}")
+        more = ", carries_people: true" if service.carries_people else ""
+        more += f", products: {json.dumps(list(service.products))}" if service.products else ""
+        rows.append(f"  spiffe://{TRUST_DOMAIN}/{service.name}: {{roles: {json.dumps(list(service.roles))}, tenants: {tenants}{more}}}")
     template = resources.files("vault.cli").joinpath("vault.yaml.template").read_text(encoding="utf-8")
     values = {
         "NAME": NAME,

@@ -1,10 +1,11 @@
-"""`pii-vault audit evidence`: what an external auditor asks for, in one folder, without personal data (L2, L8).
+"""`pii-vault audit evidence`: what an external auditor asks for, in one folder, without personal data (L1, L2, L8).
 
     access.yaml            who may call what
     database-definition.md what is stored, for what, for how long
     role-grants.json       who holds which role besides configuration, and when it was attested
     key-rotations.json     every rotation of keys
     incidents.json         every incident, with its clock
+    surplus.json           for every tenant, lists that nobody used for a year and former contacts that are due for a look
     refusals.csv           every refusal of the period, by the members of the log that name nobody
     checkpoints/           a signed head of every log, and what restores left of it
     components.json        the packages that this version runs on (CycloneDX)
@@ -32,7 +33,7 @@ from vault.names import SYSTEM_LOG
 from vault.v1.access_service_pb2 import ListIncidentsRequest, ListRoleGrantsRequest
 from vault.v1.audit_service_pb2 import GetCheckpointRequest, QueryAuditEntriesRequest
 from vault.v1.operations_service_pb2 import GetDatabaseDefinitionRequest, ListKeyRotationsRequest
-from vault.v1.tenant_service_pb2 import ListTenantsRequest
+from vault.v1.tenant_service_pb2 import GetSurplusReportRequest, ListTenantsRequest
 
 _NAMES_SOMEBODY = frozenset({"records", "subjects"})
 _COLUMNS = tuple(name for name in CSV_COLUMNS if name not in _NAMES_SOMEBODY)
@@ -53,6 +54,7 @@ def evidence(
         _write(output / "role-grants.json", _pages(client, client.access.ListRoleGrants, ListRoleGrantsRequest(), "grants"))
         _write(output / "key-rotations.json", {log: _rotations(client, log) for log in logs})
         _write(output / "incidents.json", {log: _incidents(client, log) for log in logs})
+        _write(output / "surplus.json", {log: _surplus(client, log) for log in logs if log != SYSTEM_LOG})
         _write(output / "components.json", _components())
         for log in logs:
             head = client.call(client.audit.GetCheckpoint, GetCheckpointRequest(parent=parent(log)))
@@ -81,6 +83,10 @@ def _incidents(client: VaultClient, log: str) -> list[dict[str, Any]]:
 def _rotations(client: VaultClient, log: str) -> list[dict[str, Any]]:
     found = _pages(client, client.operations.ListKeyRotations, ListKeyRotationsRequest(parent=parent(log)), "rotations")
     return [{key: value for key, value in item.items() if key != "subject"} for item in found]
+
+
+def _surplus(client: VaultClient, tenant: str) -> dict[str, Any]:
+    return plain(client.call(client.tenants.GetSurplusReport, GetSurplusReportRequest(name=parent(tenant))))
 
 
 def _refusals(client: VaultClient, log: str, days: int) -> Iterator[dict[str, Any]]:

@@ -99,7 +99,9 @@ def explain(
         str, typer.Option("--recipient", help="internal, tenant, affiliate, data-subject, authority, third-party.")
     ] = "internal",
     kind: Annotated[str, typer.Option("--kind", help="service or person.")] = "person",
-    product: Annotated[str, typer.Option("--product", help="Product the caller acts for.")] = "",
+    product: Annotated[
+        list[str] | None, typer.Option("--product", help="Product the caller works for; repeatable; all unless given.")
+    ] = None,
     without: Annotated[
         list[str] | None, typer.Option("--without", help="What is not in order: nda, justification, reference or scope; repeatable.")
     ] = None,
@@ -112,7 +114,7 @@ def explain(
 
         asked: dict[str, Any] = {
             "role": role, "operation": operation, "category": category, "purpose": purpose, "level": level, "view": view,
-            "recipient": recipient, "kind": kind, "product": product, "without": without or [], "restricted": restricted,
+            "recipient": recipient, "kind": kind, "product": product or [], "without": without or [], "restricted": restricted,
             "affiliate_part": affiliate_part,
         }  # fmt: skip
         _check_words(asked)
@@ -207,7 +209,7 @@ def _question(bundle: "Bundle", asked: dict[str, Any]) -> "Question":
         actor_kind=asked["kind"],
         purpose=purpose.name,
         level=asked["level"],
-        product=asked["product"],
+        products=frozenset(asked["product"]) or None,
         view=View(asked["view"]),
         recipient=asked["recipient"],
         reference=reference,

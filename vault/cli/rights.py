@@ -30,7 +30,7 @@ from vault.v1.rights_service_pb2 import (
 app = typer.Typer(no_args_is_help=True, help="What people agree to, choose, object to and ask for about themselves.")
 Subject = Annotated[str, typer.Argument(help="tenants/…/subjects/…", show_default=False)]
 Whose = Annotated[str, typer.Argument(help="tenants/…/subjects/…, or tenants/… where the tenant itself consents.", show_default=False)]
-Scope = Annotated[str, typer.Argument(help="third-party:RECIPIENT or purpose:PURPOSE.", show_default=False)]
+Scope = Annotated[str, typer.Argument(help="third-party:RECIPIENT, purpose:PURPOSE or attestation:recipients-of-age.", show_default=False)]
 RequestName = Annotated[str, typer.Argument(help="tenants/…/subjectRequests/…", show_default=False)]
 Evidence = Annotated[
     Path, typer.Option(help="File that shows it; only its digest is sent.", exists=True, dir_okay=False, show_default=False)

@@ -18,10 +18,12 @@ class Caller:
         kind: `service` or `person`; upkeep jobs are `upkeep`.
         roles: roles held, from configuration or claims, never from the request.
         tenants: tenants the principal may touch; None means every tenant.
+        products: products the principal works for; None means all of them.
         employee_id: for people; two accounts of one person share it (N5).
         via: the service through which a person acts.
         auth_method: `mtls`, `mtls+oidc` or `internal`.
         mfa_time: when a person last proved a second factor.
+        device_unmanaged: whether a person works at a device that their token does not call managed.
         method: full RPC name.
         trace_id: W3C trace id, 32 hex characters.
         hourly_releases: how many records the principal may be released within an hour; None for no limit.
@@ -35,9 +37,11 @@ class Caller:
     method: str
     trace_id: str
     auth_method: str
+    products: frozenset[str] | None = None
     employee_id: str = ""
     via: str = ""
     mfa_time: datetime | None = None
+    device_unmanaged: bool = False
     hourly_releases: int | None = None
     hourly_releases_for: Mapping[str, int] = field(default_factory=dict)
 

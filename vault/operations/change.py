@@ -11,7 +11,7 @@ from vault.crypto import DataKey, Place
 from vault.errors import AbortedError, FailedPreconditionError, InvalidArgumentError, NotFoundError
 from vault.identifiers import IdentifierKind
 from vault.names import RecordName
-from vault.operations import due, listing, log, notify, rights
+from vault.operations import due, listing, log, notify, replaced, rights
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, active_tenant, known_tenant, open_subject_key, readable_parts, usable_keys
 from vault.operations.decision import gather, require
@@ -58,7 +58,7 @@ async def update_record(vault: Vault, attempt: Attempt, name: RecordName, update
         normal = _new_values(vault, category, row, update, guarded=standing.get(name.subject) == guardian_store.VERIFIED)
         removed = update.mask - normal.keys()
         for part in parts:
-            await _reseal(vault, connection, keys, category, part, normal, update.mask)
+            await _reseal(vault, connection, keys, category, part, normal, update.mask, version=row.version)
         metadata = {key: value for key, value in row.metadata.items() if key not in removed}
         metadata |= {key: str(value) for key, value in normal.items() if category.fields[key].storage is Storage.CLEAR}
         # The next sweep looks at it anew: a field whose time is over may have come back.
@@ -200,14 +200,19 @@ async def _reseal(
     part: ReadableRow,
     normal: Mapping[str, Value],
     mask: frozenset[str],
+    *,
+    version: int,
 ) -> None:
-    """Seal one party's part anew, with its index entries, if the mask touches it."""
+    """Seal one party's part anew, with its index entries, if the mask touches it; what it replaces is kept for a while."""
     touched = frozenset(name for name in mask if category.fields[name].party == part.role)
     if not touched:
         return
     key = await _subject_key(vault, connection, keys, part)
-    fields = {name: value for name, value in open_part(keys, part, None).items() if name not in touched}
-    fields |= {name: encoded(normal[name]) for name in category.fields if name in touched and name in normal}
+    before = open_part(keys, part, None)
+    after = {name: encoded(normal[name]) for name in category.fields if name in touched and name in normal}
+    gone = {name: value for name, value in before.items() if name in touched and after.get(name) != value}
+    await replaced.keep(vault, connection, keys.tenant, part, gone, key=key, version=version)
+    fields = {name: value for name, value in before.items() if name not in touched} | after
     content = crypto.seal_fields(fields, under=key, at=Place(keys.tenant, part.subject_id, part.record_id))
     await record_store.replace_part(connection, keys.tenant, PartRow(part.record_id, part.role, part.subject_id, key.version, content))
     await record_store.delete_index_fields(connection, keys.tenant, part.record_id, sorted(touched))

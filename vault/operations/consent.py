@@ -2,7 +2,8 @@
 
 Rules:
 - What is consented to is a recipient, `third-party:{name}`, or a purpose of the catalogue, `purpose:{purpose}`; never both and never everything.
-- A tenant may consent for its own: then the name is the tenant's.
+- A tenant may consent for its own: then the name is the tenant's. So does its administrator attest that the recipients on its lists are of age, or
+  have a guardian's consent: nobody here guesses how old they are (A12).
 - A withdrawal counts from its commit on, for whatever is decided after it; it is one call, as consenting is (GDPR 7(3)).
 - Evidence is a digest; the document stays where it is.
 """
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from vault import names
-from vault.errors import InvalidArgumentError, NotFoundError
+from vault.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError
 from vault.names import SubjectName, TenantName
 from vault.operations import log
 from vault.operations.attempt import Attempt, Receipt
@@ -24,6 +25,8 @@ from vault.store.database import Connection
 
 _THIRD_PARTY = re.compile(r"third-party:([a-z0-9][a-z0-9-]{1,61})")
 _PURPOSE = "purpose:"
+RECIPIENTS_OF_AGE = "attestation:recipients-of-age"
+_ATTESTS = "tenant-admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ async def record_consent(vault: Vault, attempt: Attempt, whose: SubjectName | Te
     """Record a consent.
 
     Raises:
-        InvalidArgumentError: FIELD_INVALID, UNKNOWN_PURPOSE.
+        InvalidArgumentError: FIELD_INVALID, FIELD_REQUIRED, UNKNOWN_PURPOSE.
+        PermissionDeniedError: ROLE_NOT_ALLOWED, somebody else than the tenant's administrator attests.
         NotFoundError: SUBJECT_NOT_FOUND.
         FailedPreconditionError: SUBJECT_ERASED.
     """
@@ -49,6 +53,8 @@ async def record_consent(vault: Vault, attempt: Attempt, whose: SubjectName | Te
     check_scope(vault, new.scope)
     attempt.rule = f"consent:{new.scope}"
     check_label(new.text_version, field="text_version")
+    if new.scope == RECIPIENTS_OF_AGE:
+        _check_attestation(attempt, whose, new)
     check_digest(new.evidence_sha256, required=False)
     if new.expire_time is not None and new.expire_time <= now:
         raise InvalidArgumentError("FIELD_INVALID", "the consent ends before it begins", field="expire_time")
@@ -100,6 +106,8 @@ def check_scope(vault: Vault, scope: str) -> None:
     Raises:
         InvalidArgumentError: FIELD_INVALID, UNKNOWN_PURPOSE.
     """
+    if scope == RECIPIENTS_OF_AGE:
+        return
     if scope.startswith(_PURPOSE):
         if not vault.catalogue.known_purpose(scope.removeprefix(_PURPOSE)):
             raise InvalidArgumentError("UNKNOWN_PURPOSE", "the catalogue has no such purpose", field="scope")
@@ -107,6 +115,15 @@ def check_scope(vault: Vault, scope: str) -> None:
     found = _THIRD_PARTY.fullmatch(scope)
     if found is None or may_be_contact(found[1]):
         raise InvalidArgumentError("FIELD_INVALID", "scope is not of the form third-party:{recipient} or purpose:{purpose}", field="scope")
+
+
+def _check_attestation(attempt: Attempt, whose: SubjectName | TenantName, new: NewConsent) -> None:
+    if _ATTESTS not in attempt.caller.roles:
+        raise PermissionDeniedError("ROLE_NOT_ALLOWED", "a tenant's administrator attests for the tenant, and nobody else")
+    if not isinstance(whose, TenantName):
+        raise InvalidArgumentError("FIELD_INVALID", "this is attested for all of a tenant's recipients, never for one", field="subject")
+    if not new.text_version:
+        raise InvalidArgumentError("FIELD_REQUIRED", "an attestation says which text was signed", field="text_version")
 
 
 async def _whose(connection: Connection, attempt: Attempt, whose: SubjectName | TenantName) -> str:

@@ -18,7 +18,7 @@ from vault.catalogue.check import guardian_required
 from vault.crypto import DataKey, Place
 from vault.errors import AbortedError, NotFoundError, VaultError
 from vault.names import RecordName
-from vault.operations import due, idempotency, log, readd
+from vault.operations import due, idempotency, log, parents, preference, readd
 from vault.operations.attempt import Attempt, Justification, Receipt
 from vault.operations.core import Vault, active_tenant
 from vault.operations.decision import Facts, gather, require
@@ -120,13 +120,16 @@ async def _store_call(
     guarded = await _guarded(vault, connection, keys.tenant, prepared)
     items = await readd.ask_who(connection, keys, [_chosen(item, levels, plaintext, guarded) for item in items])
     asked = as_chosen(vault, levels)
-    decisions = [_decision(asked, facts, call.attempt, item, unusable) for item in items]
+    missing = await parents.missing_parents(connection, keys.tenant, prepared)
+    decisions = [_decision(asked, facts, call.attempt, item, unusable, missing) for item in items]
     refused = next((decision for decision in decisions if isinstance(decision, VaultError)), None)
     if refused is not None and (call.atomic or call.request.request_id):
         raise refused
     allowed = [(item, decision) for item, decision in zip(items, decisions, strict=True) if isinstance(decision, Allowed)]
     admitted = [(item, decision.rule) for item, decision in allowed if isinstance(item, Prepared)]
     stored = await store_records(vault, connection, keys, [item for item, _ in admitted], import_id="")
+    accounts = accounts_in([item for item, _ in admitted], stored)
+    await preference.accept_terms(vault, connection, keys.tenant, accounts, by=call.attempt.caller.principal)
     receipts = await _append(vault, connection, keys, call, admitted, stored)
     created = iter([Created(name, receipt) for name, receipt in zip(stored, receipts, strict=True)])
     if call.request.request_id and receipts:
@@ -158,7 +161,12 @@ def _chosen(item: Prepared | VaultError, levels: Levels, plaintext: frozenset[st
 
 
 def _decision(
-    vault: Vault, facts: Facts, attempt: Attempt, item: Prepared | VaultError, unusable: Mapping[str, VaultError]
+    vault: Vault,
+    facts: Facts,
+    attempt: Attempt,
+    item: Prepared | VaultError,
+    unusable: Mapping[str, VaultError],
+    missing: frozenset[tuple[str, str]],
 ) -> Allowed | VaultError:
     """The rule by which an item may be stored, or why it may not."""
     if isinstance(item, VaultError):
@@ -169,7 +177,7 @@ def _decision(
         )
     except VaultError as error:
         return error
-    return unusable.get(item.subject, allowed)
+    return unusable.get(item.subject) or parents.without_parent(item, missing) or allowed
 
 
 async def store_records(
@@ -189,6 +197,19 @@ async def store_records(
         index += index_rows(keys, row.record_id, item, position, resolved.subjects)
     await record_store.insert_records(connection, keys.tenant, rows, parts, index)
     return [RecordName(keys.tenant, row.subject_id, row.record_id) for row in rows]
+
+
+def accounts_in(items: Sequence[Prepared], stored: Sequence[RecordName]) -> dict[str, str]:
+    """Terms of the accounts that people opened by what was stored of them, by subject.
+
+    No minor agrees by that, and whoever was erased comes back without having agreed to anything (§6.7).
+    """
+    found: dict[str, str] = {}
+    for item, name in zip(items, stored, strict=True):
+        kind = item.category.row_kind(item.metadata)
+        if kind is not None and kind.account_terms and not item.minor_by and not item.readd_source:
+            found[name.subject] = item.metadata[kind.account_terms]
+    return found
 
 
 def seal_parts(tenant: str, record_id: str, item: Prepared, position: int, resolved: Resolved) -> list[PartRow]:

@@ -234,6 +234,8 @@ def decide(
             actor_kind=caller.kind,
             purpose=attempt.justification.purpose,
             level=level,
+            products=caller.products,
+            device_unmanaged=caller.device_unmanaged,
             view=view,
             recipient=recipient.partition(":")[0],
             reference=facts.reference,

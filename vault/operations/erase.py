@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from vault import crypto, names
+from vault.catalogue.fields import Description
 from vault.catalogue.model import Erasure, HeldAs
 from vault.errors import (
     AbortedError,
@@ -33,6 +34,7 @@ from vault.operations.find import is_valid
 from vault.operations.idempotency import Answer, RequestKey
 from vault.operations.keyring import TenantKeys
 from vault.operations.outcomes import Requester
+from vault.operations.preference import SUPPRESSION_QUESTION
 from vault.policy.decide import Operation, Reference
 from vault.store import erasures as erasure_store
 from vault.store import groups as group_store
@@ -75,6 +77,8 @@ class Preview:
     required_approvals: int
     # What is found and not in scope; of somebody of whom nothing else is there, that is what the caller may not erase.
     beyond: Collection[str] = ()
+    # What the person is asked before the request (A5); None where a tenant instructs, and where nothing is erased here.
+    question: Description | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +355,8 @@ async def _preview(vault: Vault, connection: Connection, subject: SubjectName, r
     total = sum(count.count for count in outcomes)
     two = total > _TWO_APPROVE_ABOVE or any(count.outcome == Erasure.RESTRICTED for count in outcomes)
     beyond = [] if outcomes else list(await subject_store.record_counts(connection, subject.tenant, subject.subject))
-    return Preview(subject, outcomes, erase_counts.digest_of(subject, requester, outcomes), 2 if two else 1, beyond)
+    question = None if requester is Requester.TENANT or _is_forwarded(outcomes) else SUPPRESSION_QUESTION
+    return Preview(subject, outcomes, erase_counts.digest_of(subject, requester, outcomes), 2 if two else 1, beyond, question)
 
 
 def _is_forwarded(outcomes: Sequence[Count]) -> bool:

@@ -47,6 +47,7 @@ def certificate(
     body = {
         "format": form.FORMAT,
         "issuer": vault.name,
+        "operator": vault.catalogue.operator.in_both,
         "certificate_no": row.erasure_id + (f"-S{number}" if number else ""),
         "supplements": row.erasure_id if number else "",
         "erasure": str(name),

@@ -42,6 +42,7 @@ from vault.store import holds as hold_store
 from vault.store import imports as import_store
 from vault.store import notifications as notification_store
 from vault.store import records as record_store
+from vault.store import replaced as replaced_store
 from vault.store import restrictions as restriction_store
 from vault.store import subjects as subject_store
 from vault.store import tenants as tenant_store
@@ -418,6 +419,7 @@ async def _finish(vault: Vault, caller: Caller, name: ChildName) -> ErasureRow:
             await _destroy_files(connection, keys, row)
         await record_store.tokenise_subject(connection, tenant, subject, categories=_tokenised(vault), but=kept)
         await record_store.delete_subject_parts(connection, tenant, subject, but=kept)
+        await replaced_store.forget_of_subject(connection, tenant, subject)
         is_gone = row.kept_version == 0
         if is_gone:
             await subject_store.delete_identities(connection, tenant, subject)

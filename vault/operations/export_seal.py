@@ -253,7 +253,7 @@ def _content(
         ),
         audit_head=bundle.AuditHead(row.audit_log, row.audit_size, row.audit_root),
         created=row.create_time,
-        operator=vault.name,
+        operator=f"{vault.catalogue.operator.in_both} ({vault.name})",
         policy_version=vault.catalogue.policy_version,
         authorities=bundle.Authorities(
             vault.countersigning.organisation.pem() if vault.countersigning.organisation else b"",

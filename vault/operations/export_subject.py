@@ -24,12 +24,13 @@ from vault.catalogue.model import Category, ConsentBasis, FieldType, HeldAs, Rec
 from vault.errors import FailedPreconditionError, NotFoundError, PermissionDeniedError, ResourceExhaustedError
 from vault.masking import MaskStyle, mask
 from vault.names import SubjectName
-from vault.operations import log
+from vault.operations import log, replaced
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, keys_of_parts, known_tenant, readable_parts
 from vault.operations.decision import gather
 from vault.operations.guardian import open_guardian
 from vault.operations.keyring import TenantKeys
+from vault.operations.replaced import Replaced
 from vault.operations.reveal import EXTRA, open_part, wrapped_under
 from vault.operations.rights import PURPOSE
 from vault.operations.subject_package import CategoryData, Text, build
@@ -57,6 +58,8 @@ _ABOUT_CATEGORY = frozenset({"ROLE_NOT_ALLOWED", "PURPOSE_NOT_ALLOWED", "VIEW_NO
 # A package is built in memory; more than this is refused, never truncated.
 _MAX_RECORDS = 20_000
 _BATCH = 500
+# Column of what a correction replaced: until when it is kept.
+_REPLACED = "replaced_until"
 _IDS_PER_ENTRY = 1500
 _CHUNK_BYTES = 256 * 1024
 
@@ -137,6 +140,8 @@ async def _question(vault: Vault, connection: Connection, attempt: Attempt, tena
         roles=attempt.caller.roles,
         actor_kind=attempt.caller.kind,
         purpose=PURPOSE,
+        products=attempt.caller.products,
+        device_unmanaged=attempt.caller.device_unmanaged,
         view=View.FULL,
         recipient=_RECIPIENT,
         reference=facts.reference,
@@ -197,7 +202,8 @@ async def _gather(vault: Vault, connection: Connection, keys: TenantKeys, questi
         rows[row.category].append((row, opened))
         records[row.category].append(row.record_id)
         subjects[row.category] |= dict.fromkeys(shown_of)
-    data = [_described(vault, vault.catalogue.category(category), found) for category, found in sorted(rows.items())]
+    former = await replaced.opened(vault, connection, keys, name.subject)
+    data = [_described(vault, vault.catalogue.category(category), found, former) for category, found in sorted(rows.items())]
     for register, found_rows in (await _registered(vault, connection, keys, name)).items():
         decision = vault.policy.decide(replace(question, category=register))
         if isinstance(decision, Refused):
@@ -326,7 +332,10 @@ async def _guardian(vault: Vault, connection: Connection, keys: TenantKeys, name
     ]
 
 
-def _described(vault: Vault, category: Category, found: Sequence[tuple[RecordRow, Mapping[str, str]]]) -> CategoryData:
+def _described(
+    vault: Vault, category: Category, found: Sequence[tuple[RecordRow, Mapping[str, str]]], former: Mapping[str, Sequence[Replaced]]
+) -> CategoryData:
+    """The records, each followed by what corrections replaced in it and is kept still (L14)."""
     rows = []
     for row, values in found:
         about = {
@@ -335,7 +344,11 @@ def _described(vault: Vault, category: Category, found: Sequence[tuple[RecordRow
             "kept_until": row.expire_time.isoformat() if row.expire_time else "",
         }
         rows.append({**about, **values})
-    columns = ["record", "stored_at", "kept_until", *category.fields]
+        for before, own in former.get(row.record_id, ()):
+            said = {name: _own(category, name, plain) for name, plain in own.items()}
+            rows.append({"record": row.record_id, _REPLACED: before.expire_time.isoformat(), **said})
+    corrected = [_REPLACED] if any(_REPLACED in row for row in rows) else []
+    columns = ["record", "stored_at", "kept_until", *corrected, *category.fields]
     return _category_data(vault, category, columns, rows, level=found[0][0].level)
 
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 
 from vault import names
 from vault.errors import FailedPreconditionError, InvalidArgumentError, VaultError
-from vault.operations import log
+from vault.operations import log, preference
 from vault.operations.attempt import Attempt, Receipt
 from vault.operations.core import Vault, active_tenant
-from vault.operations.create import store_records
+from vault.operations.create import accounts_in, store_records
 from vault.operations.decision import gather, require
 from vault.operations.keyring import TenantKeys
 from vault.operations.merging import Merged, merge_records
@@ -153,7 +153,7 @@ async def import_rows(vault: Vault, attempt: Attempt, state: Import, rows: Seque
             for category in _categories(state.header)
         }
         prepared, issues = _prepare(vault, state.header, fresh)
-        merged = await _store(vault, connection, keys, state, [item for _, item in prepared])
+        merged = await _store(vault, connection, keys, state, [item for _, item in prepared], by=attempt.caller.principal)
         progress = replace(
             progress,
             row_count=progress.row_count + len(fresh),
@@ -255,11 +255,15 @@ def _contact(vault: Vault, header: Header, fields: Mapping[str, str]) -> tuple[l
         return _contact(vault, header, left)[0], error.field or ""
 
 
-async def _store(vault: Vault, connection: Connection, keys: TenantKeys, state: Import, rows: Sequence[Sequence[Prepared]]) -> Merged:
+async def _store(
+    vault: Vault, connection: Connection, keys: TenantKeys, state: Import, rows: Sequence[Sequence[Prepared]], *, by: str
+) -> Merged:
     """Merge rows about people, add rows about events."""
     first = vault.catalogue.category(_categories(state.header)[0])
     if first.occur_field or first.valid_from_field:
-        stored = await store_records(vault, connection, keys, [record for row in rows for record in row], import_id=state.import_id)
+        items = [record for row in rows for record in row]
+        stored = await store_records(vault, connection, keys, items, import_id=state.import_id)
+        await preference.accept_terms(vault, connection, keys.tenant, accounts_in(items, stored), by=by)
         subjects = tuple(dict.fromkeys(name.subject for name in stored))
         return Merged({first.name: [name.record for name in stored]} if stored else {}, subjects, 0)
     return await merge_records(vault, connection, keys, rows, import_id=state.import_id)

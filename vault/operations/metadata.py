@@ -86,7 +86,8 @@ async def get_record(vault: Vault, attempt: Attempt, name: RecordName) -> Record
         refuse_former_customer(row, attempt)
         view = await load_view(vault, connection, name)
     attempt.category = view.row.category
-    if refused := vault.policy.refuse_listing(view.row.category, view.row.level, attempt.caller.roles):
+    if refused := vault.policy.refuse_listing(view.row.category, view.row.level, attempt.caller.roles, attempt.caller.products):
+        attempt.rule = refused.rule
         raise refused.error()
     return view
 
@@ -109,14 +110,15 @@ async def list_records(
         await _subject(connection, name)
         rows = await record_store.list_records(connection, name.tenant, name.subject, category=category, after=after, limit=limit + 1)
         views = await views_of(vault, connection, name.tenant, rows[:limit])
-    roles = attempt.caller.roles
-    views = [view for view in views if vault.policy.refuse_listing(view.row.category, view.row.level, roles) is None]
+    caller, refuse = attempt.caller, vault.policy.refuse_listing
+    views = [view for view in views if refuse(view.row.category, view.row.level, caller.roles, caller.products) is None]
     return views, rows[limit - 1].record_id if len(rows) > limit else ""
 
 
 def _may_list(vault: Vault, attempt: Attempt, category: str) -> bool:
     levels = vault.catalogue.category(category).levels or ("",)
-    return any(vault.policy.refuse_listing(category, level, attempt.caller.roles) is None for level in levels)
+    caller = attempt.caller
+    return any(vault.policy.refuse_listing(category, level, caller.roles, caller.products) is None for level in levels)
 
 
 async def load_view(vault: Vault, connection: Connection, name: RecordName) -> RecordView:

@@ -3,6 +3,8 @@
 Rules:
 - Against advertising an objection is absolute: it is a no on every channel, at once.
 - Against any other purpose it restricts the person's data, until somebody looks at it and lifts that with a notice.
+- What the catalogue keeps until an objection only, of a visitor without an account, is over at once besides: the next sweep erases it, whether the
+  restriction is lifted or not. A hold keeps it, restricted, until the hold ends.
 """
 
 from vault.catalogue.model import ConsentBasis
@@ -15,6 +17,8 @@ from vault.operations.preference import CHANNELS, opt_out
 from vault.operations.restrict import restrict
 from vault.operations.rights import living_subject
 from vault.store import objections as objection_store
+from vault.store import retention as retention_store
+from vault.store.database import Connection
 
 
 async def object_to_processing(vault: Vault, attempt: Attempt, name: SubjectName, purpose: str) -> Receipt:
@@ -39,5 +43,15 @@ async def object_to_processing(vault: Vault, attempt: Attempt, name: SubjectName
             await opt_out(vault, connection, keys, name, channels=CHANNELS, source="", text_version="", by=by)
         else:
             await restrict(vault, connection, name, basis="objection", by=by)
+            await _end_retention(vault, connection, name)
         [receipt] = await log.append(vault, connection, keys, [attempt])
     return receipt
+
+
+async def _end_retention(vault: Vault, connection: Connection, name: SubjectName) -> None:
+    """End the time of the person's own records that are kept until an objection only (P2.5-nonsub)."""
+    kinds = [(category.name, kind) for category in vault.catalogue.categories.values() for kind in category.rows if kind.ends_on_objection]
+    for category, kind in kinds:
+        await retention_store.end_owned(
+            connection, name.tenant, name.subject, category, field=kind.field, values=kind.values, now=vault.clock()
+        )

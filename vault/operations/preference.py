@@ -5,15 +5,17 @@ Rules:
 - A no also suppresses the person's numbers and mailboxes, by keyed digests that name nobody: whoever is stored again, by mistake or under
   another record, is still not advertised to.
 - A yes says on what it rests. Only an explicit one takes suppressions and an earlier objection away.
+- Whoever opens an account agrees by its terms on every channel that they have not chosen about; that yes is weak (A10).
 - Choices are added, never changed: what was chosen when is evidence.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from vault import names
+from vault.catalogue.fields import Description
 from vault.errors import CiphertextInvalidError, InvalidArgumentError
 from vault.identifiers import IdentifierKind
 from vault.names import SubjectName
@@ -33,10 +35,17 @@ from vault.store.records import ReadableRow
 
 PURPOSE = "own-marketing"
 CHANNELS = ("SMS", "EMAIL", "VOICE", "FAX", "POST")
-EXPLICIT_OPT_IN = "EXPLICIT_OPT_IN"
-_BASES = frozenset({"ACCOUNT_TERMS", EXPLICIT_OPT_IN, "EXISTING_CUSTOMER_SIMILAR_SERVICE"})
+ACCOUNT_TERMS, EXPLICIT_OPT_IN = "ACCOUNT_TERMS", "EXPLICIT_OPT_IN"
+_BASES = frozenset({ACCOUNT_TERMS, EXPLICIT_OPT_IN, "EXISTING_CUSTOMER_SIMILAR_SERVICE"})
 _SOURCES = frozenset({"WEB", "PHONE", "EMAIL", "FAX", "LETTER"})
 _KINDS = frozenset({IdentifierKind.PHONE, IdentifierKind.EMAIL})
+# A5: what whoever asks to be erased is asked. Silence keeps the mark.
+SUPPRESSION_QUESTION = Description(
+    "האם להשאיר סימן חד־כיווני של המספרים ושל תיבות הדוא״ל שלכם, שאינו אומר עליכם דבר ורק מונע דיוור פרסומי אם יישמרו שוב? "
+    "הסימן נשאר אלא אם תבקשו אחרת, ואז יימחק גם הוא.",
+    "May a one-way mark of your numbers and mailboxes stay, which says nothing of you and only stops advertising if they are stored again? "
+    "It stays unless you want otherwise; then it is erased too.",
+)
 # In the place of a channel: whose identifier this was has been erased.
 _ERASED = "ERASED"
 _BATCH = 500
@@ -84,6 +93,29 @@ async def set_marketing_preference(vault: Vault, attempt: Attempt, name: Subject
         attempt.count = len(channels)
         [receipt] = await log.append(vault, connection, keys, [attempt])
     return receipt
+
+
+async def accept_terms(vault: Vault, connection: Connection, tenant: str, accounts: Mapping[str, str], *, by: str) -> None:
+    """Record the weak yes of people who opened an account, where they have not chosen yet (P2.9a-mkt-in).
+
+    Args:
+        vault: the vault.
+        connection: a transaction that holds the people, so that no choice of theirs is made meanwhile.
+        tenant: id of the tenant.
+        accounts: the version of the terms that each accepted, by subject.
+        by: who stored it.
+    """
+    if not accounts:
+        return
+    chosen = await preference_store.chosen_channels(connection, tenant, accounts)
+    # How it was told is not said with an account, and nothing is made up.
+    rows = [
+        _row(vault, SubjectName(tenant, subject), channel, state=IN, basis=ACCOUNT_TERMS, source="", text_version=terms, by=by)
+        for subject, terms in accounts.items()
+        for channel in CHANNELS
+        if (subject, channel) not in chosen
+    ]
+    await preference_store.add_preferences(connection, tenant, rows)
 
 
 async def opt_out(

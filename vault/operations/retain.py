@@ -5,6 +5,7 @@ Rules:
   record is taken out of it. `due.py` says when.
 - What is kept on as a token after its ordinary use loses the people in it, once; the record goes later.
 - A contact that is in a list is not due, whenever it left another one (`listing.py`).
+- What a correction replaced goes after thirty days (`replaced.py`).
 - What registers say goes when it has been over for as long as the catalogue says (`retain_registers.py`).
 - A batch is one commit with its entries: one per category for what was erased, and one for what was taken out.
 - A batch that is done twice changes nothing, and a crash costs the batch that was under way (I10).
@@ -27,7 +28,7 @@ from vault.catalogue.model import Category
 from vault.crypto import Place
 from vault.errors import DataLossError, InvalidArgumentError, VaultError
 from vault.names import SYSTEM_LOG
-from vault.operations import due, log
+from vault.operations import due, log, replaced
 from vault.operations.attempt import Attempt, Caller, Receipt
 from vault.operations.core import Vault, keys_of_parts, known_tenant, open_subject_key, readable_parts, usable_keys
 from vault.operations.keyring import TenantKeys
@@ -38,6 +39,7 @@ from vault.operations.retain_registers import sweep_registers
 from vault.operations.reveal import open_part, wrapped_under
 from vault.store import holds as hold_store
 from vault.store import records as record_store
+from vault.store import replaced as replaced_store
 from vault.store import retention as retention_store
 from vault.store import tenants as tenant_store
 from vault.store.database import Connection, Database
@@ -79,6 +81,7 @@ async def run_retention(vault: Vault, attempt: Attempt, tenant: str) -> tuple[Ma
     done = Done()
     if tenant:
         await sweep_lists(vault, tenant)
+        await replaced.sweep(vault, attempt.caller, tenant, operation=OPERATION)
         await _sweep_tenant(vault, attempt.caller, tenant, done, most=None)
         await _sweep_registers(vault, attempt.caller, tenant, done)
     else:
@@ -125,6 +128,7 @@ async def _sweep_all(vault: Vault, caller: Caller, done: Done, *, most: int | No
                 if tenant != SYSTEM_LOG:
                     if registers:
                         await sweep_lists(vault, tenant)
+                        await replaced.sweep(vault, caller, tenant, operation=OPERATION)
                     await _sweep_tenant(vault, caller, tenant, done, most=most)
                 if registers:
                     await _sweep_registers(vault, caller, tenant, done)
@@ -255,6 +259,7 @@ async def _take_fields(
             times[row.record_id] = due.next_due(category, row, present - removed)
     await record_store.delete_index_roles(connection, keys.tenant, tokens)
     await record_store.tokenise_parts(connection, keys.tenant, tokens)
+    await replaced_store.forget_of_records(connection, keys.tenant, taken)
     await retention_store.set_due(connection, keys.tenant, times)
     return taken
 

@@ -57,6 +57,7 @@ from vault.operations.reveal import open_part
 from vault.operations.subjects import identifiers_in, indexed_fields, token_of, tokens_of
 from vault.store import guardians as guardian_store
 from vault.store import records as record_store
+from vault.store import replaced as replaced_store
 from vault.store import rotations as rotation_store
 from vault.store import subjects as subject_store
 from vault.store import tenants as tenant_store
@@ -538,6 +539,8 @@ async def _advance_subject(vault: Vault, caller: Caller, row: RotationRow) -> No
             # Keys that are apart are gone a moment before the rotation has ended; nothing needs them any more.
             async with writing_keys(vault, connection) as keys_on:
                 await subject_store.retire_subject_keys(keys_on, tenant, subject, before=row.version)
+            # What corrections replaced is under older keys; it is not worth keeping one for (L14).
+            await replaced_store.forget_of_subject(connection, tenant, subject)
         await _finish(vault, connection, keys, caller, current)
 
 

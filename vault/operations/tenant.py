@@ -11,12 +11,14 @@ from vault.errors import AbortedError, AlreadyExistsError, InvalidArgumentError,
 from vault.names import SYSTEM_LOG, ChildName
 from vault.operations import idempotency, log, webhook
 from vault.operations.attempt import Attempt, Receipt
+from vault.operations.consent import RECIPIENTS_OF_AGE
 from vault.operations.core import Vault, active_tenant, known_tenant, page_limit
 from vault.operations.idempotency import Answer, RequestKey
 from vault.operations.levels import check_levels
 from vault.operations.preparing import check_list
 from vault.operations.transport import Wanted, check_policies
 from vault.store import audit as audit_store
+from vault.store import consents as consent_store
 from vault.store import notifications as notification_store
 from vault.store import registers
 from vault.store import settings as settings_store
@@ -62,6 +64,7 @@ class TenantView:
     content_levels: Sequence[LevelRow] = ()
     transport_policies: Sequence[TransportRow] = ()
     notification_url: str = ""
+    recipients_attest_time: datetime | None = None
 
 
 async def bootstrap(vault: Vault) -> None:
@@ -129,7 +132,7 @@ async def get_tenant(vault: Vault, tenant: str) -> TenantView:
         row = await tenant_store.get_tenant(connection, tenant)
         if row is None:
             raise NotFoundError("TENANT_NOT_FOUND", "no such tenant")
-        [view] = await _views(connection, [row])
+        [view] = await _views(vault, connection, [row])
     return view
 
 
@@ -140,7 +143,7 @@ async def list_tenants(vault: Vault, attempt: Attempt, *, page_size: int, after:
     async with vault.database.read() as connection:
         rows = await tenant_store.list_tenants(connection, after=after, limit=limit + 1, only=only)
         rows = [row for row in rows if row.tenant_id != SYSTEM_LOG]
-        views = await _views(connection, rows[:limit])
+        views = await _views(vault, connection, rows[:limit])
     return views, rows[limit - 1].tenant_id if len(rows) > limit else ""
 
 
@@ -187,7 +190,7 @@ async def update_tenant(vault: Vault, attempt: Attempt, tenant: str, change: Ten
             await notification_store.deliver_again(connection, tenant, now)
         [receipt] = await log.append(vault, connection, keys, [attempt])
         changed, _ = await active_tenant(vault, connection, tenant)
-        [view] = await _views(connection, [changed])
+        [view] = await _views(vault, connection, [changed])
     return view, receipt, secret
 
 
@@ -236,17 +239,19 @@ async def close_customer_request(vault: Vault, attempt: Attempt, name: ChildName
     return row, receipt
 
 
-async def _views(connection: Connection, rows: Sequence[TenantRow]) -> list[TenantView]:
+async def _views(vault: Vault, connection: Connection, rows: Sequence[TenantRow]) -> list[TenantView]:
     ids = [row.tenant_id for row in rows]
     levels = await settings_store.levels_by_tenant(connection, ids)
     transport = await settings_store.transport_by_tenant(connection, ids)
     hooks = await notification_store.webhooks_by_tenant(connection, ids)
+    attested = await consent_store.attested_by_tenant(connection, ids, RECIPIENTS_OF_AGE, vault.clock())
     return [
         TenantView(
             row,
             levels.get(row.tenant_id, ()),
             transport.get(row.tenant_id, ()),
             hooks[row.tenant_id].url if row.tenant_id in hooks else "",
+            attested.get(row.tenant_id),
         )
         for row in rows
     ]

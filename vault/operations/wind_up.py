@@ -334,6 +334,7 @@ def _report(vault: Vault, row: TerminationRow, found: Mapping[str, Tally], recei
     body = {
         "format": termination_report.FORMAT,
         "issuer": vault.name,
+        "operator": vault.catalogue.operator.in_both,
         "tenant": f"tenants/{row.tenant_id}",
         "state": "COMPLETE",
         "asked_by": row.asked_by,

@@ -18,6 +18,7 @@ from vault.operations.guardian import reseal_guardian
 from vault.operations.keyring import TenantKeys
 from vault.operations.rotate import kept_apart, opened_keys, resealed, whole_records
 from vault.store import records as record_store
+from vault.store import replaced as replaced_store
 from vault.store import subjects as subject_store
 from vault.store import terminations as termination_store
 from vault.store.database import Connection
@@ -82,6 +83,7 @@ async def _advance(vault: Vault, connection: Connection, keys: TenantKeys, perso
         if await reseal_guardian(connection, tenant, subject, own=own, version=version):
             async with writing_keys(vault, connection) as keys_on:
                 await subject_store.retire_subject_keys(keys_on, tenant, subject, before=version)
+            await replaced_store.forget_of_subject(connection, tenant, subject)
             await _end(connection, tenant, subject, "renewed", renewed)
         else:
             await _end(connection, tenant, subject, "left", renewed)
@@ -97,6 +99,7 @@ async def _destroy(vault: Vault, connection: Connection, tenant: str, subject: s
     async with writing_keys(vault, connection) as keys_on:
         await subject_store.destroy_subject_keys(keys_on, tenant, subject, but=kept)
     await subject_store.delete_identities(connection, tenant, subject)
+    await replaced_store.forget_of_subject(connection, tenant, subject)
     await subject_store.set_subject_state(connection, tenant, subject, "ERASED")
 
 

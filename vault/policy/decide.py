@@ -2,9 +2,9 @@
 
 Rules:
 - Deny by default: only a grant of the catalogue allows, and any guard refuses. Cedar decides; nothing here can turn its no into a yes.
-- The order of checks is fixed: affiliate, role, services only, product, level, reason that it is kept for, purpose, view, recipient,
-  justification, confidentiality agreement, consent basis, restriction, content level switched on. When several refuse, the earliest speaks, so
-  a later check never leaks past an earlier one.
+- The order of checks is fixed: affiliate, role, device, services only, product, level, reason that it is kept for, purpose, view,
+  recipient, justification, confidentiality agreement, consent basis, restriction, content level switched on. When several refuse, the earliest
+  speaks, so a later check never leaks past an earlier one.
 - The answer depends on the question and on the catalogue alone, so it is remembered per question; a new catalogue is a new `Policy`, and the
   memory goes with the old one.
 
@@ -50,7 +50,7 @@ class Question:
         roles: roles of the caller, from configuration or claims.
         actor_kind: `service`, `person` or `upkeep`; whatever is unknown counts as a person.
         level: content level of the record; empty where the category has none.
-        product: product the caller acts for; empty if it does not say.
+        products: products the caller works for; None for all of them.
         recipient: class of the recipient.
         reference: kind of the reference that was given.
         reference_live: whether it resolves and is in force.
@@ -64,6 +64,7 @@ class Question:
         minor: whether a party of the record is a minor.
         preference: what the person chose about being written to: `in`, `out` or `none`.
         nda_valid: whether a person's confidentiality agreement is in force.
+        device_unmanaged: whether a person works at a device that is not managed.
         restricted: whether a party of the record is restricted.
         ended: whether the customer's contract has ended.
         affiliate_part: whether the record is of the part of its category that goes to the affiliate; nothing where all of it does or none.
@@ -76,7 +77,7 @@ class Question:
     actor_kind: str
     purpose: str
     level: str = ""
-    product: str = ""
+    products: frozenset[str] | None = None
     view: View = View.MASKED
     recipient: str = "internal"
     reference: Reference = Reference.NONE
@@ -90,6 +91,7 @@ class Question:
     minor: bool = False
     preference: str = "none"
     nda_valid: bool = False
+    device_unmanaged: bool = False
     restricted: bool = False
     ended: bool = False
     affiliate_part: bool = False
@@ -161,18 +163,28 @@ class Policy:
         """
         return self._remembered(question)
 
-    def refuse_listing(self, category: str, level: str, roles: frozenset[str]) -> Refused | None:
+    def refuse_listing(self, category: str, level: str, roles: frozenset[str], products: frozenset[str] | None = None) -> Refused | None:
         """Why the metadata of records is closed to the roles; None if a grant lets them list such records.
 
         Metadata is read without a justification, so nothing that a purpose would have to prove is asked for. Lists stay closed to those who
-        touch them at the customer's request only (P3.2.1-rep): being in a list is personal data by itself (P3.2-exp-contact).
+        touch them at the customer's request only (P3.2.1-rep): being in a list is personal data by itself (P3.2-exp-contact). The lock of the
+        product holds as it does for values (P3.4-usage), and speaks after the role.
+
+        Args:
+            category: the category of the record.
+            level: its content level; empty where the category has none.
+            roles: roles of the caller.
+            products: products the caller works for; None for all of them.
         """
         known = self._catalogue.category(category)
         held = [self._catalogue.roles[name] for name in roles & self._catalogue.roles.keys()]
         if known.is_list and any(role.on_request for role in held):
             return self._refused(self._compiled.guards["guard:customer-request"])
         grants = [grant for grant in known.grants if Operation.LIST in grant.operations and level in (grant.levels or {""})]
-        return None if any(grant.roles & roles for grant in grants) else self._refused(_ROLE)
+        if not any(grant.roles & roles for grant in grants):
+            return self._refused(_ROLE)
+        is_open = products is None or bool(known.products & products)
+        return None if is_open else self._refused(self._compiled.guards["guard:product-lock"])
 
     def _evaluate(self, question: Question) -> Allowed | Refused:
         category = self._catalogue.categories.get(question.category)
@@ -200,7 +212,7 @@ class Policy:
                 "purpose": question.purpose,
                 "basis": self._basis(question),
                 "level": question.level,
-                "product": question.product,
+                "products": sorted(self._catalogue.products if question.products is None else question.products),
                 "view": question.view.value,
                 "recipient": question.recipient,
                 "reference": question.reference.value,
@@ -221,15 +233,16 @@ class Policy:
         }
 
     def _entities(self, question: Question) -> cedarpy.Entities:
-        return self._parsed(question.category, question.roles, question.actor_kind, question.nda_valid)
+        return self._parsed(question.category, question.roles, question.actor_kind, question.nda_valid, question.device_unmanaged)
 
-    def _parse(self, name: str, roles: frozenset[str], actor_kind: str, nda_valid: bool) -> cedarpy.Entities:
+    def _parse(self, name: str, roles: frozenset[str], actor_kind: str, nda_valid: bool, device_unmanaged: bool) -> cedarpy.Entities:
         """Caller and category; parsed once for all that is asked about the two."""
         category = self._catalogue.categories[name]
         held = [self._catalogue.roles[role] for role in sorted(roles) if role in self._catalogue.roles]
         caller = {
             "kind": actor_kind,
             "nda_valid": nda_valid,
+            "unmanaged": device_unmanaged,
             "on_request": any(role.on_request for role in held),
             "other_entity": any(role.other_entity for role in held),
             "for_jobs": any(role.for_jobs for role in held),

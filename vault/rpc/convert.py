@@ -222,6 +222,8 @@ def tenant_view(view: TenantView) -> resources_pb2.Tenant:
     """A tenant as it was read."""
     message = tenant(view.row, view.content_levels, view.transport_policies)
     message.notification_url = view.notification_url
+    if (attested := timestamp(view.recipients_attest_time)) is not None:
+        message.recipients_attest_time.CopyFrom(attested)
     return message
 
 

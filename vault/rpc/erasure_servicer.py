@@ -51,6 +51,7 @@ class ErasureServicer(erasure_service_pb2_grpc.ErasureServiceServicer):
             receipt=convert.receipt(receipt),
             subject=str(preview.subject),
             required_approvals=preview.required_approvals,
+            suppression_question={"he": preview.question.he, "en": preview.question.en} if preview.question else {},
         )
 
     async def RequestErasure(self, request: RequestErasureRequest, context: Context) -> RequestErasureResponse:

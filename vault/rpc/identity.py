@@ -4,7 +4,7 @@ Rules:
 - The TLS layer has checked the certificate's chain and dates; here its one SPIFFE id must be a principal of the configuration.
 - A person's token is accepted only from a service that may carry people, and both are recorded.
 - Roles come from configuration or claims, never from the request; roles that the catalogue does not know are nothing.
-- A person without a second factor is refused (L3). A person may touch a tenant only if the carrying service may.
+- A person without a second factor is refused (L3). A person may touch a tenant, and data of a product, only if the carrying service may.
 """
 
 import re
@@ -28,13 +28,14 @@ _MAX_TOKEN = 8192
 
 @dataclass(frozen=True, slots=True)
 class ServicePrincipal:
-    """A service as configured; `tenants` is None for every tenant, `hourly_releases` None for no limit but those for single purposes."""
+    """A service as configured; `tenants` and `products` are None for all, `hourly_releases` None for no limit but those for single purposes."""
 
     roles: frozenset[str]
     tenants: frozenset[str] | None
     carries_people: bool
     hourly_releases: int | None = None
     hourly_releases_for: Mapping[str, int] = field(default_factory=dict)
+    products: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,9 @@ class TokenRules:
     employee_claim: str
     roles_claim: str
     tenants_claim: str
+    products_claim: str
+    device_claim: str
+    managed_devices_only: bool = False
     hourly_releases: int = 1000
     hourly_releases_for: Mapping[str, int] = field(default_factory=dict)
 
@@ -100,6 +104,7 @@ class Authenticator:
                 kind="service",
                 roles=service.roles & self._known_roles,
                 tenants=service.tenants,
+                products=service.products,
                 method=method,
                 trace_id=trace_id,
                 auth_method="mtls",
@@ -170,8 +175,12 @@ class Authenticator:
             kind="person",
             roles=_words(claims, rules.roles_claim) & self._known_roles,
             tenants=_both(asked, service.tenants),
+            # A token that says nothing of products is for all of them; one that says it in another form is for none.
+            products=_both(_words(claims, rules.products_claim) if rules.products_claim in claims else None, service.products),
             employee_id=employee,
             via=via,
+            # Whoever does not say it may be let in; whoever says anything else than yes is not taken for managed (L8).
+            device_unmanaged=claims.get(rules.device_claim, not rules.managed_devices_only) is not True,
             mfa_time=_moment(claims, "auth_time") if "auth_time" in claims else None,
             method=method,
             trace_id=trace_id,
@@ -182,7 +191,7 @@ class Authenticator:
 
 
 def _both(first: frozenset[str] | None, second: frozenset[str] | None) -> frozenset[str] | None:
-    """Tenants in both sets, where None is every tenant."""
+    """What is in both sets, where None is everything."""
     if first is None or second is None:
         return second if first is None else first
     return first & second

@@ -33,6 +33,8 @@ CASCADE = {
     tables.records: Reach.TOKEN,
     tables.record_parts: Reach.TOKEN,
     tables.index_entries: Reach.GONE,
+    # With the key; the rows with the erasure.
+    tables.replaced_values: Reach.GONE,
     # What people chose, and what they agreed to.
     tables.marketing_preferences: Reach.GONE,
     tables.objections: Reach.GONE,

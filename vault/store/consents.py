@@ -1,10 +1,10 @@
 """Consents of people and of tenants, and their withdrawal (P1.7-no3p, L26). What was withdrawn stays as evidence until the person is erased."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.store.tables import consents
@@ -66,6 +66,14 @@ async def has_consent(connection: AsyncConnection, tenant: str, scope: str, subj
     )
     found = {row.subject_id for row in await connection.execute(query)}
     return TENANT_ITSELF in found or (bool(wanted) and wanted <= found)
+
+
+async def attested_by_tenant(connection: AsyncConnection, tenants: Sequence[str], scope: str, now: datetime) -> dict[str, datetime]:
+    """When each of some tenants last attested something for its own that is in force."""
+    query = select(_C.tenant_id, func.max(_C.create_time)).where(
+        _C.tenant_id.in_(tenants), _C.subject_id == TENANT_ITSELF, _C.scope == scope, _in_force(now)
+    )
+    return {row[0]: row[1] for row in await connection.execute(query.group_by(_C.tenant_id))}
 
 
 async def consents_of(connection: AsyncConnection, tenant: str, subject: str) -> list[ConsentRow]:

@@ -70,6 +70,12 @@ async def newest_preferences(connection: AsyncConnection, tenant: str, subject: 
     return {row.channel: row for row in await preferences_of(connection, tenant, subject)}
 
 
+async def chosen_channels(connection: AsyncConnection, tenant: str, subjects: Collection[str]) -> set[tuple[str, str]]:
+    """Subject and channel of everything that some subjects chose about."""
+    query = select(_P.subject_id, _P.channel).where(_P.tenant_id == tenant, _P.subject_id.in_(sorted(subjects))).distinct()
+    return {(row.subject_id, row.channel) for row in await connection.execute(query)}
+
+
 async def delete_preferences(connection: AsyncConnection, tenant: str, subject: str) -> None:
     """Delete a subject's choices; suppressions stay (A5)."""
     await connection.execute(delete(marketing_preferences).where(_P.tenant_id == tenant, _P.subject_id == subject))

@@ -16,6 +16,7 @@ from vault.store.tables import (
     objections,
     record_parts,
     records,
+    replaced_values,
     restrictions,
     subject_keys,
     subject_requests,
@@ -247,6 +248,20 @@ async def list_records(connection: AsyncConnection, tenant: str, subject: str, *
         ).where(records.c.category == category)
     ids = [row.record_id for row in await connection.execute(ids_query)]
     return sorted(await get_records(connection, tenant, ids), key=lambda row: row.record_id)
+
+
+async def with_value(
+    connection: AsyncConnection, tenant: str, owners: Collection[str], categories: Collection[str], *, field: str, values: Collection[str]
+) -> set[tuple[str, str]]:
+    """Owner and value of those of some people's records of some categories whose clear field has one of the values."""
+    value = records.c.metadata[field].as_string()
+    query = select(records.c.subject_id, value).where(
+        records.c.tenant_id == tenant,
+        records.c.subject_id.in_(sorted(owners)),
+        records.c.category.in_(sorted(categories)),
+        value.in_(sorted(values)),
+    )
+    return {(row[0], row[1]) for row in await connection.execute(query.distinct())}
 
 
 async def list_members(
@@ -628,6 +643,12 @@ async def count_traces(
     queries = [
         (connection, select(func.count()).select_from(record_parts).where(*_whose(tenant, subject, but))),
         (connection, select(func.count()).select_from(index_entries).where(*_of_no_part(tenant, subject, but))),
+        (
+            connection,
+            select(func.count())
+            .select_from(replaced_values)
+            .where(replaced_values.c.tenant_id == tenant, replaced_values.c.subject_id == subject),
+        ),
         (
             keys_on or connection,
             keys.where(

@@ -97,6 +97,24 @@ async def set_expiry(connection: AsyncConnection, tenant: str, times: Mapping[st
     await connection.execute(statement, [{"b_record": record, "b_expire": time} for record, time in times.items()])
 
 
+async def end_owned(
+    connection: AsyncConnection, tenant: str, subject: str, category: str, *, field: str, values: Collection[str], now: datetime
+) -> None:
+    """End the retention of a subject's own records of a category whose clear field has one of the values."""
+    mine = and_(
+        records.c.tenant_id == tenant,
+        records.c.subject_id == subject,
+        records.c.category == category,
+        records.c.metadata[field].as_string().in_(sorted(values)),
+    )
+    # Locked by primary key, as everybody else locks several.
+    query = select(records.c.record_id).where(mine).order_by(records.c.record_id).with_for_update()
+    ids = [row.record_id for row in await connection.execute(query)]
+    await connection.execute(
+        update(records).where(records.c.tenant_id == tenant, records.c.record_id.in_(ids)).values(expire_time=now, due_time=now)
+    )
+
+
 def _due(tenant: str, now: datetime, where: Swept, limit: int) -> Select[tuple[str]]:
     found = or_(_by(tenant, now, where), *(_is_off(tenant, item) for item in where.off))
     return select(records.c.record_id).where(found, *_is_free(tenant, now, where)).limit(limit)

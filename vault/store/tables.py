@@ -274,6 +274,25 @@ index_entries = Table(
     Index(None, "tenant_id", "subject_id"),
 )
 
+# What a correction replaced, for thirty days (L14).
+replaced_values = Table(
+    "replaced_values",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("record_id", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    # Version of the record in which the values stood.
+    Column("version", Integer, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("key_version", Integer, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("expire_time", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "record_id", "role", "version"),
+    ForeignKeyConstraint(["tenant_id", "record_id"], ["records.tenant_id", "records.record_id"], ondelete="CASCADE"),
+    Index(None, "tenant_id", "subject_id"),
+    Index(None, "tenant_id", "expire_time"),
+)
+
 idempotent_requests = Table(
     "idempotent_requests",
     metadata,

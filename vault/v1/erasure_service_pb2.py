@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from vault.v1 import resources_pb2 as vault_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1evault/v1/erasure_service.proto\x12\x08vault.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18vault/v1/resources.proto\"\x7f\n\x10\x45rasureException\x12.\n\x05\x62\x61sis\x18\x01 \x01(\x0e\x32\x1f.vault.v1.ErasureExceptionBasis\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"n\n\x12IdentifierSelector\x12\x12\n\x04kind\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05value\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12/\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\"\x9f\x03\n\x07\x45rasure\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.vault.v1.ErasureState\x12\x11\n\trequester\x18\x04 \x01(\t\x12\x10\n\x08\x61pprover\x18\x05 \x01(\t\x12\x30\n\x0crequest_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08outcomes\x18\x08 \x03(\x0b\x32\x18.vault.v1.ErasureOutcome\x12/\n\x0erequester_kind\x18\t \x01(\x0e\x32\x17.vault.v1.RequesterKind\x12\x11\n\treference\x18\n \x01(\t\x12\x11\n\tapprovers\x18\x0b \x03(\t\x12\x1a\n\x12required_approvals\x18\x0c \x01(\x05\x12\x13\n\x0btotal_count\x18\r \x01(\x03\x12\x12\n\ndone_count\x18\x0e \x01(\x03\"\xc9\x01\n\x0e\x45rasureOutcome\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12\x13\n\x0b\x66ound_count\x18\x02 \x01(\x03\x12\x14\n\x0c\x65rased_count\x18\x03 \x01(\x03\x12\x17\n\x0ftokenised_count\x18\x04 \x01(\x03\x12\x18\n\x10restricted_count\x18\x05 \x01(\x03\x12\x17\n\x0f\x66orwarded_count\x18\x06 \x01(\x03\x12.\n\nexceptions\x18\x07 \x03(\x0b\x32\x1a.vault.v1.ErasureException\"\xb2\x01\n\x15PreviewErasureRequest\x12\x15\n\x07subject\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x34\n\rjustification\x18\x02 \x01(\x0b\x32\x17.vault.v1.JustificationB\x04\xe2\x41\x01\x02\x12\x14\n\x06parent\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x36\n\nidentifier\x18\x04 \x01(\x0b\x32\x1c.vault.v1.IdentifierSelectorB\x04\xe2\x41\x01\x01\"\xad\x01\n\x16PreviewErasureResponse\x12*\n\x08outcomes\x18\x01 \x03(\x0b\x32\x18.vault.v1.ErasureOutcome\x12\x16\n\x0epreview_digest\x18\x02 \x01(\t\x12\"\n\x07receipt\x18\x03 \x01(\x0b\x32\x11.vault.v1.Receipt\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x1a\n\x12required_approvals\x18\x05 \x01(\x05\"\xbd\x01\n\x15RequestErasureRequest\x12\x15\n\x07subject\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1c\n\x0epreview_digest\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x34\n\rjustification\x18\x03 \x01(\x0b\x32\x17.vault.v1.JustificationB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1f\n\x11\x65rase_suppression\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\"`\n\x16RequestErasureResponse\x12\"\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x11.vault.v1.Erasure\x12\"\n\x07receipt\x18\x02 \x01(\x0b\x32\x11.vault.v1.Receipt\"a\n\x15\x41pproveErasureRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x34\n\rjustification\x18\x02 \x01(\x0b\x32\x17.vault.v1.JustificationB\x04\xe2\x41\x01\x02\"`\n\x16\x41pproveErasureResponse\x12\"\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x11.vault.v1.Erasure\x12\"\n\x07receipt\x18\x02 \x01(\x0b\x32\x11.vault.v1.Receipt\"\'\n\x11GetErasureRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"8\n\x12GetErasureResponse\x12\"\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x11.vault.v1.Erasure\"^\n\x13ListErasuresRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"T\n\x14ListErasuresResponse\x12#\n\x08\x65rasures\x18\x01 \x03(\x0b\x32\x11.vault.v1.Erasure\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"2\n\x1cGetErasureCertificateRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"I\n\x1dGetErasureCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\t\x12\x13\n\x0bsupplements\x18\x02 \x03(\t*\xe4\x01\n\x0c\x45rasureState\x12\x1d\n\x19\x45RASURE_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45RASURE_STATE_REQUESTED\x10\x01\x12\x19\n\x15\x45RASURE_STATE_RUNNING\x10\x02\x12\x1a\n\x16\x45RASURE_STATE_COMPLETE\x10\x03\x12\x19\n\x15\x45RASURE_STATE_PARTIAL\x10\x04\x12\x1b\n\x17\x45RASURE_STATE_FORWARDED\x10\x05\x12)\n%ERASURE_STATE_PENDING_KEY_DESTRUCTION\x10\x06*\xa6\x01\n\rRequesterKind\x12\x1e\n\x1aREQUESTER_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16REQUESTER_KIND_SUBJECT\x10\x01\x12\x1b\n\x17REQUESTER_KIND_GUARDIAN\x10\x02\x12!\n\x1dREQUESTER_KIND_REPRESENTATIVE\x10\x03\x12\x19\n\x15REQUESTER_KIND_TENANT\x10\x04*\xcb\x02\n\x15\x45rasureExceptionBasis\x12\'\n#ERASURE_EXCEPTION_BASIS_UNSPECIFIED\x10\x00\x12.\n*ERASURE_EXCEPTION_BASIS_RETAINED_UNDER_LAW\x10\x01\x12)\n%ERASURE_EXCEPTION_BASIS_STATUTORY_TAX\x10\x02\x12.\n*ERASURE_EXCEPTION_BASIS_REGULATORY_TELECOM\x10\x03\x12\'\n#ERASURE_EXCEPTION_BASIS_LEGAL_CLAIM\x10\x04\x12,\n(ERASURE_EXCEPTION_BASIS_CONSENT_EVIDENCE\x10\x05\x12\'\n#ERASURE_EXCEPTION_BASIS_AUDIT_FLOOR\x10\x06\x32\x91\x04\n\x0e\x45rasureService\x12S\n\x0ePreviewErasure\x12\x1f.vault.v1.PreviewErasureRequest\x1a .vault.v1.PreviewErasureResponse\x12S\n\x0eRequestErasure\x12\x1f.vault.v1.RequestErasureRequest\x1a .vault.v1.RequestErasureResponse\x12S\n\x0e\x41pproveErasure\x12\x1f.vault.v1.ApproveErasureRequest\x1a .vault.v1.ApproveErasureResponse\x12G\n\nGetErasure\x12\x1b.vault.v1.GetErasureRequest\x1a\x1c.vault.v1.GetErasureResponse\x12M\n\x0cListErasures\x12\x1d.vault.v1.ListErasuresRequest\x1a\x1e.vault.v1.ListErasuresResponse\x12h\n\x15GetErasureCertificate\x12&.vault.v1.GetErasureCertificateRequest\x1a\'.vault.v1.GetErasureCertificateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1evault/v1/erasure_service.proto\x12\x08vault.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18vault/v1/resources.proto\"\x7f\n\x10\x45rasureException\x12.\n\x05\x62\x61sis\x18\x01 \x01(\x0e\x32\x1f.vault.v1.ErasureExceptionBasis\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"n\n\x12IdentifierSelector\x12\x12\n\x04kind\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05value\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12/\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\"\x9f\x03\n\x07\x45rasure\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.vault.v1.ErasureState\x12\x11\n\trequester\x18\x04 \x01(\t\x12\x10\n\x08\x61pprover\x18\x05 \x01(\t\x12\x30\n\x0crequest_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08outcomes\x18\x08 \x03(\x0b\x32\x18.vault.v1.ErasureOutcome\x12/\n\x0erequester_kind\x18\t \x01(\x0e\x32\x17.vault.v1.RequesterKind\x12\x11\n\treference\x18\n \x01(\t\x12\x11\n\tapprovers\x18\x0b \x03(\t\x12\x1a\n\x12required_approvals\x18\x0c \x01(\x05\x12\x13\n\x0btotal_count\x18\r \x01(\x03\x12\x12\n\ndone_count\x18\x0e \x01(\x03\"\xc9\x01\n\x0e\x45rasureOutcome\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12\x13\n\x0b\x66ound_count\x18\x02 \x01(\x03\x12\x14\n\x0c\x65rased_count\x18\x03 \x01(\x03\x12\x17\n\x0ftokenised_count\x18\x04 \x01(\x03\x12\x18\n\x10restricted_count\x18\x05 \x01(\x03\x12\x17\n\x0f\x66orwarded_count\x18\x06 \x01(\x03\x12.\n\nexceptions\x18\x07 \x03(\x0b\x32\x1a.vault.v1.ErasureException\"\xb2\x01\n\x15PreviewErasureRequest\x12\x15\n\x07subject\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x34\n\rjustification\x18\x02 \x01(\x0b\x32\x17.vault.v1.JustificationB\x04\xe2\x41\x01\x02\x12\x14\n\x06parent\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x36\n\nidentifier\x18\x04 \x01(\x0b\x32\x1c.vault.v1.IdentifierSelectorB\x04\xe2\x41\x01\x01\"\xc2\x02\n\x16PreviewErasureResponse\x12*\n\x08outcomes\x18\x01 \x03(\x0b\x32\x18.vault.v1.ErasureOutcome\x12\x16\n\x0epreview_digest\x18\x02 \x01(\t\x12\"\n\x07receipt\x18\x03 \x01(\x0b\x32\x11.vault.v1.Receipt\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x1a\n\x12required_approvals\x18\x05 \x01(\x05\x12W\n\x14suppression_question\x18\x06 \x03(\x0b\x32\x39.vault.v1.PreviewErasureResponse.SuppressionQuestionEntry\x1a:\n\x18SuppressionQuestionEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbd\x01\n\x15RequestErasureRequest\x12\x15\n\x07subject\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1c\n\x0epreview_digest\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x34\n\rjustification\x18\x03 \x01(\x0b\x32\x17.vault.v1.JustificationB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1f\n\x11\x65rase_suppression\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\"`\n\x16RequestErasureResponse\x12\"\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x11.vault.v1.Erasure\x12\"\n\x07receipt\x18\x02 \x01(\x0b\x32\x11.vault.v1.Receipt\"a\n\x15\x41pproveErasureRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x34\n\rjustification\x18\x02 \x01(\x0b\x32\x17.vault.v1.JustificationB\x04\xe2\x41\x01\x02\"`\n\x16\x41pproveErasureResponse\x12\"\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x11.vault.v1.Erasure\x12\"\n\x07receipt\x18\x02 \x01(\x0b\x32\x11.vault.v1.Receipt\"\'\n\x11GetErasureRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"8\n\x12GetErasureResponse\x12\"\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x11.vault.v1.Erasure\"^\n\x13ListErasuresRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"T\n\x14ListErasuresResponse\x12#\n\x08\x65rasures\x18\x01 \x03(\x0b\x32\x11.vault.v1.Erasure\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"2\n\x1cGetErasureCertificateRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"I\n\x1dGetErasureCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\t\x12\x13\n\x0bsupplements\x18\x02 \x03(\t*\xe4\x01\n\x0c\x45rasureState\x12\x1d\n\x19\x45RASURE_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45RASURE_STATE_REQUESTED\x10\x01\x12\x19\n\x15\x45RASURE_STATE_RUNNING\x10\x02\x12\x1a\n\x16\x45RASURE_STATE_COMPLETE\x10\x03\x12\x19\n\x15\x45RASURE_STATE_PARTIAL\x10\x04\x12\x1b\n\x17\x45RASURE_STATE_FORWARDED\x10\x05\x12)\n%ERASURE_STATE_PENDING_KEY_DESTRUCTION\x10\x06*\xa6\x01\n\rRequesterKind\x12\x1e\n\x1aREQUESTER_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16REQUESTER_KIND_SUBJECT\x10\x01\x12\x1b\n\x17REQUESTER_KIND_GUARDIAN\x10\x02\x12!\n\x1dREQUESTER_KIND_REPRESENTATIVE\x10\x03\x12\x19\n\x15REQUESTER_KIND_TENANT\x10\x04*\xcb\x02\n\x15\x45rasureExceptionBasis\x12\'\n#ERASURE_EXCEPTION_BASIS_UNSPECIFIED\x10\x00\x12.\n*ERASURE_EXCEPTION_BASIS_RETAINED_UNDER_LAW\x10\x01\x12)\n%ERASURE_EXCEPTION_BASIS_STATUTORY_TAX\x10\x02\x12.\n*ERASURE_EXCEPTION_BASIS_REGULATORY_TELECOM\x10\x03\x12\'\n#ERASURE_EXCEPTION_BASIS_LEGAL_CLAIM\x10\x04\x12,\n(ERASURE_EXCEPTION_BASIS_CONSENT_EVIDENCE\x10\x05\x12\'\n#ERASURE_EXCEPTION_BASIS_AUDIT_FLOOR\x10\x06\x32\x91\x04\n\x0e\x45rasureService\x12S\n\x0ePreviewErasure\x12\x1f.vault.v1.PreviewErasureRequest\x1a .vault.v1.PreviewErasureResponse\x12S\n\x0eRequestErasure\x12\x1f.vault.v1.RequestErasureRequest\x1a .vault.v1.RequestErasureResponse\x12S\n\x0e\x41pproveErasure\x12\x1f.vault.v1.ApproveErasureRequest\x1a .vault.v1.ApproveErasureResponse\x12G\n\nGetErasure\x12\x1b.vault.v1.GetErasureRequest\x1a\x1c.vault.v1.GetErasureResponse\x12M\n\x0cListErasures\x12\x1d.vault.v1.ListErasuresRequest\x1a\x1e.vault.v1.ListErasuresResponse\x12h\n\x15GetErasureCertificate\x12&.vault.v1.GetErasureCertificateRequest\x1a\'.vault.v1.GetErasureCertificateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +48,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREVIEWERASUREREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\001'
   _globals['_PREVIEWERASUREREQUEST'].fields_by_name['identifier']._loaded_options = None
   _globals['_PREVIEWERASUREREQUEST'].fields_by_name['identifier']._serialized_options = b'\342A\001\001'
+  _globals['_PREVIEWERASURERESPONSE_SUPPRESSIONQUESTIONENTRY']._loaded_options = None
+  _globals['_PREVIEWERASURERESPONSE_SUPPRESSIONQUESTIONENTRY']._serialized_options = b'8\001'
   _globals['_REQUESTERASUREREQUEST'].fields_by_name['subject']._loaded_options = None
   _globals['_REQUESTERASUREREQUEST'].fields_by_name['subject']._serialized_options = b'\342A\001\002'
   _globals['_REQUESTERASUREREQUEST'].fields_by_name['preview_digest']._loaded_options = None
@@ -72,12 +74,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTERASURESREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
   _globals['_GETERASURECERTIFICATEREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETERASURECERTIFICATEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
-  _globals['_ERASURESTATE']._serialized_start=2252
-  _globals['_ERASURESTATE']._serialized_end=2480
-  _globals['_REQUESTERKIND']._serialized_start=2483
-  _globals['_REQUESTERKIND']._serialized_end=2649
-  _globals['_ERASUREEXCEPTIONBASIS']._serialized_start=2652
-  _globals['_ERASUREEXCEPTIONBASIS']._serialized_end=2983
+  _globals['_ERASURESTATE']._serialized_start=2401
+  _globals['_ERASURESTATE']._serialized_end=2629
+  _globals['_REQUESTERKIND']._serialized_start=2632
+  _globals['_REQUESTERKIND']._serialized_end=2798
+  _globals['_ERASUREEXCEPTIONBASIS']._serialized_start=2801
+  _globals['_ERASUREEXCEPTIONBASIS']._serialized_end=3132
   _globals['_ERASUREEXCEPTION']._serialized_start=136
   _globals['_ERASUREEXCEPTION']._serialized_end=263
   _globals['_IDENTIFIERSELECTOR']._serialized_start=265
@@ -89,27 +91,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREVIEWERASUREREQUEST']._serialized_start=1000
   _globals['_PREVIEWERASUREREQUEST']._serialized_end=1178
   _globals['_PREVIEWERASURERESPONSE']._serialized_start=1181
-  _globals['_PREVIEWERASURERESPONSE']._serialized_end=1354
-  _globals['_REQUESTERASUREREQUEST']._serialized_start=1357
-  _globals['_REQUESTERASUREREQUEST']._serialized_end=1546
-  _globals['_REQUESTERASURERESPONSE']._serialized_start=1548
-  _globals['_REQUESTERASURERESPONSE']._serialized_end=1644
-  _globals['_APPROVEERASUREREQUEST']._serialized_start=1646
-  _globals['_APPROVEERASUREREQUEST']._serialized_end=1743
-  _globals['_APPROVEERASURERESPONSE']._serialized_start=1745
-  _globals['_APPROVEERASURERESPONSE']._serialized_end=1841
-  _globals['_GETERASUREREQUEST']._serialized_start=1843
-  _globals['_GETERASUREREQUEST']._serialized_end=1882
-  _globals['_GETERASURERESPONSE']._serialized_start=1884
-  _globals['_GETERASURERESPONSE']._serialized_end=1940
-  _globals['_LISTERASURESREQUEST']._serialized_start=1942
-  _globals['_LISTERASURESREQUEST']._serialized_end=2036
-  _globals['_LISTERASURESRESPONSE']._serialized_start=2038
-  _globals['_LISTERASURESRESPONSE']._serialized_end=2122
-  _globals['_GETERASURECERTIFICATEREQUEST']._serialized_start=2124
-  _globals['_GETERASURECERTIFICATEREQUEST']._serialized_end=2174
-  _globals['_GETERASURECERTIFICATERESPONSE']._serialized_start=2176
-  _globals['_GETERASURECERTIFICATERESPONSE']._serialized_end=2249
-  _globals['_ERASURESERVICE']._serialized_start=2986
-  _globals['_ERASURESERVICE']._serialized_end=3515
+  _globals['_PREVIEWERASURERESPONSE']._serialized_end=1503
+  _globals['_PREVIEWERASURERESPONSE_SUPPRESSIONQUESTIONENTRY']._serialized_start=1445
+  _globals['_PREVIEWERASURERESPONSE_SUPPRESSIONQUESTIONENTRY']._serialized_end=1503
+  _globals['_REQUESTERASUREREQUEST']._serialized_start=1506
+  _globals['_REQUESTERASUREREQUEST']._serialized_end=1695
+  _globals['_REQUESTERASURERESPONSE']._serialized_start=1697
+  _globals['_REQUESTERASURERESPONSE']._serialized_end=1793
+  _globals['_APPROVEERASUREREQUEST']._serialized_start=1795
+  _globals['_APPROVEERASUREREQUEST']._serialized_end=1892
+  _globals['_APPROVEERASURERESPONSE']._serialized_start=1894
+  _globals['_APPROVEERASURERESPONSE']._serialized_end=1990
+  _globals['_GETERASUREREQUEST']._serialized_start=1992
+  _globals['_GETERASUREREQUEST']._serialized_end=2031
+  _globals['_GETERASURERESPONSE']._serialized_start=2033
+  _globals['_GETERASURERESPONSE']._serialized_end=2089
+  _globals['_LISTERASURESREQUEST']._serialized_start=2091
+  _globals['_LISTERASURESREQUEST']._serialized_end=2185
+  _globals['_LISTERASURESRESPONSE']._serialized_start=2187
+  _globals['_LISTERASURESRESPONSE']._serialized_end=2271
+  _globals['_GETERASURECERTIFICATEREQUEST']._serialized_start=2273
+  _globals['_GETERASURECERTIFICATEREQUEST']._serialized_end=2323
+  _globals['_GETERASURECERTIFICATERESPONSE']._serialized_start=2325
+  _globals['_GETERASURECERTIFICATERESPONSE']._serialized_end=2398
+  _globals['_ERASURESERVICE']._serialized_start=3135
+  _globals['_ERASURESERVICE']._serialized_end=3664
 # @@protoc_insertion_point(module_scope)

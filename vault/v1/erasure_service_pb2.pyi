@@ -371,11 +371,32 @@ class PreviewErasureResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class SuppressionQuestionEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     OUTCOMES_FIELD_NUMBER: _builtins.int
     PREVIEW_DIGEST_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
     SUBJECT_FIELD_NUMBER: _builtins.int
     REQUIRED_APPROVALS_FIELD_NUMBER: _builtins.int
+    SUPPRESSION_QUESTION_FIELD_NUMBER: _builtins.int
     preview_digest: _builtins.str
     """Digest over exactly this outcome; a request under another one is refused."""
     subject: _builtins.str
@@ -390,6 +411,12 @@ class PreviewErasureResponse(_message.Message):
     def receipt(self) -> _resources_pb2.Receipt:
         """Where it was recorded."""
 
+    @_builtins.property
+    def suppression_question(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the person is asked before the request, by language (`he`, `en`); the answer is `erase_suppression`. Empty where a tenant instructs and where
+        nothing is erased here.
+        """
+
     def __init__(
         self,
         *,
@@ -398,10 +425,11 @@ class PreviewErasureResponse(_message.Message):
         receipt: _resources_pb2.Receipt | None = ...,
         subject: _builtins.str = ...,
         required_approvals: _builtins.int = ...,
+        suppression_question: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes", "preview_digest", b"preview_digest", "receipt", b"receipt", "required_approvals", b"required_approvals", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes", "preview_digest", b"preview_digest", "receipt", b"receipt", "required_approvals", b"required_approvals", "subject", b"subject", "suppression_question", b"suppression_question"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

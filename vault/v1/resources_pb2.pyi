@@ -492,6 +492,7 @@ class Tenant(_message.Message):
     CONTENT_LEVELS_FIELD_NUMBER: _builtins.int
     TRANSPORT_POLICIES_FIELD_NUMBER: _builtins.int
     NOTIFICATION_URL_FIELD_NUMBER: _builtins.int
+    RECIPIENTS_ATTEST_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`tenants/{tenant}`; the id is chosen by the operator: `[a-z][a-z0-9-]{1,61}[a-z0-9]`."""
     display_name: _builtins.str
@@ -518,6 +519,12 @@ class Tenant(_message.Message):
     def transport_policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransportPolicy]:
         """Edge services at which the tenant lets data come unencrypted."""
 
+    @_builtins.property
+    def recipients_attest_time(self) -> _timestamp_pb2.Timestamp:
+        """When the tenant attested that the recipients on its lists are of age, or that a guardian consents for each who is not; absent if no such
+        attestation is in force.
+        """
+
     def __init__(
         self,
         *,
@@ -531,10 +538,11 @@ class Tenant(_message.Message):
         content_levels: _abc.Iterable[Global___ContentLevel] | None = ...,
         transport_policies: _abc.Iterable[Global___TransportPolicy] | None = ...,
         notification_url: _builtins.str = ...,
+        recipients_attest_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "recipients_attest_time", b"recipients_attest_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_levels", b"content_levels", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "name", b"name", "notification_url", b"notification_url", "reference_pattern", b"reference_pattern", "root_key", b"root_key", "state", b"state", "transport_policies", b"transport_policies"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_levels", b"content_levels", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "name", b"name", "notification_url", b"notification_url", "recipients_attest_time", b"recipients_attest_time", "reference_pattern", b"reference_pattern", "root_key", b"root_key", "state", b"state", "transport_policies", b"transport_policies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

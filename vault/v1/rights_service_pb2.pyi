@@ -102,7 +102,9 @@ class RecordConsentRequest(_message.Message):
     subject: _builtins.str
     """`tenants/{tenant}/subjects/{subject}`."""
     scope: _builtins.str
-    """What is consented to: `third-party:{recipient}` or `purpose:{purpose}`."""
+    """What is consented to: `third-party:{recipient}` or `purpose:{purpose}`; or `attestation:recipients-of-age`, by which a tenant's administrator
+    answers for the recipients on its lists, naming the version of the text.
+    """
     text_version: _builtins.str
     """Version of the text that was shown."""
     evidence_sha256: _builtins.bytes
