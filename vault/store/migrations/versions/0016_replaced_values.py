@@ -4,9 +4,12 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0016"
-down_revision = "0014"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
+
+# Older code would not rotate or erase what stands in the new table.
+oldest_code = "0016"
 
 
 def upgrade() -> None:
