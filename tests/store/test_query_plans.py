@@ -31,6 +31,7 @@ from vault.store.records import (
     tokenise_subject,
     unbind_identities,
 )
+from vault.store.replaced import ReplacedRow, keep_replaced
 from vault.store.retention import Swept, has_due
 from vault.store.subjects import Token, active_subject_keys, claim_identities, subjects_of_tokens
 
@@ -230,6 +231,9 @@ async def filled(database: Database) -> Filled:
                 await insert_hold(connection, tenant, hold, [ScopeRow(f"subject{n * 4 + k}", "", "") for k in range(4)])
             kept = [ExceptionRow(f"kept{n}", "member", "e1", f"gone{n}", "call-detail", "legal-claim", END, END) for n in range(RECORDS)]
             await insert_exceptions(connection, tenant, kept)
+            for item in contacts:
+                replaced = ReplacedRow(item.row.record_id, "member", 1, item.row.subject_id, 1, b"sealed", END)
+                await keep_replaced(connection, tenant, replaced)
     return Filled(database, stored)
 
 
