@@ -13,7 +13,7 @@ EXTRAS := --extra server --extra pdf --extra postgres --extra openbao --extra pk
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --no-emit-package pii-vault
 
 .DEFAULT_GOAL := help
-.PHONY: help setup protos fmt lint test policy-report demo restore-drill upgrade-drill restore-crashes torture-erasure run tamper-drill bench bench-quick bench-keys bench-erasure bench-evidence bench-orders bench-telemetry dashboards sbom audit lock clean
+.PHONY: help setup protos fmt lint test policy-report demo restore-drill upgrade-drill restore-crashes torture-erasure run tamper-drill bench bench-quick bench-keys bench-erasure bench-decisions bench-evidence bench-orders bench-telemetry dashboards sbom audit lock clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -83,6 +83,9 @@ bench-keys: $(STAMP)  ## Measure key services, rotation, and reveals meanwhile
 
 bench-erasure: $(STAMP)  ## Measure time until a person is unreadable, retention by a plain DELETE, completion of exceptions
 	$(BIN)/python -m benchmarks.erasure
+
+bench-decisions: $(STAMP)  ## Measure what a decision costs, remembered and not
+	$(BIN)/python -m benchmarks.decisions
 
 bench-evidence: $(STAMP)  ## Measure reveals and entries by workers and logs, proofs and verification up to 10^6 entries
 	$(BIN)/python -m benchmarks.evidence
